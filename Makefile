@@ -1,0 +1,59 @@
+# `make demo` and `make test` need Python 3.11+ and nothing else; everything is installed into .venv/.
+# Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install).
+
+PYTHON ?= python3
+AIRFLOW ?= 3.3
+VENV := .venv/$(AIRFLOW)
+BIN := $(VENV)/bin
+LOCK := .ci/locks/airflow-$(AIRFLOW).txt
+# Package downloads stay inside the clone unless a shared cache is named.
+export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
+
+.PHONY: help setup demo demo-ui test lint types docs bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+$(VENV)/.ready: $(LOCK) .ci/locks/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+	  "Python 3.11 or later is needed; %s is %s. Name one with: make PYTHON=python3.11 ..." % (sys.executable, sys.version.split()[0]))'
+	@echo "Installing Airflow $(AIRFLOW) and the provider into $(VENV) ..."
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-cache-dir --require-hashes -r .ci/locks/uv.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r $(LOCK)
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.ready ## Install everything into .venv/
+
+demo: setup ## Run the main job against the sandbox and show what happened
+	@$(BIN)/python -m airflow_provider_b24cal.sandbox.demo dags_examples
+
+demo-ui: setup ## Leave Airflow and the sandbox running for a person to click
+	@$(BIN)/python -m airflow_provider_b24cal.sandbox.demo dags_examples --ui
+
+test: setup ## Run all tests
+	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: setup ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## Check types
+	@$(BIN)/python -m mypy
+
+docs: setup ## Build the documentation into docs/_build/html, warnings are errors
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench: setup ## Run the benchmarks (about eight minutes)
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+lock: setup ## Resolve the locks anew
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  .ci/locks/uv.in -o .ci/locks/uv.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml --extra sandbox --group dev -c .ci/locks/airflow-$(AIRFLOW).in -o $(LOCK)
+
+clean: ## Remove everything that make has made
+	@rm -rf .venv .cache dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
