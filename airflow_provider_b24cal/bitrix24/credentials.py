@@ -1,0 +1,194 @@
+"""Secrets, and the one place that can build a URL.
+
+A webhook's code travels in the path of every request. It is held in :class:`Secret`, which shows itself
+nowhere, and leaves it only through :meth:`Secret.reveal` in the transports.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote, urlsplit
+
+from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HIDDEN: Final = "***"
+
+_WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
+# The same as it may be quoted: with JSON's escaped slashes, or percent-encoded in somebody's query.
+_QUOTED_PATH: Final = re.compile(
+    r"(?P<slash>\\?/|%2F)rest(?P=slash)[^/?#\s%\\]+(?P=slash)[^/?#\s%\\'\"&]+", re.IGNORECASE
+)
+_HOST: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
+
+
+def hide_webhook_paths(text: str) -> str:
+    """Take the user id and code out of every ``/rest/<user>/<code>/`` in a text, known secret or not."""
+    return _QUOTED_PATH.sub(lambda found: found["slash"].join(("", "rest", HIDDEN, HIDDEN)), text)
+
+
+class Secret:
+    """A text that no log, repr, pickle or format shows."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself; for the wire and for Airflow's masker only."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret({HIDDEN})"
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled: it would be stored in clear")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST, ready for the wire. Its URL holds the secret."""
+
+    url: Secret
+    body: bytes
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An inbound webhook: the user it acts as by name, and its code."""
+
+    user_id: str
+    code: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A portal's origin and the credential for it.
+
+    :param origin: scheme, host and port, for example ``https://example.bitrix24.com``; not secret.
+    """
+
+    origin: str
+    webhook: Webhook
+    _forms: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        code = self.webhook.code.reveal()
+        forms = {code, quote(code, safe=""), ascii(code)[1:-1], json.dumps(code)[1:-1]}
+        object.__setattr__(self, "_forms", tuple(sorted(forms, key=len, reverse=True)))
+
+    def request(self, method: str, params: Mapping[str, Any]) -> Request:
+        """Build the request for a REST method."""
+        path = f"/rest/{quote(self.webhook.user_id, safe='')}/{quote(self.webhook.code.reveal(), safe='')}/{method}"
+        return Request(Secret(self.origin + path), json.dumps(params).encode(), method)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text that must be masked: the code, its percent-encoded form, the webhook URL."""
+        code = self.webhook.code.reveal()
+        encoded = quote(code, safe="")
+        return tuple(
+            dict.fromkeys((code, encoded, f"{self.origin}/rest/{quote(self.webhook.user_id, safe='')}/{encoded}/"))
+        )
+
+    def scrub(self, text: str) -> str:
+        """Take the secret out of a text, in whatever form a portal may have echoed it."""
+        for form in self._forms:
+            text = text.replace(form, HIDDEN)
+        return hide_webhook_paths(text)
+
+
+def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
+    """Take a webhook URL apart, as the portal shows it, with or without a method at its end.
+
+    :return: origin and webhook; ``None`` when the text is no URL at all.
+    :raises InvalidConnectionError: it is a URL, but not a webhook's. The text is not repeated.
+    """
+    if "://" not in text:
+        return None
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    found = re.fullmatch(_WEBHOOK_PATH.pattern + r"(/[\w.]*)?", parts.path)
+    if found is None or not parts.hostname or parts.username is not None:
+        raise InvalidConnectionError(
+            "password looks like a URL, but not like a webhook's; accepted is the webhook's code, or the whole "
+            "URL as the portal shows it: https://<portal>/rest/<user id>/<code>/."
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+    return origin, Webhook(unquote(found["user"]), Secret(unquote(found["code"])))
+
+
+def parse_origin(host: str, port: int | None, *, allow_http: bool) -> str:
+    """Return the origin that the host field of a connection names.
+
+    :param host: ``example.bitrix24.com`` or with ``https://``; ``http://`` only for this machine.
+    :param port: 0 and ``None`` mean none.
+    :param allow_http: permit plain http for any host.
+    :raises InvalidConnectionError: the host is not acceptable.
+    """
+    if _WEBHOOK_PATH.search(host):
+        raise InvalidConnectionError(
+            "host holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into password, leave "
+            "host empty, and make a new webhook, since this one was visible."
+        )
+    if port and not 0 < port < 65536:
+        raise InvalidConnectionError(f"port={port} is not acceptable; accepted is 1 to 65535, or none.")
+    text = host.strip() if "://" in host else f"https://{host.strip()}"
+    try:
+        parts = urlsplit(text)
+        name, own_port = parts.hostname or "", parts.port
+    except ValueError:
+        parts, name, own_port = urlsplit(""), "", None
+    address = _as_address(name)
+    plain = parts.scheme in {"http", "https"} and parts.username is None
+    bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
+    if not plain or not bare or not (address or _HOST.match(_to_ascii(name))):
+        raise InvalidConnectionError(
+            f"host={hide_webhook_paths(host)!a} is not acceptable; accepted is a portal such as "
+            "example.bitrix24.com or https://example.bitrix24.com."
+        )
+    loopback = name == "localhost" or (address is not None and ip_address(name).is_loopback)
+    if parts.scheme == "http" and not (loopback or allow_http):
+        raise InvalidConnectionError(
+            f"host={host!a} would send the secret in clear; use https, or set allow_http in extra."
+        )
+    if own_port and port and own_port != port:
+        raise InvalidConnectionError(f"host={host!a} and port={port} name two different ports.")
+    shown = f"[{name}]" if address == 6 else _to_ascii(name)
+    final = own_port or port
+    default = {"https": 443, "http": 80}[parts.scheme]
+    return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != default else "")
+
+
+def _as_address(name: str) -> int | None:
+    try:
+        return ip_address(name).version
+    except ValueError:
+        return None
+
+
+def _to_ascii(name: str) -> str:
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ""

@@ -1,0 +1,138 @@
+"""The portal's REST methods that read events, as :class:`~airflow_provider_b24cal.bitrix24.methods.Call` s."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from airflow_provider_b24cal.bitrix24.busy import Busy, read_busy
+from airflow_provider_b24cal.bitrix24.errors import (
+    CalendarError,
+    Meaning,
+    NoSuchEventError,
+    UnexpectedReplyError,
+)
+from airflow_provider_b24cal.bitrix24.events import CalendarEvent, read_event
+from airflow_provider_b24cal.bitrix24.methods import Call
+from airflow_provider_b24cal.bitrix24.replies import excerpt
+from airflow_provider_b24cal.bitrix24.rows import DAY, RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from airflow_provider_b24cal.bitrix24.window import Window
+
+    Scrub = Callable[[str], str]
+
+T = TypeVar("T")
+
+EVENT_GET: Final = "calendar.event.get"
+EVENT_GET_BY_ID: Final = "calendar.event.getbyid"
+ACCESSIBILITY_GET: Final = "calendar.accessibility.get"
+
+_REFUSED: Final[Mapping[str, Meaning]] = {
+    # The call is checked before it is sent, so this is the one refusal left that is known.
+    "": Meaning(CalendarError, "The calendar refused to show events; external (extranet) users may not read them.")
+}
+
+
+def get_events(
+    calendar_type: str, owner_id: int, window: Window, sections: Sequence[int] = ()
+) -> Call[list[CalendarEvent]]:
+    """Ask for the events of one calendar, each occurrence of a series by itself.
+
+    The answer holds what a portal finds, which reaches beyond the window on both sides, in one list.
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html
+
+    :param calendar_type: ``user``, ``group`` or ``company_calendar``.
+    :param owner_id: user or group; 0 for the company. A calendar that does not exist is an empty list.
+    :param window: always sent with both ends, for without one a portal chooses, up to the year 2038.
+    :param sections: only these sections; invitations lie in one of their own.
+    """
+    params = {"type": calendar_type, "ownerId": owner_id, **_span(window)}
+    if sections:
+        params["section"] = list(sections)
+
+    def read(result: list[Any] | dict[str, Any], scrub: Scrub) -> list[CalendarEvent]:
+        rows = result if isinstance(result, list) else list(result.values())
+        return [_row(read_event, row, EVENT_GET, scrub) for row in rows]
+
+    return Call(EVENT_GET, params, "events", read, own_codes=_REFUSED)
+
+
+def get_event(event_id: int) -> Call[CalendarEvent]:
+    """Ask for one event; a series is one row, that of its first date.
+
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-by-id.html
+
+    :param event_id: checked by :func:`~airflow_provider_b24cal.bitrix24.inputs.check_event_id`.
+    """
+
+    def read(result: dict[str, Any] | list[Any] | None, scrub: Scrub) -> CalendarEvent:
+        if not isinstance(result, dict) or not result:
+            raise NoSuchEventError(
+                "The portal shows no such event: the id is unknown or deleted, or the acting user may not see it.",
+                method=EVENT_GET_BY_ID,
+                event_id=event_id,
+            )
+        return _row(read_event, result, EVENT_GET_BY_ID, scrub, event_id)
+
+    return Call(EVENT_GET_BY_ID, {"id": event_id}, "event", read, event_id=event_id, own_codes=_REFUSED)
+
+
+def get_busy(users: Sequence[int], window: Window) -> Call[dict[int, list[Busy]]]:
+    """Ask when users are busy. The portal goes by whole days of its server's zone.
+
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-accessibility-get.html
+
+    :param users: checked ids, at least one.
+    :param window: at most three weeks, for times that can be read in two ways are told apart by it.
+    """
+
+    def read(result: dict[str, Any] | list[Any], scrub: Scrub) -> dict[int, list[Busy]]:
+        told = result if isinstance(result, dict) else {}
+        missing = [user for user in users if str(user) not in told]
+        if missing:
+            # Who is not in the answer is unknown to the portal, and not free.
+            raise UnexpectedReplyError(
+                f"Expected a list for each user; got none for {str(missing)[1:-1][:80]}.", method=ACCESSIBILITY_GET
+            )
+        return {
+            user: [
+                _row(lambda item: read_busy(item, window), row, ACCESSIBILITY_GET, scrub)
+                for row in _list(told[str(user)])
+            ]
+            for user in users
+        }
+
+    params = {"users": list(users), **_span(window)}
+    return Call(ACCESSIBILITY_GET, params, "busy", read, own_codes=_REFUSED)
+
+
+def _list(rows: list[Any] | dict[str, Any]) -> list[Any]:
+    return rows if isinstance(rows, list) else list(rows.values())
+
+
+def _span(window: Window) -> dict[str, Any]:
+    # A portal was seen to find nothing between two equal days.
+    bounds = (window.start, max(window.end, window.start + DAY))
+    return dict(zip(("from", "to"), (bound.isoformat(timespec="seconds") for bound in bounds), strict=True))
+
+
+def _row(
+    read: Callable[[Mapping[str, Any]], T],
+    row: Mapping[str, Any],
+    method: str,
+    scrub: Scrub,
+    event_id: int | None = None,
+) -> T:
+    name = row.get("NAME")
+    try:
+        # Names travel on to logs and XCom, and people paste addresses into them.
+        return read({**row, "NAME": scrub(name)} if isinstance(name, str) else row)
+    except RowError as problem:
+        shown = f"{type(problem.value).__name__} {excerpt(problem.value, scrub)}"
+        refusal = UnexpectedReplyError(
+            f"Expected {problem.expected} as {problem.field} of a row; got {shown}.", method=method, event_id=event_id
+        )
+    # Outside the except block: an error raised there would keep the row as context.
+    raise refusal

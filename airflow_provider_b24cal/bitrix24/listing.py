@@ -1,0 +1,144 @@
+"""Reading of calendars: what is asked, checked; in as few requests as possible; and what of the answer counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.event_methods import get_busy, get_events
+from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
+from airflow_provider_b24cal.bitrix24.inputs import (
+    check_calendar_type,
+    check_event_id,
+    check_flag,
+    check_letters,
+)
+from airflow_provider_b24cal.bitrix24.methods import profile
+from airflow_provider_b24cal.bitrix24.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_b24cal.bitrix24.busy import Busy
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.exchange import Steps, Terms
+    from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+
+LONGEST: Final = timedelta(days=31)
+"""The longest part of a window in one call: a portal answers it in one list, without pages."""
+LONGEST_BUSY: Final = timedelta(days=14)
+"""Shorter than the month by which two readings of a date, day or month first, lie apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which events are wanted; made by :func:`check_listing`.
+
+    :param owner_id: ``None`` for the acting user.
+    :param statuses: answers of the rows' owners; ``None`` for any, and for events without an answer.
+    """
+
+    window: Window
+    calendar_type: str
+    owner_id: int | None
+    only_meetings: bool
+    statuses: frozenset[MeetingStatus] | None
+
+    def wants(self, event: CalendarEvent) -> bool:
+        """Tell whether an event is one of those wanted."""
+        return (
+            self.window.touches(event)
+            and (event.is_meeting or not self.only_meetings)
+            and (self.statuses is None or event.status in self.statuses)
+        )
+
+
+def check_window(value: object) -> Window:
+    """Return a window.
+
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if not isinstance(value, Window):
+        raise InvalidArgumentError(f"window={ascii(value)[:80]} is not acceptable; accepted is a Window.")
+    return value
+
+
+def check_listing(
+    window: object,
+    calendar_type: object = "user",
+    owner_id: object = None,
+    only_meetings: object = False,
+    statuses: object = None,
+) -> Listing:
+    """Return which events are wanted.
+
+    :raises InvalidArgumentError: an argument is not acceptable.
+    """
+    kind = check_calendar_type(calendar_type)
+    return Listing(
+        window=check_window(window),
+        calendar_type=kind,
+        owner_id=_check_owner(kind, owner_id),
+        only_meetings=check_flag(only_meetings, "only_meetings"),
+        statuses=None if statuses is None else check_letters(statuses),
+    )
+
+
+def _check_owner(kind: str, owner_id: object) -> int | None:
+    if kind == "company_calendar":
+        if owner_id is None or (owner_id == 0 and not isinstance(owner_id, bool)):
+            return 0
+        raise InvalidArgumentError(
+            f"owner_id={ascii(owner_id)[:80]} is not acceptable with calendar_type='company_calendar'; "
+            "accepted is None or 0."
+        )
+    return None if kind == "user" and owner_id is None else check_event_id(owner_id, "owner_id")
+
+
+def check_users(users: object) -> list[int]:
+    """Return user ids, each once.
+
+    :raises InvalidArgumentError: the value is no list of ids.
+    """
+    if isinstance(users, str | bytes) or not hasattr(users, "__iter__"):
+        raise InvalidArgumentError(f"users={ascii(users)[:80]} is not acceptable; accepted is a list of user ids.")
+    return list(dict.fromkeys(check_event_id(user, "users") for user in users))
+
+
+def list_events(listing: Listing, terms: Terms) -> Steps[list[CalendarEvent]]:
+    """Return the events wanted, in order of their start and id.
+
+    :raises Bitrix24Error: a part of the window could not be read; a list with gaps would be taken for whole.
+    """
+    owner_id = listing.owner_id
+    if owner_id is None:
+        user = yield from ask(profile(), terms)
+        if user.user_id is None:
+            raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
+        owner_id = user.user_id
+    parts = listing.window.chunks(LONGEST)
+    outcomes = yield from ask_many([get_events(listing.calendar_type, owner_id, part) for part in parts], terms)
+    # What reaches over the end of a part is in two answers.
+    found: dict[object, CalendarEvent] = {event.key: event for outcome in outcomes for event in outcome.unwrap()}
+    return sorted(filter(listing.wants, found.values()), key=lambda event: (event.start, event.id))
+
+
+def list_busy(users: Iterable[int], window: Window, terms: Terms) -> Steps[dict[int, list[Busy]]]:
+    """Return when users are busy, in order of the start.
+
+    :raises Bitrix24Error: a part of the window could not be read; who seems free may not be.
+    """
+    asked = list(users)
+    if not asked:
+        return {}
+    outcomes = yield from ask_many([get_busy(asked, part) for part in window.chunks(LONGEST_BUSY)], terms)
+    answers: list[dict[int, list[Busy]]] = [outcome.unwrap() for outcome in outcomes]
+    return {
+        user: sorted(
+            {busy for answer in answers for busy in answer[user] if window.touches(busy)},
+            key=lambda busy: (busy.start, busy.event_id),
+        )
+        for user in asked
+    }

@@ -1,0 +1,130 @@
+"""The portal's REST methods: arguments in, a :class:`Call` out that knows how to read its own answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from airflow_provider_b24cal.bitrix24.errors import (
+    CalendarError,
+    Meaning,
+    NoSuchMeetingError,
+    NotInvitedError,
+)
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+STATUS_GET: Final = "calendar.meeting.status.get"
+STATUS_SET: Final = "calendar.meeting.status.set"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call of a REST method.
+
+    :param method: REST method, for example ``calendar.meeting.status.get``.
+    :param params: its parameters, JSON values.
+    :param shape: definition of the reply schemas that the ``result`` must fit.
+    :param read: turns a ``result`` of that shape into the typed value; may raise the error it means.
+    :param writes: whether the method changes anything; a write is never repeated after an ambiguous end.
+    :param event_id: the event it is about, for errors.
+    :param own_codes: what a code means for this method, where the common table is too vague.
+    """
+
+    method: str
+    params: Mapping[str, Any]
+    shape: str
+    read: Callable[[Any, Callable[[str], str]], T]
+    writes: bool = False
+    event_id: int | None = None
+    own_codes: Mapping[str, Meaning] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The acting user, as ``profile`` tells.
+
+    :param user_id: ``None`` when the portal knows no active user behind the credential.
+    """
+
+    user_id: int | None
+    name: str
+
+
+_NO_MEETING: Final[Mapping[str, Meaning]] = {
+    # The call is checked before it is sent, so the one untyped refusal that is left has this meaning.
+    "": Meaning(
+        NoSuchMeetingError,
+        "The portal has no such meeting: the id is unknown, deleted, or an event that is not a meeting.",
+    )
+}
+_REFUSED_SET: Final[Mapping[str, Meaning]] = {"": Meaning(CalendarError, "The calendar refused to set the status.")}
+
+
+def get_status(event_id: int) -> Call[MeetingStatus]:
+    """Ask for the acting user's participation status.
+
+    Answers with the status; :class:`NotInvitedError` for ``null`` and :class:`NoSuchMeetingError` for
+    the untyped refusal. https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html
+
+    :param event_id: checked by :func:`~airflow_provider_b24cal.bitrix24.inputs.check_event_id`.
+    """
+
+    def read(result: str | None, _scrub: Callable[[str], str]) -> MeetingStatus:
+        if result is None:
+            raise NotInvitedError(
+                "The acting user is not invited to this meeting.", method=STATUS_GET, event_id=event_id
+            )
+        return MeetingStatus(result)
+
+    return Call(STATUS_GET, {"eventId": event_id}, "status", read, event_id=event_id, own_codes=_NO_MEETING)
+
+
+def set_status(event_id: int, status: MeetingStatus) -> Call[bool]:
+    """Set the acting user's participation status.
+
+    The answer ``true`` proves nothing: portals give it for wrong, deleted and foreign ids too. Read back.
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-set.html
+
+    :param event_id: checked by :func:`~airflow_provider_b24cal.bitrix24.inputs.check_event_id`.
+    :param status: ``Y``, ``N`` or ``Q``.
+    """
+    params = {"eventId": event_id, "status": status.value}
+    return Call(STATUS_SET, params, "true", _as_is, writes=True, event_id=event_id, own_codes=_REFUSED_SET)
+
+
+def profile() -> Call[Profile]:
+    """Ask who the acting user is. https://apidocs.bitrix24.com/api-reference/common/users/profile.html"""
+
+    def read(result: dict[str, Any] | list[Any], scrub: Callable[[str], str]) -> Profile:
+        if isinstance(result, list):
+            return Profile(None, "")
+        words = (result.get("NAME") or "", result.get("LAST_NAME") or "")
+        return Profile(int(result["ID"]), scrub(" ".join(word for word in words if isinstance(word, str) and word)))
+
+    return Call("profile", {}, "profile", read)
+
+
+def scope() -> Call[tuple[str, ...]]:
+    """Ask for the credential's scopes. https://apidocs.bitrix24.com/api-reference/common/system/scope.html"""
+
+    def read(result: list[str] | dict[str, str], scrub: Callable[[str], str]) -> tuple[str, ...]:
+        return tuple(scrub(name) for name in (result if isinstance(result, list) else result.values()))
+
+    return Call("scope", {}, "scopes", read)
+
+
+def raw(method: str, params: Mapping[str, Any], *, writes: bool) -> Call[Any]:
+    """Call a method that has no function here; its result comes back as the portal gave it.
+
+    :param writes: ``True`` unless the method is known to change nothing.
+    """
+    return Call(method, params, "anything", _as_is, writes=writes)
+
+
+def _as_is(result: Any, _scrub: Callable[[str], str]) -> Any:
+    return result

@@ -1,0 +1,171 @@
+"""From the bytes of an answer to a value or an error.
+
+Success and failure are told apart by one rule: an answer with the key ``error`` is an error, whatever
+its HTTP status and even when the code is empty. Texts are shown to people and never decided upon, for
+portals write them in their own language.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from airflow_provider_b24cal.bitrix24 import schemas
+from airflow_provider_b24cal.bitrix24.errors import (
+    Bitrix24Error,
+    Meaning,
+    Permanence,
+    RedirectedError,
+    UnexpectedReplyError,
+    meaning_of_code,
+    meaning_of_page,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_b24cal.bitrix24.methods import Call
+
+T = TypeVar("T")
+
+_SHOWN: Final = 200
+_REDIRECTS: Final = range(300, 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came over the wire.
+
+    :param http_status: HTTP status.
+    :param body: decoded of any content encoding.
+    :param location: host named by a redirect, without path; ``None`` when there is none.
+    """
+
+    http_status: int
+    body: bytes = field(repr=False)
+    location: str | None = None
+
+
+def read(call: Call[T], reply: Reply, scrub: Callable[[str], str]) -> T:
+    """Return what a portal answered to a call.
+
+    :param scrub: takes secrets out of a text; applied to whatever of the answer gets into an error.
+    :raises Bitrix24Error: the portal refused, or the answer cannot be understood.
+    """
+    try:
+        return _read(call, reply, scrub)
+    except Bitrix24Error as error:
+        failure = error
+    # Without the frames below, whose variables hold the raw answer: some tools print them.
+    raise failure.with_traceback(None)
+
+
+def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str]) -> T:
+    if reply.http_status in _REDIRECTS:
+        raise RedirectedError(
+            f"The portal answered with a redirect to {scrub(ascii(reply.location))}; it may have been renamed. "
+            "Put the new host into the connection.",
+            http_status=reply.http_status,
+            method=call.method,
+            event_id=call.event_id,
+        )
+    try:
+        answer = json.loads(reply.body)
+    except (ValueError, RecursionError) as problem:
+        refusal = _error(
+            call,
+            meaning_of_page(reply.http_status),
+            http_status=reply.http_status,
+            # Scrubbed before it is cut: half of a secret would not be recognised.
+            text=f"It begins with {_cut(scrub(ascii(reply.body[: 10 * _SHOWN])))}.",
+            cause=type(problem).__name__,
+        )
+    else:
+        if schemas.mismatch(answer, "replies", "envelope") is not None:
+            refusal = unexpected(call, answer, "envelope", scrub, http_status=reply.http_status)
+        elif "error" in answer:
+            refusal = refused(call, answer, scrub, http_status=reply.http_status)
+        else:
+            return read_result(call, answer["result"], scrub)
+    # Outside the except block: an error raised there would keep the JSON error, and the body, as context.
+    raise refusal
+
+
+def read_result(call: Call[T], result: Any, scrub: Callable[[str], str]) -> T:
+    """Return what the ``result`` part of an answer says, after its shape was checked.
+
+    :raises Bitrix24Error: the shape is not the method's, or its meaning is an error for this call.
+    """
+    if schemas.mismatch(result, "replies", call.shape) is not None:
+        raise unexpected(call, result, call.shape, scrub)
+    return call.read(result, scrub)
+
+
+def refused(
+    call: Call[Any], answer: Mapping[str, Any], scrub: Callable[[str], str], http_status: int | None = None
+) -> Bitrix24Error:
+    """Return the error that an answer with the key ``error`` means for a call."""
+    code = answer["error"]
+    if not isinstance(code, str):
+        return unexpected(call, answer, "command_error", scrub, http_status=http_status)
+    description = answer.get("error_description")
+    told = f"The portal says: {_cut(scrub(_printable(description)))}" if description else ""
+    own = call.own_codes.get(code.lower()) if (http_status or 0) < 500 else None
+    meaning = own or meaning_of_code(code, http_status)
+    return _error(call, meaning, text=told, code=scrub(_printable(code)), http_status=http_status)
+
+
+def unexpected(
+    call: Call[Any],
+    came: object,
+    part: str,
+    scrub: Callable[[str], str],
+    http_status: int | None = None,
+) -> UnexpectedReplyError:
+    """Return the error for an answer of another shape than definition ``part`` of the reply schemas.
+
+    A gateway in trouble may answer in JSON of its own, and a write with such an answer may have run.
+    """
+    may_have_run = call.writes or (http_status is not None and (http_status >= 500 or http_status == 429))
+    return UnexpectedReplyError(
+        f"Expected {schemas.expected('replies', part)}; got {type(came).__name__} {excerpt(came, scrub)}.",
+        permanence=Permanence.AMBIGUOUS if may_have_run else Permanence.PERMANENT,
+        http_status=http_status,
+        method=call.method,
+        event_id=call.event_id,
+    )
+
+
+def excerpt(value: object, scrub: Callable[[str], str]) -> str:
+    """Return the beginning of a value as it may be shown."""
+    return _cut(scrub(_shown(value)))
+
+
+def _error(call: Call[Any], meaning: Meaning, *, text: str, **fields: Any) -> Bitrix24Error:
+    return meaning.error(
+        f"{meaning.advice} {text}".strip(),
+        method=call.method,
+        event_id=call.event_id,
+        permanence=meaning.permanence,
+        retry_after=meaning.retry_after,
+        attempts=meaning.attempts,
+        **fields,
+    )
+
+
+def _shown(value: object) -> str:
+    try:
+        return ascii(value)
+    except (RecursionError, ValueError):  # nested too deeply to print, or an integer too long to
+        return "..."
+
+
+def _printable(value: object) -> str:
+    # A lone surrogate from a \ud800 escape would break the log handler that writes it.
+    text = value if isinstance(value, str) else _shown(value)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -1,0 +1,99 @@
+"""Fields of the rows in which a portal writes what lies in a calendar.
+
+Portals write numbers as text, and an empty field as ``""``, ``false``, ``null`` or ``[]``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import tzinfo
+
+DAY: Final = timedelta(days=1)
+YEARS: Final = range(1900, 9000)
+"""Years told from nonsense; sums with a few days and any offset stay within what a datetime holds."""
+
+_EMPTY: Final[tuple[object, ...]] = ("", None, [], {})
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+
+
+class RowError(ValueError):
+    """A field of a row cannot be read.
+
+    :param field: its name.
+    :param expected: what it must be, in words.
+    :param value: what it is; whatever came, so it has to be scrubbed before it is shown.
+    """
+
+    def __init__(self, field: str, expected: str, value: object) -> None:
+        super().__init__(f"{field} is not {expected}")
+        self.field = field
+        self.expected = expected
+        self.value = value
+
+
+def is_empty(value: object) -> bool:
+    """Tell whether a field holds one of the forms of nothing; ``0`` is something."""
+    return value is False or value in _EMPTY
+
+
+def text(row: Mapping[str, Any], field: str) -> str | None:
+    """Return a text, or ``None`` for an empty field."""
+    value = row.get(field)
+    if is_empty(value):
+        return None
+    if not isinstance(value, str):
+        raise RowError(field, "a text", value)
+    return value
+
+
+def number(row: Mapping[str, Any], field: str) -> int | None:
+    """Return a whole number, written as such or as text, or ``None`` for an empty field."""
+    value = row.get(field)
+    if is_empty(value):
+        return None
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RowError(field, "a whole number", value)
+    return value
+
+
+def needed_number(row: Mapping[str, Any], field: str) -> int:
+    """Return a positive whole number."""
+    found = number(row, field)
+    if found is None or found < 1:
+        raise RowError(field, "a positive whole number", row.get(field))
+    return found
+
+
+def truth(row: Mapping[str, Any], field: str) -> bool:
+    """Tell whether a field holds one of the forms of yes: ``true``, ``1``, ``"1"``, ``"Y"``."""
+    return row.get(field) in (True, "1", "Y")
+
+
+def zone(row: Mapping[str, Any], side: str) -> tzinfo:
+    """Return the time zone of a row's start or end.
+
+    :param side: ``FROM`` or ``TO``.
+    """
+    name = text(row, f"TZ_{side}") or text(row, "TZ_FROM")
+    if name is not None:
+        try:
+            return ZoneInfo(name)
+        except (KeyError, OSError, ValueError):  # a name that this machine's tables lack, or no name at all
+            pass
+    offset = number(row, f"TZ_OFFSET_{side}")
+    if offset is None or abs(offset) >= DAY.total_seconds():
+        raise RowError(f"TZ_{side}", "a known time zone, nor is its offset told", row.get(f"TZ_{side}"))
+    return timezone(timedelta(seconds=offset))
+
+
+def instant(wall: datetime, row: Mapping[str, Any], side: str) -> datetime:
+    """Return the instant, in UTC, of a wall clock time at a row's start or end."""
+    return wall.replace(tzinfo=zone(row, side)).astimezone(UTC)

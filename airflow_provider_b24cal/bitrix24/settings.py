@@ -1,0 +1,190 @@
+"""From the fields of an Airflow connection to checked settings.
+
+The form of the web UI, JSON, URI and environment variables give the same fields with different types: a
+URI's extras are all text, the form leaves ``null`` for what was not filled in. One reading serves all.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from airflow_provider_b24cal.bitrix24 import schemas
+from airflow_provider_b24cal.bitrix24.credentials import (
+    Endpoint,
+    Secret,
+    Webhook,
+    parse_origin,
+    parse_webhook_url,
+)
+from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.limits import PLANS, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_MAX_IN_FLIGHT: Final = 4
+"""Enough to reach the rate of any cloud plan: a full batch takes about a second, and two to five may be sent in
+that time. More would only hold more connections."""
+
+DEFAULT_TIMEOUT: Final = 70.0
+"""Seconds to wait for an answer: cloud portals cut a call at 60 seconds, and then say so."""
+
+
+PROXY_WANTED: Final = schemas.expected("connection", "proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a connection says.
+
+    :param endpoint: the portal and the credential.
+    :param timeout: seconds to wait for a connection, and again for an answer.
+    :param verify: whether certificates are checked, or the path of a CA bundle.
+    :param proxy: URL of a proxy; may hold a login and is therefore secret.
+    :param plan: the portal's limits; ``None`` for a portal without any.
+    :param max_in_flight: requests of one hook under way at once, at most.
+    """
+
+    endpoint: Endpoint
+    timeout: float = DEFAULT_TIMEOUT
+    verify: bool | str = True
+    proxy: Secret | None = None
+    plan: Plan | None = PLANS["standard"]
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
+
+
+def read_settings(
+    *,
+    host: str | None,
+    login: str | None,
+    password: str | None,
+    port: int | None,
+    extra: Mapping[str, Any],
+) -> Settings:
+    """Check a connection's fields and return its settings.
+
+    :param host: the portal; may stay empty when ``password`` is a whole webhook URL.
+    :param login: user id of the webhook; likewise.
+    :param password: the webhook's code, or the whole webhook URL as the portal shows it.
+    :param port: 0 and ``None`` mean none.
+    :param extra: ``timeout``, ``verify``, ``proxy``, ``allow_http``, ``plan``, ``requests_per_second``, ``burst``,
+        ``max_in_flight``; nulls and empty texts mean absent.
+    :raises InvalidConnectionError: a field is missing, unknown or not acceptable; secrets are not repeated.
+    """
+    known = _read_extra(extra)
+    allow_http = known.get("allow_http", False)
+    host, login, password = ((text or "").strip() for text in (host, login, password))
+    if not password:
+        raise InvalidConnectionError("password is empty; put the webhook's code, or its whole URL, into it.")
+    pasted = parse_webhook_url(password)
+    if pasted is not None:
+        endpoint = _from_pasted_url(pasted, host, login, port, allow_http=allow_http)
+    else:
+        endpoint = _from_fields(host, login, password, port, allow_http=allow_http)
+    return Settings(
+        endpoint,
+        timeout=float(known.get("timeout", DEFAULT_TIMEOUT)),
+        verify=known.get("verify", True),
+        proxy=Secret(known["proxy"]) if "proxy" in known else None,
+        plan=_plan(known),
+        max_in_flight=int(known.get("max_in_flight", DEFAULT_MAX_IN_FLIGHT)),
+    )
+
+
+def _plan(known: Mapping[str, Any]) -> Plan | None:
+    named = PLANS[known.get("plan", "standard")]
+    rate, burst = known.get("requests_per_second"), known.get("burst")
+    if rate is None and burst is None:
+        return named
+    usual = named or PLANS["standard"]
+    assert usual is not None
+    return Plan(float(usual.rate if rate is None else rate), float(usual.burst if burst is None else burst))
+
+
+def _from_fields(host: str, login: str, password: str, port: int | None, *, allow_http: bool) -> Endpoint:
+    for name, text, wanted in (
+        ("host", host, "the portal, such as example.bitrix24.com"),
+        ("login", login, "the user id of the webhook"),
+    ):
+        if not text:
+            raise InvalidConnectionError(
+                f"{name} is empty; put {wanted}, into it, or paste the whole webhook URL into password."
+            )
+    for name, text in (("login", login), ("password", password)):
+        if any(character in text for character in "/?#") or not text.isprintable():
+            raise InvalidConnectionError(
+                f"{name} holds a character that no webhook has; accepted are the two parts of "
+                "https://<portal>/rest/<login>/<password>/, or the whole URL in password."
+            )
+    return Endpoint(parse_origin(host, port, allow_http=allow_http), Webhook(login, Secret(password)))
+
+
+def _from_pasted_url(
+    pasted: tuple[str, Webhook], host: str, login: str, port: int | None, *, allow_http: bool
+) -> Endpoint:
+    origin, webhook = parse_origin(pasted[0], None, allow_http=allow_http), pasted[1]
+    # Port 443 is what people fill in to please the Test button; it says nothing against the URL.
+    said = parse_origin(host, port, allow_http=True) if host else origin
+    own_port = urlsplit(origin).port
+    if said.split("://")[1] != origin.split("://")[1] or (not host and port not in (None, 0, 443, own_port)):
+        raise InvalidConnectionError(
+            f"host and port name {said if host else port}, the webhook URL in password names {origin}; "
+            "leave them empty, or make them agree."
+        )
+    if login and login != webhook.user_id:
+        raise InvalidConnectionError(
+            f"login={login!a}, but the webhook URL in password is of user {webhook.user_id!a}; "
+            "leave login empty, or make them agree."
+        )
+    return Endpoint(origin, webhook)
+
+
+def _read_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    accepted = schemas.document("connection")["$defs"]
+    given = {key: value for key, value in extra.items() if value is not None and value != ""}
+    for key in given:
+        if key not in accepted:
+            near = get_close_matches(key, accepted, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise InvalidConnectionError(
+                f"extra holds the unknown key {key!a}{hint} Known are: {', '.join(sorted(accepted))}."
+            )
+    typed = {key: _typed(value) if key != "proxy" else value for key, value in given.items()}
+    for key, value in typed.items():
+        if (
+            schemas.mismatch(value, "connection", key) is not None
+            or (key == "timeout" and not isfinite(value))
+            or (key == "proxy" and not is_proxy_url(value))
+        ):
+            shown = "" if key == "proxy" else f"={ascii(value)[:80]}"
+            raise InvalidConnectionError(
+                f"extra key {key}{shown} is not acceptable; accepted is {schemas.expected('connection', key)}."
+            )
+    return typed
+
+
+def is_proxy_url(text: str) -> bool:
+    """Tell whether a text is the URL of an http or https proxy."""
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and parts.path in {"", "/"}
+        )
+    except ValueError:  # brackets or port beyond reason
+        return False
+
+
+def _typed(value: Any) -> Any:
+    """Give a text that spells a JSON boolean or number its type, as in a URI's ``?verify=false``."""
+    if not isinstance(value, str):
+        return value
+    try:
+        spelled = json.loads(value.lower())
+    except ValueError:
+        return value
+    return spelled if isinstance(spelled, bool | int | float) else value
