@@ -1,0 +1,1 @@
+"""Carrying bytes: two transports and the drivers that run an exchange over them."""

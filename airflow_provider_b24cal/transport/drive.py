@@ -1,0 +1,111 @@
+"""The drivers: an exchange's steps over a blocking lane or an asynchronous one, one at a time or several."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+from airflow_provider_b24cal.bitrix24.errors import TransportError
+from airflow_provider_b24cal.bitrix24.exchange import Send
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from concurrent.futures import Future
+
+    from airflow_provider_b24cal.bitrix24.exchange import Steps
+    from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
+
+T = TypeVar("T")
+
+
+def run(steps: Steps[T], lane: Lane) -> T:
+    """Run an exchange to its end."""
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Send):
+                try:
+                    reply = lane.send(step.request)
+                except TransportError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(reply)
+            else:
+                lane.pause(step)
+                step = next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def arun(steps: Steps[T], lane: AsyncLane) -> T:
+    """Run an exchange to its end on an event loop; the twin of :func:`run`."""
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Send):
+                try:
+                    reply = await lane.send(step.request)
+                except TransportError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(reply)
+            else:
+                await lane.pause(step)
+                step = next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def run_many(many: Iterable[Steps[T]], lane: Lane, at_once: int) -> Iterator[T]:
+    """Run exchanges, some at once, and yield their results in the order given.
+
+    No more of them are begun than are needed to keep ``at_once`` under way, so that memory does not grow
+    with their number. When the iteration is left early, those that have not begun never do.
+    """
+    rest = iter(many)
+    alone, second = next(rest, None), next(rest, None)
+    if second is None:
+        # One needs no thread besides this.
+        if alone is not None:
+            yield run(alone, lane)
+        return
+    assert alone is not None
+    with ThreadPoolExecutor(at_once, thread_name_prefix="bitrix24") as pool:
+        under_way: deque[Future[T]] = deque()
+        try:
+            for steps in chain((alone, second), rest):
+                under_way.append(pool.submit(run, steps, lane))
+                if len(under_way) > 2 * at_once:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        except BaseException:
+            lane.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+async def arun_many(many: Iterable[Steps[T]], lane: AsyncLane, at_once: int) -> AsyncGenerator[T, None]:
+    """Run exchanges on an event loop; the twin of :func:`run_many`."""
+    under_way: deque[asyncio.Task[T]] = deque()
+    places = asyncio.Semaphore(at_once)
+
+    async def one(steps: Steps[T]) -> T:
+        async with places:
+            return await arun(steps, lane)
+
+    try:
+        for steps in many:
+            under_way.append(asyncio.create_task(one(steps)))
+            if len(under_way) > 2 * at_once:
+                yield await under_way.popleft()
+        while under_way:
+            yield await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()

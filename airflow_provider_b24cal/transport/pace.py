@@ -1,0 +1,97 @@
+"""The leaky bucket shared by all threads of a process and all processes of a host.
+
+The whole state is one number in a small file per portal, read and written under a lock of the operating
+system. The lock is never held while anybody waits: a place is reserved, and the wait comes after.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import struct
+import tempfile
+from pathlib import Path
+from threading import Lock
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_b24cal.bitrix24.limits import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_b24cal.bitrix24.limits import Plan
+
+_NUMBER: Final = struct.Struct("<d")
+
+
+class Pace:
+    """When the next request to a portal may be sent.
+
+    :param origin: the portal; all users of one origin share a bucket.
+    :param plan: its limits; ``None`` for a portal without any.
+    :param folder: where the state lies; by default a folder of this user in the system's temporary folder.
+    """
+
+    def __init__(self, origin: str, plan: Plan | None, folder: Path | None = None) -> None:
+        self._plan = plan
+        self._lock = Lock()
+        self._path = None if plan is None else _state_file(origin, folder)
+        self._own = 0.0
+
+    def reserve(self) -> float:
+        """Take the next free place and return how many seconds to wait before sending."""
+        if self._plan is None:
+            return 0.0
+        waits: list[float] = []
+
+        def take(bucket: Bucket) -> Bucket:
+            wait, after = bucket.reserve(time())
+            waits.append(wait)
+            return after
+
+        self._change(take)
+        return waits[-1]
+
+    def refused(self) -> None:
+        """Learn that the portal has refused a request as one too many."""
+        self._change(lambda bucket: bucket.refused(time()))
+
+    def _change(self, change: Callable[[Bucket], Bucket]) -> None:
+        if self._plan is None:
+            return
+        with self._lock:
+            try:
+                self._change_shared(self._plan, change)
+            except OSError:
+                # No folder, a full disk, a file system without locks: this process then keeps the pace by itself.
+                self._own = change(Bucket(self._plan, self._own)).empty_at
+
+    def _change_shared(self, plan: Plan, change: Callable[[Bucket], Bucket]) -> None:
+        if self._path is None:
+            raise FileNotFoundError("there is no folder for the shared state")
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            stored = os.pread(descriptor, _NUMBER.size, 0)
+            empty_at = _NUMBER.unpack(stored)[0] if len(stored) == _NUMBER.size else 0.0
+            os.pwrite(descriptor, _NUMBER.pack(change(Bucket(plan, empty_at)).empty_at), 0)
+        finally:
+            os.close(descriptor)
+
+
+def _state_file(origin: str, folder: Path | None) -> Path | None:
+    """Return the file that all processes of this user share, or ``None`` when there can be none.
+
+    Then each process keeps the pace by itself, and refusals are waited out.
+    """
+    if folder is None:
+        folder = Path(tempfile.gettempdir()) / f"airflow-provider-b24cal-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.getuid() or not os.access(folder, os.W_OK):
+            return None
+    except OSError:
+        return None
+    return folder / hashlib.sha256(origin.encode()).hexdigest()[:16]

@@ -1,0 +1,102 @@
+"""The blocking transport: a ``requests.Session``, for workers."""
+
+from __future__ import annotations
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
+
+from airflow_provider_b24cal.bitrix24.errors import (
+    ConnectError,
+    ConnectionLostError,
+    ResponseTimeoutError,
+    TlsError,
+    TransportError,
+)
+from airflow_provider_b24cal.transport.wire import (
+    HEADERS,
+    find_route,
+    keep_secrets_out_of_logs,
+    make_reply,
+    tls_refused,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_b24cal.bitrix24.credentials import Request
+    from airflow_provider_b24cal.bitrix24.replies import Reply
+    from airflow_provider_b24cal.bitrix24.settings import Settings
+
+
+class _Session(requests.Session):
+    """A session that does not look where a redirect leads: reading an odd address raises."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Say that there is none."""
+        return None
+
+
+class RequestsTransport:
+    """Carries requests over pooled connections.
+
+    Redirects are not followed, cookies are neither kept nor sent, and ``.netrc`` is not read: each could
+    carry the secret elsewhere or change who acts. Proxies and CA bundles of the environment are honoured.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        keep_secrets_out_of_logs()
+        self._timeout = settings.timeout
+        self.session = make_session(settings)
+
+    def send(self, request: Request) -> Reply:
+        """Carry a request.
+
+        :raises TransportError: without the cause, whose texts hold the URL.
+        """
+        try:
+            response = self.session.post(
+                request.url.reveal(), data=request.body, timeout=self._timeout, allow_redirects=False
+            )
+        except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
+            failure = _translated(problem, request.method, self._timeout)
+        else:
+            return make_reply(response.status_code, response.content, response.headers.get("Location"))
+        # Outside the except block, so that the error does not keep the cause as its context.
+        raise failure
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
+
+
+def make_session(settings: Settings) -> requests.Session:
+    """Return a session for a portal; it holds no credential."""
+    route = find_route(settings)
+    session = _Session()
+    session.proxies = {"all": route.proxy} if route.proxy else {}
+    session.verify = route.verify
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    session.headers.update(HEADERS)
+    # Threads of one run share the session; none of them opens a connection beyond these.
+    pool = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_in_flight, pool_block=True)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, pool)
+    return session
+
+
+def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
+    cause = type(problem).__name__
+    if tls_refused(problem):
+        return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)
+    if isinstance(problem, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
+        return ConnectError("No connection to the portal could be made.", method=method, cause=cause)
+    if isinstance(problem, requests.exceptions.Timeout):
+        return ResponseTimeoutError(f"No answer within {timeout:g} s.", method=method, cause=cause)
+    reason = getattr(problem.args[0] if problem.args else None, "reason", None)
+    if isinstance(reason, NewConnectionError):
+        cause = type(reason).__name__
+        return ConnectError("No connection to the portal could be made.", method=method, cause=cause)
+    return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)

@@ -1,0 +1,165 @@
+"""What both transports agree on: the route to the portal, headers, and log lines without secrets."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from requests.utils import get_environ_proxies, select_proxy
+
+from airflow_provider_b24cal import __version__
+from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths
+from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.replies import Reply
+from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_b24cal.bitrix24.settings import Settings
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "Content-Type": "application/json",
+    "User-Agent": f"airflow-provider-b24cal/{__version__}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way to a portal, after the environment had its say.
+
+    :param proxy: URL of the proxy, or ``None``; may hold a login.
+    :param verify: whether certificates are checked, or the path of a CA bundle.
+    """
+
+    proxy: str | None = field(repr=False)
+    verify: bool | str
+
+
+def find_route(settings: Settings) -> Route:
+    """Return the way to the portal: the connection's word first, then the usual environment variables.
+
+    :raises InvalidConnectionError: the CA bundle cannot be read.
+    """
+    origin = settings.endpoint.origin
+    if settings.proxy is not None:
+        proxy: str | None = settings.proxy.reveal()
+    else:
+        proxy = check_proxy(select_proxy(origin, get_environ_proxies(origin)))
+    verify = settings.verify
+    if verify is True:
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    if isinstance(verify, str):
+        make_tls(verify)
+    return Route(proxy, verify)
+
+
+def check_proxy(proxy: str | None) -> str | None:
+    """Return a proxy's URL with its scheme, which environment variables may leave out.
+
+    :raises InvalidConnectionError: it is no http or https proxy; its text, which may hold a login, is not repeated.
+    """
+    if not proxy:
+        return None
+    whole = proxy if "://" in proxy else f"http://{proxy}"
+    if not is_proxy_url(whole):
+        raise InvalidConnectionError(
+            f"The proxy that the environment names is not acceptable; accepted is {PROXY_WANTED}."
+        )
+    return whole
+
+
+def tls_refused(problem: BaseException) -> bool:
+    """Tell whether TLS was never agreed upon, so that nothing was sent.
+
+    HTTP libraries wrap the reason several times, and differently for connecting and for reading.
+    """
+    seen: list[BaseException] = [problem]
+    for error in seen:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(error, ssl.SSLError) and error.reason in _HANDSHAKE:
+            return True
+        inner = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
+        seen += [other for other in inner if isinstance(other, BaseException) and other not in seen]
+    return False
+
+
+_HANDSHAKE: Final = frozenset(
+    {
+        "CERTIFICATE_VERIFY_FAILED",
+        "NO_PROTOCOLS_AVAILABLE",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "TLSV1_UNRECOGNIZED_NAME",
+        "UNSUPPORTED_PROTOCOL",
+        "WRONG_VERSION_NUMBER",
+    }
+)
+
+
+def make_tls(bundle: str) -> ssl.SSLContext:
+    """Return a TLS context that trusts a CA bundle.
+
+    :param bundle: a file, or a folder prepared by ``openssl rehash``.
+    :raises InvalidConnectionError: there are no certificates at this path.
+    """
+    is_folder = Path(bundle).is_dir()
+    try:
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    except OSError as problem:
+        reason = problem.strerror or type(problem).__name__
+    raise InvalidConnectionError(
+        f"verify names {bundle!a}, which is no CA bundle ({reason}); accepted is true, false, or the path "
+        "of a file with certificates in PEM form. It may also come from REQUESTS_CA_BUNDLE."
+    )
+
+
+def make_reply(http_status: int, body: bytes, location: str | None) -> Reply:
+    """Return the reply; of a redirect's target only the host is kept, for the path may hold the secret."""
+    return Reply(http_status, body, _host_of(location) if location else None)
+
+
+def _host_of(location: str) -> str:
+    try:
+        return urlsplit(location).hostname or "the same host"
+    except ValueError:
+        return "an unreadable address"
+
+
+class _HideWebhookPaths(logging.Filter):
+    """Takes webhook paths out of the lines that HTTP libraries log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        hidden = hide_webhook_paths(line)
+        if hidden != line:
+            record.msg, record.args = hidden, None
+        return True
+
+
+_FILTER: Final = _HideWebhookPaths()
+# One by one, for a logger's filter does not see what its children log. urllib3 logs the path of every
+# request at DEBUG and that of an oddly answered one at WARNING; httpcore logs the headers of every reply,
+# where a redirect may name the path again.
+_LOGGERS: Final = (
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.proxy",
+)
+
+
+def keep_secrets_out_of_logs() -> None:
+    """Make the loggers of the HTTP libraries hide webhook paths; doing it twice changes nothing."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)
