@@ -1,0 +1,143 @@
+"""The portal as an ASGI application: REST, control requests and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from airflow_provider_b24cal.sandbox import control
+from airflow_provider_b24cal.sandbox.portal import METHODS, Portal
+from airflow_provider_b24cal.sandbox.request import RestRequest, read
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from airflow_provider_b24cal.sandbox.reply import Reply
+    from airflow_provider_b24cal.sandbox.rest import Work
+
+Log = Callable[[str], None]
+Sleep = Callable[[float], Awaitable[None]]
+
+_VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+
+
+class ConnectionReset(Response):
+    """No answer at all: the connection is reset under the client.
+
+    :param transport: of the connection, as the server's protocol puts it into the request's state.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Abort the connection; without lingering the client sees a reset, not an end."""
+        connection: socket.socket | None = self._transport.get_extra_info("socket")
+        # A client that has lost its patience in the meantime has closed the connection itself.
+        if connection is not None and not self._transport.is_closing():
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()
+        await receive()
+
+
+def create_app(portal: Portal, log: Log | None = None, sleep: Sleep = asyncio.sleep) -> Starlette:
+    """Return the application that serves a portal.
+
+    :param sleep: lets time pass for one request while others are served.
+    :param log: receives one line per REST request; the lines hold no secrets.
+    """
+    app = Starlette(
+        routes=[
+            Route("/", _page),
+            *control.routes(portal),
+            Route("/rest/{path:path}", _rest(portal, log, sleep), methods=_VERBS),
+        ]
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _rest(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        wanted = read(
+            request.method,
+            request.path_params["path"],
+            request.scope["query_string"].decode("latin-1"),
+            request.headers.get("content-type", ""),
+            await request.body(),
+        )
+        try:
+            reply = await _reply(portal, wanted, "" if request.client is None else request.client.host, sleep)
+        except asyncio.CancelledError:
+            # The server is stopping, and there is nobody left to answer to.
+            reply = None
+        response = ConnectionReset(request.scope["state"]["transport"]) if reply is None else _response(reply)
+        if log is not None:
+            log(_line(request.method, wanted, response))
+        return response
+
+    return endpoint
+
+
+async def _reply(portal: Portal, wanted: RestRequest, address: str, sleep: Sleep) -> Reply | None:
+    """Return the answer to a request, or ``None`` to cut the connection."""
+    fault = portal.arrive(wanted, address)
+    await _pause(portal.settings.latency_ms / 1000, sleep)
+    if fault is None:
+        return await _drive(portal.serve(wanted), sleep)
+    done = await _drive(portal.serve(wanted), sleep) if fault.run_first else None
+    await _pause(fault.delay, sleep)
+    if fault.drop:
+        return None
+    if fault.error is not None:
+        return portal.error_reply(fault.error, wanted.form)
+    return fault.reply or done or await _drive(portal.serve(wanted), sleep)
+
+
+async def _drive(work: Work[Reply], sleep: Sleep) -> Reply:
+    overslept = 0.0
+    while True:
+        try:
+            pause = next(work) - overslept
+        except StopIteration as end:
+            reply: Reply = end.value
+            return reply
+        # Every sleep ends a little late, which would add up over fifty commands.
+        began = time.monotonic()
+        await _pause(pause, sleep)
+        overslept = max(0.0, time.monotonic() - began - pause)
+
+
+async def _pause(seconds: float, sleep: Sleep) -> None:
+    # Giving way to other requests for no time at all would still take a turn of the loop for every command.
+    if seconds > 0:
+        await sleep(seconds)
+
+
+def _line(verb: str, wanted: RestRequest, response: Response) -> str:
+    # An address of the wrong shape may hold a secret where the method or the user belongs.
+    method = wanted.method if wanted.method in METHODS else "(no such method)"
+    outcome = "connection reset" if isinstance(response, ConnectionReset) else str(response.status_code)
+    return f"{verb} {method} {outcome}"
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, {**reply.headers, "content-type": reply.content_type})
+
+
+async def _page(_: Request) -> HTMLResponse:
+    page = files(__package__).joinpath("page.html").read_text("utf-8")
+    return HTMLResponse(page, headers={"content-security-policy": _PAGE_POLICY, "cache-control": "no-store"})

@@ -1,0 +1,123 @@
+"""Control requests under ``/-/``: looking into the portal, acting as its people, planning trouble.
+
+The prefix cannot be taken for a REST address, and nothing here counts as a REST request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from airflow_provider_b24cal.sandbox import checks
+from airflow_provider_b24cal.sandbox.checks import BadInputError
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.state import snapshot
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+Action = Callable[[Portal, object], object]
+
+
+def _state(portal: Portal, _: object) -> object:
+    with portal.locked() as book:
+        return {
+            **snapshot(book, portal.now()),
+            "settings": asdict(portal.settings),
+            "counters": portal.count(),
+        }
+
+
+def _counters(portal: Portal, _: object) -> object:
+    return portal.count()
+
+
+def _ids(body: object, *more: str) -> tuple[dict[str, object], int, int]:
+    keys = ("event_id", "user_id", *more)
+    fields = checks.mapping(body, "", keys, keys)
+    event_id = checks.integer(fields["event_id"], "event_id", 1)
+    return fields, event_id, checks.integer(fields["user_id"], "user_id", 1)
+
+
+def _answer(portal: Portal, body: object) -> object:
+    fields, event_id, user_id = _ids(body, "status")
+    portal.answer(event_id, user_id, checks.text(fields["status"], "status"))
+    return {"ok": True}
+
+
+def _invite(portal: Portal, body: object) -> object:
+    _, event_id, user_id = _ids(body)
+    return {"row_id": portal.invite(event_id, user_id).id}
+
+
+def _remove(portal: Portal, body: object) -> object:
+    _, event_id, user_id = _ids(body)
+    portal.remove(event_id, user_id)
+    return {"ok": True}
+
+
+def _fault(portal: Portal, body: object) -> object:
+    return {"waiting": portal.plan(*body) if isinstance(body, list) else portal.plan(body)}
+
+
+def _forget_faults(portal: Portal, _: object) -> object:
+    portal.forget_faults()
+    return {"waiting": []}
+
+
+def _settings(portal: Portal, body: object) -> object:
+    return asdict(portal.configure(body))
+
+
+def _reset(portal: Portal, _: object) -> object:
+    portal.reset()
+    return {"ok": True}
+
+
+_ACTIONS: tuple[tuple[str, str, Action], ...] = (
+    ("GET", "/-/state", _state),
+    ("GET", "/-/counters", _counters),
+    ("POST", "/-/answer", _answer),
+    ("POST", "/-/invite", _invite),
+    ("POST", "/-/remove", _remove),
+    ("POST", "/-/fault", _fault),
+    ("DELETE", "/-/fault", _forget_faults),
+    ("POST", "/-/settings", _settings),
+    ("POST", "/-/reset", _reset),
+)
+# Requests that carry nothing need no body.
+_WITHOUT_BODY = (_state, _counters, _forget_faults, _reset)
+
+
+def routes(portal: Portal) -> list[Route]:
+    """Return the control routes of a portal."""
+    return [_route(portal, verb, path, action) for verb, path, action in _ACTIONS]
+
+
+def _route(portal: Portal, verb: str, path: str, action: Action) -> Route:
+    async def endpoint(request: Request) -> JSONResponse:
+        try:
+            body = None if action in _WITHOUT_BODY else _parse(await request.body())
+            return JSONResponse(action(portal, body))
+        except BadInputError as error:
+            problem = {"error": str(error), "field": error.field, "accepted": error.accepted}
+            return JSONResponse({**problem, "value": _printable(error.value)}, status_code=400)
+
+    return Route(path, endpoint, methods=[verb])
+
+
+def _parse(body: bytes) -> object:
+    try:
+        value: object = json.loads(body)
+    except ValueError:
+        raise BadInputError("body", body.decode("utf-8", "replace"), "JSON") from None
+    return value
+
+
+def _printable(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | str) else repr(value)

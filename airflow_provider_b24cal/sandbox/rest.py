@@ -1,0 +1,89 @@
+"""What REST methods share: the call they receive and the table they are listed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from airflow_provider_b24cal.sandbox.errors import RestError
+    from airflow_provider_b24cal.sandbox.limits import Tab
+    from airflow_provider_b24cal.sandbox.office import Book, Person, Webhook
+    from airflow_provider_b24cal.sandbox.php import PhpArray
+    from airflow_provider_b24cal.sandbox.settings import Settings
+
+T = TypeVar("T")
+# Work that takes time: it yields the seconds to let pass before it goes on, and returns a result. Whoever
+# drives it can serve others meanwhile.
+Work: TypeAlias = "Generator[float, None, T]"
+
+
+class Ledger(Protocol):
+    """Where methods report what a test may want to know."""
+
+    def ran(self, method: str, inner: bool) -> None:
+        """Note that a method was called."""
+
+    def refused(self, code: str) -> None:
+        """Note that a limit turned a call away."""
+
+    def notified(self, event_id: int, kind: str) -> None:
+        """Note that an organiser was told about an answer."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a request runs in.
+
+    :param methods: every method of the portal by name.
+    :param clock: tells the time as seconds since the epoch.
+    :param tab: what the request spends on methods.
+    :param inner_error: the error a test planned for a command of a batch, if any.
+    """
+
+    book: Book
+    settings: Settings
+    ledger: Ledger
+    methods: Mapping[str, Method | Compound]
+    clock: Callable[[], float]
+    tab: Tab
+    inner_error: Callable[[str], RestError | None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a method by an authorised person.
+
+    :param parameters: as received, with credentials and other reserved names taken out.
+    """
+
+    caller: Person
+    webhook: Webhook
+    parameters: PhpArray
+    portal: Surroundings
+
+
+@dataclass(frozen=True)
+class Method:
+    """A REST method.
+
+    :param scope: what the webhook must be allowed, or empty for methods open to every webhook.
+    :param run: returns the ``result`` as plain Python data.
+    """
+
+    scope: str
+    run: Callable[[Call], object]
+
+
+@dataclass(frozen=True)
+class Compound:
+    """A REST method that runs others; it takes no time of its own.
+
+    :param scope: as of :class:`Method`.
+    :param run: works step by step.
+    """
+
+    scope: str
+    run: Callable[[Call], Work[object]]

@@ -1,0 +1,272 @@
+"""A temporary Airflow 3 beside the portal: its real processes, bound to this machine alone.
+
+Airflow's own ``standalone`` command and its log servers listen on every interface, so each component is
+started by itself. Everything lives in one folder and ends with the ``with`` block.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import urlsafe_b64encode
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+COMPONENTS: Mapping[str, tuple[str, ...]] = {
+    "api-server": ("api-server",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+_PATIENCE = 120.0
+_LAST_LINES = 40
+
+
+class StageError(RuntimeError):
+    """Airflow did not do what was asked of it; the message holds the end of the log."""
+
+
+class Stage:
+    """Airflow's processes on SQLite, in a folder of their own.
+
+    :param home: becomes ``AIRFLOW_HOME``; an existing, empty folder.
+    :param dags: folder of DAG files.
+    :param settings: more environment variables for all components, such as connections.
+    :ivar url: address of the web UI and REST API.
+    """
+
+    def __init__(self, home: Path, dags: Path, settings: Mapping[str, str]) -> None:
+        self.home = home
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._airflow = str(Path(sys.executable).with_name("airflow"))
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._token = ""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
+        self.environment = inherited | {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "PYTHONWARNINGS": "ignore",
+            "PYTHONUNBUFFERED": "1",
+            # Loopback must not be reached through somebody's proxy.
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            **settings,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop every process, the gentle way first."""
+        with _undisturbed():
+            for signal_number, patience in (
+                (signal.SIGINT, 12.0),
+                (signal.SIGTERM, 4.0),
+                (signal.SIGKILL, 4.0),
+            ):
+                for process in self._processes.values():
+                    _signal_group(process, signal_number)
+                deadline = time.monotonic() + patience
+                while any(map(_group_lives, self._processes.values())) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+            self._processes.clear()
+
+    @property
+    def password(self) -> str:
+        """The password of the user ``admin``, made by Airflow at its first start."""
+        made = json.loads((self.home / "simple_auth_manager_passwords.json.generated").read_text("utf-8"))
+        return str(made["admin"])
+
+    def migrate(self) -> None:
+        """Create the database."""
+        done = subprocess.run(
+            [self._airflow, "db", "migrate"],
+            env=self.environment,
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if done.returncode:
+            raise StageError(f"airflow db migrate failed:\n{done.stdout.decode('utf-8', 'replace')}")
+
+    def start(self) -> None:
+        """Start all components; return when the REST API answers."""
+        for name in COMPONENTS:
+            self.start_component(name)
+        self.wait_for("the REST API", self._answers)
+
+    def start_component(self, name: str) -> None:
+        """Start one component in a process group of its own."""
+        with self._log_of(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [self._airflow, *COMPONENTS[name]],
+                env=self.environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill_component(self, name: str) -> None:
+        """End one component and its children without any warning."""
+        process = self._processes.pop(name)
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+    def request(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call Airflow's REST API as ``admin``.
+
+        :param path: below ``/api/v2``.
+        :raises StageError: Airflow refused.
+        """
+        if not self._token:
+            login = {"username": "admin", "password": self.password}
+            self._token = self._send("POST", "/auth/token", login)["access_token"]
+        return self._send(verb, f"/api/v2{path}", body)
+
+    def wait_for(self, what: str, done: Any, patience: float = _PATIENCE) -> Any:
+        """Call ``done`` until it returns something true, and return that.
+
+        :raises StageError: a component ended, or patience did.
+        """
+        deadline = time.monotonic() + patience
+        while not (found := done()):
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise StageError(f"airflow {name} ended with {process.returncode}:\n{self._tail(name)}")
+            if time.monotonic() > deadline:
+                tails = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self._processes)
+                raise StageError(f"waited {patience:.0f} s in vain for {what}\n{tails}")
+            time.sleep(0.25)
+        return found
+
+    def run_dag(self, dag_id: str, conf: Mapping[str, Any]) -> str:
+        """Wait for a DAG to be known, start a run of it, and return the run's id."""
+        self.wait_for(f"the DAG {dag_id}", lambda: self._knows(dag_id))
+        self.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        run = self.request("POST", f"/dags/{dag_id}/dagRuns", {"conf": conf, "logical_date": None})
+        return str(run["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run."""
+        return str(self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return a run's task instances as the REST API tells them."""
+        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")[
+            "task_instances"
+        ]
+        return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+        """Return what a task instance returned."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self.request("GET", f"{path}?map_index={map_index}&deserialize=true")["value"]
+
+    def task_logs(self, part: str = "") -> str:
+        """Return the task logs, and what the scheduler says of failures, for a person who wants to know why.
+
+        :param part: only logs whose path holds this text.
+        """
+        logs = [path for path in sorted(self.home.glob("logs/dag_id=*/**/*.log*")) if part in str(path)]
+        told = [f"--- {path.relative_to(self.home)}\n{path.read_text('utf-8', 'replace')}" for path in logs]
+        scheduler = self._log_of("scheduler").read_text("utf-8", "replace").splitlines()
+        told += [line for line in scheduler if "[error" in line or "[warning" in line]
+        return "\n".join(told)
+
+    def _knows(self, dag_id: str) -> bool:
+        try:
+            self.request("GET", f"/dags/{dag_id}")
+        except StageError:
+            return False
+        return True
+
+    def _answers(self) -> bool:
+        try:
+            self._send("GET", "/api/v2/version", None)
+            return bool(self.password)
+        except (StageError, OSError, ValueError):
+            return False
+
+    def _send(self, verb: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - the address is our own
+            self.url + path,
+            method=verb,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
+        )
+        try:
+            with _OPENER.open(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as refusal:
+            told = refusal.read().decode("utf-8", "replace")[:500]
+            raise StageError(f"{verb} {path}: HTTP {refusal.code}: {told}") from None
+
+    def _log_of(self, name: str) -> Path:
+        return self.home / f"{name}.out"
+
+    def _tail(self, name: str) -> str:
+        return "\n".join(self._log_of(name).read_text("utf-8", "replace").splitlines()[-_LAST_LINES:])
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let an impatient second Ctrl-C not stop the stopping."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
