@@ -1,0 +1,100 @@
+"""The only module that knows Airflow's versions: 2.11 and 3.0 to 3.3 from one place.
+
+Each name is looked for where the newest Airflow keeps it, and then in its older homes. The compatibility
+package of Airflow's own providers is not used: those of its releases that would serve cannot be installed
+beside the constraint files of the versions supported here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from asgiref.sync import sync_to_async
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection
+    from airflow.sdk import Context as Context  # noqa: PLC0414 - exported for annotations only
+    from airflow.sdk.bases.sensor import PokeReturnValue
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferralError,
+    )
+    from airflow.sdk.exceptions import TaskDeferralTimeout as _TaskDeferralTimeout
+
+    TaskDeferralTimeout: type[_TaskDeferralTimeout] | None
+else:
+    try:
+        from airflow.sdk import BaseOperator, BaseSensorOperator
+        from airflow.sdk.bases.sensor import PokeReturnValue
+    except ImportError:  # 2.11
+        from airflow.models.baseoperator import BaseOperator
+        from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+    try:
+        from airflow.sdk import BaseHook
+    except ImportError:  # 2.11, 3.0
+        from airflow.hooks.base import BaseHook
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:  # 2.11, 3.0, 3.1
+        from airflow.configuration import conf
+    try:
+        from airflow.sdk import exceptions as _exceptions
+    except ImportError:  # 2.11
+        _exceptions = None
+    if not hasattr(_exceptions, "TaskDeferralError"):  # 2.11, 3.0, 3.1
+        from airflow import exceptions as _exceptions
+    AirflowSensorTimeout = _exceptions.AirflowSensorTimeout
+    AirflowSkipException = _exceptions.AirflowSkipException
+    AirflowTaskTimeout = _exceptions.AirflowTaskTimeout
+    TaskDeferralError = _exceptions.TaskDeferralError
+    TaskDeferralTimeout = getattr(_exceptions, "TaskDeferralTimeout", None)
+
+__all__ = [
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "BaseHook",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "PokeReturnValue",
+    "conf",
+    "deferral_timed_out",
+    "get_async_connection",
+    "mask_secret",
+]
+
+
+def mask_secret(secret: str) -> None:
+    """Register a text with Airflow's log masker; blocking, so not for an event loop."""
+    try:
+        from airflow.sdk.log import mask_secret as register
+    except ImportError:  # 2.11
+        register = import_module("airflow.utils.log.secrets_masker").mask_secret
+    register(secret)
+
+
+async def get_async_connection(conn_id: str) -> Connection:
+    """Read a connection without blocking the event loop.
+
+    The asynchronous call of 3.1 to 3.3.1 masks with a blocking one and can then end in a deadlock error;
+    there, and where there is none, the blocking call runs in a thread.
+    """
+    if hasattr(BaseHook, "aget_connection"):
+        from airflow.sdk import Connection as Stored
+
+        if hasattr(Stored, "aextra_dejson"):
+            return await BaseHook.aget_connection(conn_id)
+    found: Connection = await sync_to_async(BaseHook.get_connection)(conn_id)
+    return found
+
+
+def deferral_timed_out(error: Exception) -> bool:
+    """Tell whether a deferred task came back because its time was up."""
+    if TaskDeferralTimeout is not None:
+        return isinstance(error, TaskDeferralTimeout)
+    # 2.11 has no class of its own for it; this is the text that its scheduler writes.
+    return isinstance(error, TaskDeferralError) and str(error) == "Trigger/execution timeout"

@@ -1,0 +1,98 @@
+"""What Airflow is told about this provider: data only.
+
+Airflow 3.2 and later load this module while ``airflow`` itself is being imported, so nothing is imported here.
+"""
+
+CONNECTION_FIELDS = {
+    "timeout": {
+        "label": "Timeout (seconds)",
+        "description": "How long to wait for an answer, above 0 and at most 600; 70 when empty.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 600},
+    },
+    "verify": {
+        "label": "Verify TLS",
+        "description": "true, false, or the path of a CA bundle; true when empty.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "URL of an http or https proxy; from the environment when empty.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "plan": {
+        "label": "Plan",
+        "description": "The portal's limits: standard (2 requests a second), enterprise (5) or self_hosted (none).",
+        "schema": {"type": "string", "enum": ["standard", "enterprise", "self_hosted"], "default": "standard"},
+    },
+    "requests_per_second": {
+        "label": "Requests per second",
+        "description": "In place of the plan's number.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1000},
+    },
+    "burst": {
+        "label": "Requests at once",
+        "description": "How many the portal takes before it counts the seconds, in place of the plan's number.",
+        "schema": {"type": ["number", "null"], "minimum": 1},
+    },
+    "max_in_flight": {
+        "label": "Requests under way",
+        "description": "How many requests one task has under way at once, 1 to 32; 4 when empty.",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
+    },
+    "allow_http": {
+        "label": "Allow plain http",
+        "description": "Send the secret unencrypted to a portal that is not on this machine.",
+        "schema": {"type": "boolean", "default": False},
+    },
+}
+
+UI_FIELD_BEHAVIOUR = {
+    # Port stays visible: the Test button of Airflow 3.3 refuses a connection whose port is hidden and empty.
+    "hidden_fields": ["schema"],
+    "relabeling": {
+        "host": "Portal",
+        "login": "Webhook user id",
+        "password": "Webhook code or whole webhook URL",
+    },
+    "placeholders": {
+        "host": "example.bitrix24.com (empty if the whole URL is pasted below)",
+        "login": "1",
+        "port": "443",
+        "password": "https://example.bitrix24.com/rest/1/.../",
+    },
+}
+
+
+def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own signature for this hook
+    """Return the provider's description in the form that Airflow's provider manager reads."""
+    package = "airflow_provider_b24cal"
+    return {
+        "package-name": "airflow-provider-b24cal",
+        "name": "Bitrix24 calendar",
+        "description": "Read, set and await participation in `Bitrix24 <https://www.bitrix24.com/>`__ meetings.",
+        "integrations": [
+            {
+                "integration-name": "Bitrix24",
+                "external-doc-url": "https://apidocs.bitrix24.com/api-reference/calendar/index.html",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.hooks.bitrix24"]}],
+        "operators": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{package}.operators.events", f"{package}.operators.meeting_status"],
+            }
+        ],
+        "sensors": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.sensors.meeting_status"]}],
+        "triggers": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.triggers.meeting_status"]}],
+        "connection-types": [
+            {
+                "connection-type": "bitrix24",
+                "hook-class-name": f"{package}.hooks.bitrix24.Bitrix24CalendarHook",
+                "hook-name": "Bitrix24",
+                "ui-field-behaviour": {key.replace("_", "-"): value for key, value in UI_FIELD_BEHAVIOUR.items()},
+                "conn-fields": CONNECTION_FIELDS,
+            }
+        ],
+    }

@@ -1,0 +1,507 @@
+"""The hook: an Airflow connection in, the portal's typed methods out, blocking and asynchronous."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing, closing
+from dataclasses import replace
+from random import random
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from airflow_provider_b24cal._airflow import BaseHook, get_async_connection, mask_secret
+from airflow_provider_b24cal.bitrix24 import event_methods, listing, methods
+from airflow_provider_b24cal.bitrix24.batch import Outcome, command
+from airflow_provider_b24cal.bitrix24.errors import (
+    Bitrix24Error,
+    InvalidConnectionError,
+)
+from airflow_provider_b24cal.bitrix24.exchange import Change, Terms, ask, ask_many, change_statuses, doom, in_chunks
+from airflow_provider_b24cal.bitrix24.inputs import (
+    check_event_id,
+    check_event_ids,
+    check_method,
+    check_params,
+    check_wanted_status,
+    check_wanted_statuses,
+)
+from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
+from airflow_provider_b24cal.transport.drive import arun, arun_many, run, run_many
+from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
+from airflow_provider_b24cal.transport.pace import Pace
+from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self, TypeVar
+
+    import requests
+
+    from airflow_provider_b24cal.bitrix24.busy import Busy
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps
+    from airflow_provider_b24cal.bitrix24.methods import Profile
+    from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+    from airflow_provider_b24cal.bitrix24.window import Window
+
+    T = TypeVar("T")
+    Item = TypeVar("Item")
+    Answer = TypeVar("Answer", bound=Outcome[Any] | Change)
+
+NEEDED_SCOPE = "calendar"
+_TEST_TIMEOUT = 10.0
+
+
+class Bitrix24CalendarHook(BaseHook):
+    """
+    Talk to a Bitrix24 portal's calendar as the user of a connection's webhook.
+
+    Every method acts for that user only: the portal has no parameter for somebody else's status. Nothing
+    is read or sent before the first call. A hook may be used in ``with`` to close its connections; the
+    asynchronous twins (``a...``) belong to one event loop and are closed by :meth:`aclose`.
+
+    .. seealso:: `Calendar methods <https://apidocs.bitrix24.com/api-reference/calendar/index.html>`__
+
+    :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``.
+    :param retry: bounds of repeating what failed in passing; by default eight attempts and five minutes of
+        waiting for one call, one request of fifty, or one bringing of meetings to their statuses.
+    """
+
+    conn_name_attr = "bitrix24_conn_id"
+    default_conn_name = "bitrix24_default"
+    conn_type = "bitrix24"
+    hook_name = "Bitrix24"
+
+    def __init__(self, bitrix24_conn_id: str = default_conn_name, *, retry: RetryPolicy | None = None) -> None:
+        super().__init__()
+        self.bitrix24_conn_id = bitrix24_conn_id
+        self.retry = retry or RetryPolicy()
+        self._settings: Settings | None = None
+        self._blocking: RequestsTransport | None = None
+        self._asynchronous: HttpxTransport | None = None
+        self._opening = Lock()
+
+    def get_meeting_status(self, event_id: int | str) -> MeetingStatus:
+        """
+        Return the acting user's participation status in a meeting.
+
+        `calendar.meeting.status.get
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html>`__
+
+        :param event_id: a positive whole number or its decimal text.
+        :return: ``Y`` accepted, ``N`` declined, ``Q`` not answered, ``H`` organiser.
+        :raises InvalidArgumentError: the id is not acceptable; nothing is sent.
+        :raises NotInvitedError: the acting user is not among the attendees.
+        :raises NoSuchMeetingError: unknown, deleted, or not a meeting.
+        :raises Bitrix24Error: the portal refused or could not be asked.
+        """
+        return self._run(ask(methods.get_status(check_event_id(event_id)), self._terms()))
+
+    def get_meeting_statuses(self, event_ids: Iterable[int | str]) -> dict[int, Outcome[MeetingStatus]]:
+        """
+        Return the acting user's status in each of many meetings, fifty to a request.
+
+        :param event_ids: ids as for :meth:`get_meeting_status`; one given twice is asked once.
+        :return: an outcome per event, in the order given: a status or an error. One bad event never hides
+            the others.
+        :raises InvalidArgumentError: an id is not acceptable; nothing is sent.
+        """
+        checked, terms = check_event_ids(event_ids), self._terms()
+        outcomes = self._run_chunks(checked, lambda chunk: _ask_statuses(chunk, terms), _refused_call)
+        return _by_event(checked, outcomes)
+
+    def set_meeting_status(self, event_id: int | str, status: str) -> Change:
+        """
+        Set the acting user's participation status, and prove it.
+
+        The status is read first and left alone where it is as wanted already, for the portal notifies the
+        organiser of every set. Then it is written and read back. To somebody who was removed from a meeting
+        a portal keeps reading back what they set, though the organiser does not see it any more.
+
+        `calendar.meeting.status.set
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-set.html>`__
+
+        :param event_id: a positive whole number or its decimal text.
+        :param status: ``Y``, ``N`` or ``Q`` in any case, or a :class:`MeetingStatus`. The portal tells the
+            organiser of a reset to ``Q`` as of a decline.
+        :return: the change: ``previous``, ``current`` and whether it ``changed``.
+        :raises InvalidArgumentError: an argument is not acceptable; nothing is sent.
+        :raises NotInvitedError: the acting user is not among the attendees.
+        :raises OrganiserError: the acting user is the organiser.
+        :raises NoSuchMeetingError: unknown, deleted, or not a meeting.
+        :raises SetNotKeptError: the portal confirmed, but reading back shows another status.
+        :raises Bitrix24Error: the portal refused or could not be asked.
+        """
+        wanted = {check_event_id(event_id): check_wanted_status(status)}
+        (change,) = self.set_meeting_statuses(wanted).values()
+        return change.unwrap()
+
+    def set_meeting_statuses(self, statuses: Mapping[int, str] | Mapping[str, str]) -> dict[int, Change]:
+        """
+        Set the acting user's status in each of many meetings, as :meth:`set_meeting_status` does for one.
+
+        :param statuses: wanted status by event id. A meeting has several ids (the organiser's, and one for
+            each attendee); name each meeting by one of them, for two are written twice.
+        :return: a change per event, in the order given; a change with an error is not proven. One bad event
+            never hides the others.
+        :raises InvalidArgumentError: an id or status is not acceptable, or one event is given two statuses;
+            nothing is sent.
+        """
+        wanted = check_wanted_statuses(statuses)
+        terms = self._terms()
+        changes = self._run_chunks(
+            list(wanted.items()), lambda chunk: change_statuses(dict(chunk), terms), _refused_change
+        )
+        return {change.event_id: change for change in changes}
+
+    def call(self, method: str, params: Mapping[str, Any] | None = None, *, writes: bool = True) -> Any:
+        """
+        Call any REST method, with the same repeating, time-outs and secrecy as the others.
+
+        :param method: for example ``calendar.event.getbyid``.
+        :param params: its parameters, JSON values.
+        :param writes: ``False`` for a method known to change nothing: it is repeated also when the portal
+            may have run it already.
+        :return: the ``result`` as the portal gave it.
+        :raises InvalidArgumentError: method or params are not acceptable; nothing is sent.
+        :raises Bitrix24Error: the portal refused or could not be asked.
+        """
+        return self._run(ask(_raw(method, params, writes=writes), self._terms()))
+
+    def batch(
+        self, calls: Sequence[tuple[str, Mapping[str, Any] | None]], *, writes: bool = True
+    ) -> list[Outcome[Any]]:
+        """
+        Call many REST methods, fifty to a request.
+
+        :param calls: pairs of method and parameters.
+        :param writes: as for :meth:`call`, for all of them.
+        :return: an outcome per call, in the order given.
+        :raises InvalidArgumentError: a call is not acceptable, or a parameter holds ``$result[...]`` or the
+            like, which a batch would replace; nothing is sent.
+        """
+        checked = [_raw(method, params, writes=writes) for method, params in calls]
+        for call in checked:
+            command(call)
+        terms = self._terms()
+        return self._run_chunks(checked, lambda chunk: ask_many(chunk, terms, packed=True), _refused_call)
+
+    def whoami(self) -> Profile:
+        """
+        Return the acting user: the webhook's URL is no proof of who that is.
+
+        `profile <https://apidocs.bitrix24.com/api-reference/common/users/profile.html>`__
+
+        :return: id and name; the id is ``None`` when the user is not active.
+        :raises Bitrix24Error: the portal refused or could not be asked.
+        """
+        return self._run(ask(methods.profile(), self._terms()))
+
+    def scopes(self) -> tuple[str, ...]:
+        """
+        Return the credential's scopes.
+
+        `scope <https://apidocs.bitrix24.com/api-reference/common/system/scope.html>`__
+
+        :raises Bitrix24Error: the portal refused or could not be asked.
+        """
+        return self._run(ask(methods.scope(), self._terms()))
+
+    def get_event(self, event_id: int | str) -> CalendarEvent:
+        """
+        Return one event as the acting user sees it.
+
+        `calendar.event.getbyid
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-by-id.html>`__
+
+        :param event_id: a positive whole number or its decimal text.
+        :return: the event; of a series the first date. Its ``status`` is that of the row's owner: ``H`` for
+            the meeting's own id, whoever asks.
+        :raises InvalidArgumentError: the id is not acceptable; nothing is sent.
+        :raises NoSuchEventError: unknown, deleted, or not visible to the acting user.
+        :raises Bitrix24Error: the portal refused or could not be asked.
+        """
+        return self._run(ask(event_methods.get_event(check_event_id(event_id)), self._terms()))
+
+    def list_events(
+        self,
+        window: Window,
+        *,
+        calendar_type: str = "user",
+        owner_id: int | str | None = None,
+        only_meetings: bool = False,
+        statuses: Iterable[str] | None = None,
+    ) -> list[CalendarEvent]:
+        """
+        Return the events of one calendar that lie in a window, each occurrence of a series by itself.
+
+        `calendar.event.get
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
+
+        :param window: from when to when, at most four years. One request reads four years.
+        :param calendar_type: ``user``, ``group`` or ``company_calendar``.
+        :param owner_id: user or group; by default the acting user, asked for in a request of its own. An id
+            that the portal does not know has no events, and is no error.
+        :param only_meetings: leave out events without attendees.
+        :param statuses: only events to which the calendar's owner has given one of these answers: a list of
+            ``Y``, ``N``, ``Q`` and ``H``.
+        :return: the events in order of their start and id.
+        :raises InvalidArgumentError: an argument is not acceptable; nothing is sent.
+        :raises Bitrix24Error: the portal refused or could not be asked; there is no list with gaps.
+        """
+        wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses)
+        return self._run(listing.list_events(wanted, self._terms()))
+
+    def get_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
+        """
+        Return when people are busy, which a portal tells also of those whose events it does not show.
+
+        `calendar.accessibility.get
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-accessibility-get.html>`__
+
+        :param users: user ids; one given twice is asked once.
+        :param window: from when to when, at most four years.
+        :return: by user what lies in the window, in order of the start. Declined meetings and those marked as
+            free time are left out; unanswered ones are not.
+        :raises InvalidArgumentError: an argument is not acceptable; nothing is sent.
+        :raises Bitrix24Error: the portal refused or could not be asked.
+        """
+        checked, span = listing.check_users(users), listing.check_window(window)
+        return self._run(listing.list_busy(checked, span, self._terms()))
+
+    async def aget_meeting_status(self, event_id: int | str) -> MeetingStatus:
+        """Return one status without blocking the event loop; see :meth:`get_meeting_status`."""
+        return await self._arun(ask(methods.get_status(check_event_id(event_id)), await self._aterms()))
+
+    async def aget_meeting_statuses(self, event_ids: Iterable[int | str]) -> dict[int, Outcome[MeetingStatus]]:
+        """Return many statuses without blocking the event loop; see :meth:`get_meeting_statuses`."""
+        checked, terms = check_event_ids(event_ids), await self._aterms()
+        outcomes = await self._arun_chunks(checked, lambda chunk: _ask_statuses(chunk, terms), _refused_call)
+        return _by_event(checked, outcomes)
+
+    async def awhoami(self) -> Profile:
+        """Return the acting user without blocking the event loop; see :meth:`whoami`."""
+        return await self._arun(ask(methods.profile(), await self._aterms()))
+
+    async def ascopes(self) -> tuple[str, ...]:
+        """Return the credential's scopes without blocking the event loop; see :meth:`scopes`."""
+        return await self._arun(ask(methods.scope(), await self._aterms()))
+
+    async def aget_event(self, event_id: int | str) -> CalendarEvent:
+        """Return one event without blocking the event loop; see :meth:`get_event`."""
+        return await self._arun(ask(event_methods.get_event(check_event_id(event_id)), await self._aterms()))
+
+    async def alist_events(
+        self,
+        window: Window,
+        *,
+        calendar_type: str = "user",
+        owner_id: int | str | None = None,
+        only_meetings: bool = False,
+        statuses: Iterable[str] | None = None,
+    ) -> list[CalendarEvent]:
+        """Return the events of a window without blocking the event loop; see :meth:`list_events`."""
+        wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses)
+        return await self._arun(listing.list_events(wanted, await self._aterms()))
+
+    async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
+        """Return when people are busy without blocking the event loop; see :meth:`get_accessibility`."""
+        checked, span = listing.check_users(users), listing.check_window(window)
+        return await self._arun(listing.list_busy(checked, span, await self._aterms()))
+
+    def get_conn(self) -> requests.Session:
+        """Return the HTTP session; it holds no credential and follows the connection's proxy and TLS."""
+        return self._opened().session
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Tell the portal, the acting user and the scopes, or what is wrong and what to do about it.
+
+        :return: whether the connection can be used for attendance, and a text without secrets.
+        """
+        try:
+            settings = self._get_settings()
+            # A person waits for this, and the web server with them.
+            terms = Terms(settings.endpoint, RetryPolicy(attempts=2), random)
+            transport = RequestsTransport(replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT)))
+            with closing(transport):
+                steps = ask_many([methods.profile(), methods.scope()], terms)
+                profile, scopes = run(steps, Lane(transport, self._pace(settings), self._tell))
+            return _judge_connection(settings, profile.unwrap(), scopes.unwrap())
+        except Bitrix24Error as error:
+            return False, str(error)
+
+    def close(self) -> None:
+        """Close the blocking connections; the hook opens new ones when it is used again."""
+        if self._blocking is not None:
+            self._blocking.close()
+            self._blocking = None
+
+    async def aclose(self) -> None:
+        """Close the asynchronous connections, on the loop that used them."""
+        if self._asynchronous is not None:
+            await self._asynchronous.aclose()
+            self._asynchronous = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form fields for the web UI of Airflow before 3.2; later ones read the provider info."""
+        from airflow_provider_b24cal.hooks.form import widgets
+
+        return widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels and placeholders for the web UI of Airflow before 3.2."""
+        from airflow_provider_b24cal.get_provider_info import UI_FIELD_BEHAVIOUR
+
+        return UI_FIELD_BEHAVIOUR
+
+    def _get_settings(self) -> Settings:
+        if self._settings is None:
+            self._settings = _settings_of(self.get_connection(self.bitrix24_conn_id))
+            _mask(self._settings)
+        return self._settings
+
+    def _terms(self) -> Terms:
+        return Terms(self._get_settings().endpoint, self.retry, random)
+
+    def _opened(self) -> RequestsTransport:
+        with self._opening:
+            if self._blocking is None:
+                self._blocking = RequestsTransport(self._get_settings())
+            return self._blocking
+
+    def _lane(self) -> Lane:
+        return Lane(self._opened(), self._pace(self._get_settings()), self._tell)
+
+    def _run(self, steps: Steps[T]) -> T:
+        return run(steps, self._lane())
+
+    def _run_chunks(
+        self,
+        items: Sequence[Item],
+        steps: Callable[[Sequence[Item]], Steps[list[Answer]]],
+        refused: Callable[[Item, Bitrix24Error], Answer],
+    ) -> list[Answer]:
+        """Run an exchange for every fifty items, some at once; stop when the next one has no hope."""
+        results: list[Answer] = []
+        many = map(steps, in_chunks(items))
+        for answers in run_many(many, self._lane(), self._get_settings().max_in_flight):
+            results += answers
+            if error := doom(answers):
+                results += [refused(item, error) for item in items[len(results) :]]
+                break
+        return results
+
+    def _pace(self, settings: Settings) -> Pace:
+        return Pace(settings.endpoint.origin, settings.plan)
+
+    async def _aget_settings(self) -> Settings:
+        if self._settings is None:
+            self._settings = _settings_of(await get_async_connection(self.bitrix24_conn_id))
+            # The masker is blocking, and does nothing when called from a task that a trigger has made.
+            await sync_to_async(_mask)(self._settings)
+        return self._settings
+
+    async def _aterms(self) -> Terms:
+        return Terms((await self._aget_settings()).endpoint, self.retry, random)
+
+    async def _arun(self, steps: Steps[T]) -> T:
+        return await arun(steps, await self._alane())
+
+    async def _arun_chunks(
+        self,
+        items: Sequence[Item],
+        steps: Callable[[Sequence[Item]], Steps[list[Answer]]],
+        refused: Callable[[Item, Bitrix24Error], Answer],
+    ) -> list[Answer]:
+        results: list[Answer] = []
+        at_once = (await self._aget_settings()).max_in_flight
+        async with aclosing(arun_many(map(steps, in_chunks(items)), await self._alane(), at_once)) as many:
+            async for answers in many:
+                results += answers
+                if error := doom(answers):
+                    results += [refused(item, error) for item in items[len(results) :]]
+                    break
+        return results
+
+    async def _alane(self) -> AsyncLane:
+        settings = await self._aget_settings()
+        if self._asynchronous is None:
+            self._asynchronous = HttpxTransport(settings)
+        return AsyncLane(self._asynchronous, self._pace(settings), self._tell)
+
+    def _tell(self, pause: Pause) -> None:
+        self.log.warning("Waiting %.1f s before trying again: %s", pause.seconds, pause.error)
+
+
+def _settings_of(connection: Any) -> Settings:
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise InvalidConnectionError("extra is not a JSON object.")
+    return read_settings(
+        host=connection.host,
+        login=connection.login,
+        password=connection.password,
+        port=connection.port,
+        extra=extra,
+    )
+
+
+def _mask(settings: Settings) -> None:
+    for text in settings.endpoint.secrets():
+        mask_secret(text)
+    if settings.proxy is not None:
+        mask_secret(settings.proxy.reveal())
+
+
+def _ask_statuses(event_ids: Sequence[int], terms: Terms) -> Steps[list[Outcome[MeetingStatus]]]:
+    return ask_many([methods.get_status(event_id) for event_id in event_ids], terms)
+
+
+def _by_event(
+    event_ids: Sequence[int], outcomes: Sequence[Outcome[MeetingStatus]]
+) -> dict[int, Outcome[MeetingStatus]]:
+    return dict(zip(event_ids, outcomes, strict=True))
+
+
+def _refused_call(_: object, error: Bitrix24Error) -> Outcome[Any]:
+    return Outcome(error=error)
+
+
+def _refused_change(item: tuple[int, MeetingStatus], error: Bitrix24Error) -> Change:
+    return Change(*item, error=error)
+
+
+def _raw(method: str, params: Mapping[str, Any] | None, *, writes: bool) -> methods.Call[Any]:
+    return methods.raw(check_method(method), check_params({} if params is None else params), writes=writes)
+
+
+def _judge_connection(settings: Settings, profile: Profile, scopes: tuple[str, ...]) -> tuple[bool, str]:
+    origin, user_id = settings.endpoint.origin, settings.endpoint.webhook.user_id
+    if profile.user_id is None:
+        return False, f"Connected to {origin}, but the webhook's user is not active."
+    who = f"{profile.name} (user {profile.user_id})"
+    if user_id.isdecimal() and int(user_id) != profile.user_id:
+        return False, (
+            f"Connected to {origin}, but the webhook of user {user_id} acts as {who}: its owner may have been "
+            "dismissed. Create a new webhook for the person whose answers you want to manage."
+        )
+    told = f"Connected to {origin} as {who}; scopes: {', '.join(scopes) or 'none'}."
+    if NEEDED_SCOPE not in scopes:
+        return False, f"{told} The scope `{NEEDED_SCOPE}` is missing: add it to the webhook's permissions."
+    return True, told

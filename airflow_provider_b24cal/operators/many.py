@@ -1,0 +1,92 @@
+"""What operators over many meetings have in common: their forms, their failure policy, their XCom."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError, MeetingsFailedError, Permanence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
+
+    from airflow_provider_b24cal.bitrix24.exchange import Change
+
+    class Logger(Protocol):
+        """What is used of a task's logger, which is another class in each version of Airflow."""
+
+        def error(self, message: str, /, *values: object) -> object:
+            """Log an error."""
+
+        def warning(self, message: str, /, *values: object) -> object:
+            """Log a warning."""
+
+
+FAIL_ON: Final = ("any", "all", "none")
+XCOM_LIMIT: Final = 48 * 1024
+"""Bytes that a summary may have in XCom; databases bear more, but pages and backends do not like to."""
+_FEW: Final = 100
+_LOGGED: Final = 20
+
+
+def one_of(**arguments: object) -> None:
+    """Check that exactly one of some arguments is given.
+
+    :raises InvalidArgumentError: none or several are.
+    """
+    given = [name for name, value in arguments.items() if value is not None]
+    if len(given) != 1:
+        told = "none is given" if not given else f"given are {' and '.join(given)}"
+        raise InvalidArgumentError(f"Exactly one of {', '.join(arguments)} is accepted; {told}.")
+
+
+def describe(failed: Mapping[int, Bitrix24Error]) -> dict[str, dict[str, Any]]:
+    """Return failures as JSON values, by event id; the first hundred of them."""
+    return {
+        str(event_id): {"error": type(error).__name__, "code": error.code, "text": str(error)}
+        for event_id, error in islice(failed.items(), _FEW)
+    }
+
+
+def raise_failures(failed: Mapping[int, Bitrix24Error], total: int, fail_on: str, log: Logger) -> None:
+    """Log failures by kind, and raise if the policy says so.
+
+    :raises Bitrix24Error: the one error of a single meeting, or :class:`MeetingsFailedError` for several.
+    """
+    kinds = Counter(f"{type(error).__name__} (code {error.code!r})" for error in failed.values())
+    told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_LOGGED))
+    for event_id, error in islice(failed.items(), _LOGGED):
+        log.error("Event %s: %s", event_id, error)
+    if len(failed) > _LOGGED:
+        log.error("... and %d more", len(failed) - _LOGGED)
+    if fail_on == "none" or (fail_on == "all" and len(failed) < total):
+        log.warning("%d of %d meetings failed, and the task goes on: %s", len(failed), total, told)
+        return
+    if total == 1:
+        raise next(iter(failed.values()))
+    lasting = all(error.permanence is Permanence.PERMANENT for error in failed.values())
+    raise MeetingsFailedError(
+        f"{len(failed)} of {total} meetings failed: {told}.",
+        permanence=Permanence.PERMANENT if lasting else Permanence.AMBIGUOUS,
+    )
+
+
+def summarise(changes: Iterable[Change]) -> dict[str, Any]:
+    """Return counts, statuses read back, statuses before, and failures, within the size that XCom bears."""
+    changes = list(changes)
+    failed = {change.event_id: change.error for change in changes if change.error is not None}
+    summary: dict[str, Any] = {
+        "total": len(changes),
+        "changed": sum(change.changed for change in changes),
+        "unchanged": sum(change.error is None and not change.changed for change in changes),
+        "failed": len(failed),
+        "statuses": {str(change.event_id): change.current.value for change in changes if change.current},
+        "previous": {str(change.event_id): change.previous.value for change in changes if change.previous},
+        "failures": describe(failed),
+    }
+    if len(json.dumps(summary)) > XCOM_LIMIT:
+        summary |= {"statuses": None, "previous": None}
+    return summary

@@ -1,0 +1,174 @@
+"""Operators that read and set the acting user's participation status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_b24cal._airflow import BaseOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+
+
+class Bitrix24GetMeetingStatusOperator(BaseOperator):
+    """
+    Return the acting user's participation status in one meeting or many.
+
+    XCom ``return_value``: for ``event_id`` the letter, ``"Y"``; for ``event_ids`` the letters by id,
+    ``{"651": "Y"}``, without those that failed. Failures of many are under the key ``failures``, pushed before
+    the task fails.
+
+    .. seealso:: `calendar.meeting.status.get
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html>`__
+
+    :param event_id: the meeting, a positive whole number or its decimal text. (templated)
+    :param event_ids: the meetings, a list of such ids; exactly one of this and ``event_id``. (templated)
+    :param fail_on: with ``event_ids``, when the task fails: ``any`` meeting failed (default), ``all`` did, or
+        ``none``: never. (templated)
+    :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    argument is not acceptable, that the user is not invited, that there is no such meeting, or what the
+    portal refused.
+    """
+
+    template_fields: Sequence[str] = ("event_id", "event_ids", "fail_on", "bitrix24_conn_id")
+    ui_color = "#e5f4ff"
+
+    def __init__(
+        self,
+        *,
+        event_id: int | str | None = None,
+        event_ids: Sequence[int | str] | None = None,
+        fail_on: str = "any",
+        bitrix24_conn_id: str = "bitrix24_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.event_id = event_id
+        self.event_ids = event_ids
+        self.fail_on = fail_on
+        self.bitrix24_conn_id = bitrix24_conn_id
+
+    def execute(self, context: Context) -> str | dict[str, str]:
+        """Read the statuses and return their letters."""
+        from airflow_provider_b24cal.bitrix24.inputs import check_choice
+        from airflow_provider_b24cal.bitrix24.status import WORDS
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+        from airflow_provider_b24cal.operators.many import FAIL_ON, describe, one_of, raise_failures
+
+        one_of(event_id=self.event_id, event_ids=self.event_ids)
+        fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
+        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+            if self.event_id is not None:
+                status = hook.get_meeting_status(self.event_id)
+                self.log.info("Event %s: %s (%s)", self.event_id, status.value, WORDS.get(status, "unknown letter"))
+                return status.value
+            outcomes = hook.get_meeting_statuses(self.event_ids or ())
+        failed = {event_id: outcome.error for event_id, outcome in outcomes.items() if outcome.error is not None}
+        letters = {str(event_id): outcome.unwrap().value for event_id, outcome in outcomes.items() if outcome.ok}
+        self.log.info("%d meetings read, %d failed", len(letters), len(failed))
+        if failed:
+            context["ti"].xcom_push(key="return_value", value=letters)
+            context["ti"].xcom_push(key="failures", value=describe(failed))
+            raise_failures(failed, len(outcomes), fail_on, self.log)
+        return letters
+
+
+class Bitrix24SetMeetingStatusOperator(BaseOperator):
+    """
+    Set the acting user's participation status in one meeting or many, and prove it by reading it back.
+
+    A status that is in place already is not set again, for the portal notifies the organiser of every set;
+    a retried or cleared task therefore sends nothing twice.
+
+    XCom ``return_value``::
+
+        {"total": 1, "changed": 1, "unchanged": 0, "failed": 0,
+         "statuses": {"651": "Y"}, "previous": {"651": "Q"}, "failures": {}}
+
+    ``statuses`` holds what was read back. On failure the same is pushed before the task fails, with
+    ``failures`` naming the error's class, code and text. When all of it would be larger than 48 KiB,
+    ``statuses`` and ``previous`` are ``null`` and ``failures`` holds the first hundred; the counts are whole.
+
+    .. seealso:: `calendar.meeting.status.set
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-set.html>`__
+
+    :param event_id: the meeting, a positive whole number or its decimal text. (templated)
+    :param event_ids: the meetings, a list of such ids. (templated)
+    :param statuses: the wanted status of each meeting, ``{651: "Y", 653: "N"}``; exactly one of this,
+        ``event_ids`` and ``event_id``. (templated)
+    :param status: with ``event_id`` or ``event_ids``: ``Y`` accepted, ``N`` declined or ``Q`` not answered, in
+        any case. (templated)
+    :param fail_on: when the task fails: ``any`` meeting failed (default), ``all`` did, or ``none``:
+        never. (templated)
+    :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    argument is not acceptable, that the user is not invited or is the organiser, that there is no such
+    meeting, that the set was not kept, or what the portal refused.
+    """
+
+    template_fields: Sequence[str] = ("event_id", "event_ids", "statuses", "status", "fail_on", "bitrix24_conn_id")
+    ui_color = "#e5f4ff"
+
+    def __init__(
+        self,
+        *,
+        event_id: int | str | None = None,
+        event_ids: Sequence[int | str] | None = None,
+        statuses: Mapping[int, str] | Mapping[str, str] | None = None,
+        status: str | None = None,
+        fail_on: str = "any",
+        bitrix24_conn_id: str = "bitrix24_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.event_id = event_id
+        self.event_ids = event_ids
+        self.statuses = statuses
+        self.status = status
+        self.fail_on = fail_on
+        self.bitrix24_conn_id = bitrix24_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Set the statuses, read them back and return the summary."""
+        from airflow_provider_b24cal.bitrix24.inputs import check_choice
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+        from airflow_provider_b24cal.operators.many import FAIL_ON, raise_failures, summarise
+
+        wanted, fail_on = self._wanted(), check_choice(self.fail_on, FAIL_ON, "fail_on")
+        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+            changes = hook.set_meeting_statuses(wanted)
+        summary = summarise(changes.values())
+        counts = ", ".join(f"{summary[key]} {key}" for key in ("changed", "unchanged", "failed"))
+        self.log.info("%d meetings: %s", summary["total"], counts)
+        if self.event_id is not None:
+            for change in changes.values():
+                self.log.info("Event %s: %s -> %s", change.event_id, change.previous, change.current)
+        failed = {event_id: change.error for event_id, change in changes.items() if change.error is not None}
+        if failed:
+            context["ti"].xcom_push(key="return_value", value=summary)
+            raise_failures(failed, len(changes), fail_on, self.log)
+        return summary
+
+    def _wanted(self) -> dict[int, MeetingStatus]:
+        from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+        from airflow_provider_b24cal.bitrix24.inputs import (
+            check_event_id,
+            check_event_ids,
+            check_wanted_status,
+            check_wanted_statuses,
+        )
+        from airflow_provider_b24cal.operators.many import one_of
+
+        one_of(event_id=self.event_id, event_ids=self.event_ids, statuses=self.statuses)
+        if self.statuses is not None:
+            if self.status is not None:
+                raise InvalidArgumentError("status goes with event_id or event_ids; statuses names each status itself.")
+            return check_wanted_statuses(self.statuses)
+        event_ids = check_event_ids(self.event_ids) if self.event_ids is not None else [check_event_id(self.event_id)]
+        return dict.fromkeys(event_ids, check_wanted_status(self.status))
