@@ -1,0 +1,266 @@
+"""Thousands of statuses at the portal's own limit, beside the official SDK and fast_bitrix24.
+
+The sandbox plays a cloud portal: a bucket of 50 requests that leaks 2 a second, 120 ms a request and 15 ms a
+command. The bound is arithmetic: of N requests the last may be sent (N - 50) / 2 seconds after the first.
+Each contender has a portal of its own in a process of its own, and a bucket that nobody else has used.
+
+``python benchmarks/many_statuses.py [get] [set] [processes] [sdk] [fast] [overhead] [memory]``; all by default.
+The whole takes about five minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import ProxyHandler, build_opener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BURST, RATE, FIRST, EVENTS = 50, 2.0, 100_001, 5_000
+FETCH = build_opener(ProxyHandler({})).open
+
+
+def bound(requests: int) -> float:
+    """Return the seconds before which the last of so many requests cannot be sent."""
+    return max(0.0, (requests - BURST) / RATE)
+
+
+@contextmanager
+def portal(meetings: int, *options: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Serve a portal from another process; yield its address and the connection for user 1."""
+    command = [sys.executable, "-u", "-m", "airflow_provider_b24cal.sandbox", "--meetings", str(meetings), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            greeting = ""
+            while "AIRFLOW_CONN" not in greeting or "/rest/1/" not in greeting:
+                line = process.stdout.readline()
+                if not line:
+                    raise RuntimeError(f"the sandbox did not start: {greeting}")
+                greeting += line
+            found = re.search(r"AIRFLOW_CONN_BITRIX24_DEFAULT='(.*)'", greeting)
+            assert found is not None
+            connection = json.loads(found[1])
+            yield connection["host"], connection
+        finally:
+            process.terminate()
+
+
+def counters(url: str) -> dict[str, Any]:
+    """Return what the portal has counted."""
+    with FETCH(f"{url}/-/counters") as answer:
+        counted: dict[str, Any] = json.loads(answer.read())
+        return counted
+
+
+LIMITED = ("--plan", "standard", "--latency-ms", "120", "--command-ms", "15")
+
+
+def timed(title: str, requests: int, ours: Callable[[str, dict[str, Any]], float | None], factor: float | None) -> bool:
+    """Run one contender against a portal of its own and print what came of it."""
+    with portal(EVENTS, *LIMITED) as (url, connection):
+        began = time.monotonic()
+        try:
+            began = ours(url, connection) or began
+            fate = ""
+        except Exception as error:  # noqa: BLE001 - whatever a contender dies of is its result
+            fate = f"   died: {type(error).__name__}: {str(error).splitlines()[0][:60]}"
+        took = time.monotonic() - began
+        seen = counters(url)
+    least = bound(requests)
+    print(
+        f"{title:34} {took:7.2f} s   bound {least:6.2f} s   ratio {took / least:5.2f}"
+        + (f" (wanted {factor})" if factor else "")
+        + f"   {seen['requests']} requests, {sum(seen['refusals'].values())} refused,"
+        f" {seen['connections']['seen'] - 1} connections{fate}",
+        flush=True,
+    )
+    return factor is None or (not fate and took <= factor * least)
+
+
+def _hook(connection: dict[str, Any]) -> Any:
+    os.environ["AIRFLOW_CONN_BITRIX24_DEFAULT"] = json.dumps(connection)
+    from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+    return Bitrix24CalendarHook()
+
+
+def get_all(_url: str, connection: dict[str, Any]) -> None:
+    """Read every status with the hook."""
+    with _hook(connection) as hook:
+        outcomes = hook.get_meeting_statuses(range(FIRST, FIRST + EVENTS))
+    assert {outcome.unwrap().value for outcome in outcomes.values()} == {"Q"}
+    assert len(outcomes) == EVENTS
+
+
+def set_all(_url: str, connection: dict[str, Any]) -> None:
+    """Set every status with the hook; each is read, written and read back."""
+    with _hook(connection) as hook:
+        changes = hook.set_meeting_statuses(dict.fromkeys(range(FIRST, FIRST + EVENTS), "Y"))
+    assert all(change.unwrap().changed for change in changes.values())
+
+
+WORKER = """
+import sys
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+first = int(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+with Bitrix24CalendarHook() as hook:
+    outcomes = hook.get_meeting_statuses(range(first, first + 500))
+assert all(outcome.ok for outcome in outcomes.values()), [o.error for o in outcomes.values() if not o.ok][:1]
+"""
+
+
+def sixteen_processes(_url: str, connection: dict[str, Any]) -> float:
+    """Let sixteen processes, as tasks are, read five hundred statuses each; return when they began.
+
+    They begin together when all have imported Airflow, which takes two cores half a minute.
+    """
+    environment = {**os.environ, "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(FIRST + number % 10 * 500)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(16)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        while "ready" not in worker.stdout.readline():
+            pass
+    began = time.monotonic()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    failed = sum(worker.wait() != 0 for worker in workers)
+    if failed:
+        raise RuntimeError(f"{failed} of 16 processes failed")
+    return began
+
+
+def with_sdk(url: str, connection: dict[str, Any]) -> None:
+    """Read every status with the official SDK's ``call_batches``.
+
+    The SDK speaks only https; the portal here is plain, so its one base address is replaced. Nothing else is.
+    """
+    from b24pysdk import BitrixWebhook, Client
+
+    # The package exports a function of the same name as this module.
+    caller = import_module("b24pysdk.api.callers.call_method")._MethodCaller
+    caller._base_url = property(lambda _: f"{url}/rest")
+    client = Client(BitrixWebhook(domain=url.split("//")[1], webhook_token=f"1/{connection['password']}"))
+    calls = {str(event): client.calendar.meeting.status.get(event_id=event) for event in range(FIRST, FIRST + EVENTS)}
+    answers = client.call_batches(calls).result.result
+    assert len(answers) == EVENTS
+
+
+def with_fast(url: str, connection: dict[str, Any]) -> None:
+    """Read every status with fast_bitrix24 and its defaults."""
+    from fast_bitrix24 import Bitrix
+
+    logging.disable()  # it logs every argument of every call
+
+    portal_ = Bitrix(f"{url}/rest/1/{connection['password']}/", verbose=False)
+    answers = portal_.call("calendar.meeting.status.get", [{"eventId": FIRST + number} for number in range(EVENTS)])
+    assert len(answers) == EVENTS
+
+
+def overhead() -> bool:
+    """CPU of a batch of fifty through the hook, beside requests and json alone."""
+    import requests
+
+    with portal(1_000) as (url, connection):
+        hook = _hook(connection)
+        session = requests.Session()
+        ids = list(range(FIRST, FIRST + 50))
+        address = f"{url}/rest/1/{connection['password']}/batch"
+        body = {
+            "halt": 0,
+            "cmd": {f"c{n}": f"calendar.meeting.status.get?eventId={event}" for n, event in enumerate(ids)},
+        }
+
+        def cpu(call: Callable[[], object]) -> float:
+            began = time.process_time()
+            for _ in range(100):
+                call()
+            return (time.process_time() - began) * 10_000
+
+        def ours() -> object:
+            return hook.get_meeting_statuses(ids)
+
+        def bare() -> object:
+            return json.loads(session.post(address, json=body, timeout=70).content)
+
+        ours(), bare()
+        pairs = sorted((cpu(ours), cpu(bare)) for _ in range(7))
+        mine, plain = pairs[3]
+        hook.close()
+    ratio = sorted(a / b for a, b in pairs)[3]
+    print(f"batch of 50: hook {mine:.0f} us CPU, requests + json {plain:.0f} us, ratio {ratio:.2f} (wanted 1.3)")
+    return ratio <= 1.3
+
+
+def resident(what: str) -> int:
+    """Return this process's memory in KiB: ``VmRSS`` now, ``VmHWM`` at its peak."""
+    found = re.search(rf"^{what}:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+def memory() -> bool:
+    """Memory of fifty thousand outcomes above what the imports take."""
+    with portal(50_000) as (_, connection):
+        hook = _hook(connection)
+        hook.get_meeting_statuses([FIRST])
+        before = resident("VmRSS")
+        # The peak so far is that of the imports; from here on a new one is kept (Linux).
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+        outcomes = hook.get_meeting_statuses(range(FIRST, FIRST + 50_000))
+        after = resident("VmHWM")
+        assert len(outcomes) == 50_000
+        assert all(outcome.ok for outcome in outcomes.values())
+    added = (after - before) / 1024
+    print(f"50,000 outcomes: {added:.0f} MB above the imports (wanted 150)")
+    return added <= 150
+
+
+RUNS: dict[str, Callable[[], bool]] = {
+    "memory": memory,
+    "overhead": overhead,
+    "get": lambda: timed("5,000 gets, hook", EVENTS // 50, get_all, 1.05),
+    # Each event takes three commands, read, write and read back; fifty commands fit into a request.
+    "set": lambda: timed("5,000 sets, hook", 3 * EVENTS // 50, set_all, 1.05),
+    "processes": lambda: timed("16 processes, 500 gets each, hook", 16 * 10, sixteen_processes, 1.2),
+    "sdk": lambda: timed("5,000 gets, b24pysdk call_batches", EVENTS // 50, with_sdk, None),
+    "fast": lambda: timed("5,000 gets, fast_bitrix24", EVENTS // 50, with_fast, None),
+}
+
+
+def main() -> int:
+    """Run what is named; return 1 when a bound is missed."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The shared bucket's state lies in the temporary folder; this run begins with an empty one.
+        os.environ.update(AIRFLOW_HOME=folder, TMPDIR=folder)
+        tempfile.tempdir = None
+        kept = [RUNS[name]() for name in (sys.argv[1:] or RUNS)]
+    return 0 if all(kept) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
