@@ -1,0 +1,143 @@
+"""The house: who may import whom. Data flows one way, and imports are narrower still."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "airflow_provider_b24cal"
+ROOT = Path(__file__).parents[2] / PACKAGE
+STANDARD = frozenset(sys.stdlib_module_names)
+PURE = STANDARD - {
+    "_thread", "asyncio", "concurrent", "http", "logging", "multiprocessing", "os", "queue", "random",
+    "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time",
+    "uuid",
+}  # fmt: skip
+
+# Room -> what its modules may import: own rooms by name, other packages by name, "std" for any of the standard library.
+RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "": (frozenset(), frozenset()),
+    "get_provider_info": (frozenset(), frozenset()),
+    "_airflow": (frozenset(), STANDARD | {"airflow", "asgiref"}),
+    "bitrix24": (frozenset({"bitrix24"}), PURE | {"jsonschema"}),
+    "waiting": (frozenset({"bitrix24"}), PURE),
+    "transport": (frozenset({"", "bitrix24", "transport"}), STANDARD | {"requests", "urllib3", "httpx"}),
+    "hooks": (
+        frozenset({"_airflow", "get_provider_info", "bitrix24", "transport", "hooks"}),
+        # The form's libraries are imported when Airflow before 3.2 draws the form.
+        STANDARD | {"asgiref", "requests", "flask_appbuilder", "flask_babel", "wtforms"},
+    ),
+    "operators": (frozenset({"_airflow", "bitrix24", "hooks", "operators"}), STANDARD),
+    "sensors": (frozenset({"_airflow", "bitrix24", "hooks", "waiting", "triggers", "sensors"}), STANDARD),
+    # The base class of triggers is in the same place in all versions.
+    "triggers": (
+        frozenset({"_airflow", "bitrix24", "hooks", "waiting", "triggers"}),
+        STANDARD | {"airflow.triggers.base"},
+    ),
+    "sandbox": (frozenset({"sandbox"}), STANDARD | {"starlette", "uvicorn", "yaml"}),
+}
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ("" if parts == ("__init__",) else parts[0]), path
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield node.lineno, node.module or ""
+
+
+def _room(module: str) -> str:
+    return module.removeprefix(PACKAGE).removeprefix(".").split(".")[0]
+
+
+@pytest.mark.parametrize(("room", "path"), list(_modules()), ids=lambda value: str(value).removeprefix(str(ROOT)))
+def test_imports_follow_the_rules(room: str, path: Path) -> None:
+    rooms, packages = RULES[room]
+    for line, module in _imports(path):
+        where = f"{path.relative_to(ROOT)}:{line} imports {module}"
+        if module == PACKAGE or module.startswith(f"{PACKAGE}."):
+            found = [_room(module)]
+            if module == PACKAGE:  # `from package import room`
+                found = [""]
+            assert set(found) <= rooms, where
+        elif module != "__future__":
+            assert module in packages or module.split(".")[0] in packages, where
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bitrix24").rglob("*.py")), ids=lambda path: path.stem)
+def test_the_language_has_no_clock(path: Path) -> None:
+    """Dates are values there; what time it is comes from outside."""
+    clocks = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
+    ]
+    assert not clocks, f"{path.name}:{clocks}"
+
+
+def test_every_room_has_a_rule() -> None:
+    assert {room for room, _ in _modules()} == set(RULES)
+
+
+BLOCKED = """
+import sys
+
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"airflow", "requests", "httpx", "urllib3", "starlette", "asgiref"}:
+            raise ImportError("walled off: " + name)
+
+sys.meta_path.insert(0, Wall())
+import importlib, pkgutil
+import airflow_provider_b24cal.bitrix24 as language
+for module in pkgutil.walk_packages(language.__path__, language.__name__ + "."):
+    importlib.import_module(module.name)
+import airflow_provider_b24cal.waiting
+print("pure")
+"""
+
+
+def test_the_language_lives_without_airflow_and_sockets() -> None:
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "pure", done.stderr
+
+
+LIGHT = """
+import sys
+import airflow_provider_b24cal, airflow_provider_b24cal.get_provider_info
+print(sorted(name for name in sys.modules if name.split(".")[0] in {"airflow", "requests", "httpx", "jsonschema"}
+      or name.startswith("airflow_provider_b24cal.")))
+"""
+
+
+def test_what_airflow_loads_while_it_is_imported_is_light() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['airflow_provider_b24cal.get_provider_info']"
+
+
+PARSED = """
+import sys
+from airflow.sdk import DAG, BaseSensorOperator
+before = set(sys.modules)
+import airflow_provider_b24cal.operators.events
+import airflow_provider_b24cal.operators.meeting_status, airflow_provider_b24cal.sensors.meeting_status
+print(sorted({name.split(".")[0] for name in set(sys.modules) - before}
+      & {"requests", "httpx", "jsonschema", "starlette", "uvicorn", "yaml"}))
+"""
+
+
+def test_a_dag_file_loads_no_http_library() -> None:
+    done = subprocess.run([sys.executable, "-c", PARSED], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,133 @@
+"""Every public class keeps the promises that Airflow and its users rely on."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from importlib.metadata import entry_points, version
+from typing import Any
+
+import pytest
+
+import airflow_provider_b24cal
+from airflow_provider_b24cal._airflow import BaseHook, BaseOperator
+from airflow_provider_b24cal.bitrix24 import schemas
+from airflow_provider_b24cal.get_provider_info import get_provider_info
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
+from airflow_provider_b24cal.operators.meeting_status import (
+    Bitrix24GetMeetingStatusOperator,
+    Bitrix24SetMeetingStatusOperator,
+)
+from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
+from airflow_provider_b24cal.triggers.meeting_status import Bitrix24MeetingStatusTrigger
+
+TASKS: list[type[Any]] = [
+    Bitrix24GetMeetingStatusOperator,
+    Bitrix24SetMeetingStatusOperator,
+    Bitrix24ListEventsOperator,
+    Bitrix24MeetingStatusSensor,
+]
+CLASSES: list[type[Any]] = [*TASKS, Bitrix24MeetingStatusTrigger, Bitrix24CalendarHook]
+
+
+def _arguments(kind: type[Any]) -> list[str]:
+    own = inspect.signature(kind.__init__)
+    return [
+        name
+        for name, parameter in own.parameters.items()
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_arguments_are_templated_and_only_stored(kind: type[Any]) -> None:
+    """A value that is not acceptable is no reason to break the DAG file: it may be a template."""
+    arguments = [name for name in _arguments(kind) if name != "deferrable"]
+    assert set(kind.template_fields) == set(arguments)
+    given = {name: object() for name in arguments}
+    task = kind(task_id="t", **given)
+    assert {name: getattr(task, name) for name in arguments} == given
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_docstrings_name_every_argument(kind: type[Any]) -> None:
+    text = inspect.getdoc(kind) or ""
+    documented = dict(re.findall(r":param (\w+): ((?:.|\n)*?)(?=\n:param|\n\n|\Z)", text))
+    assert set(documented) == set(_arguments(kind))
+    for name in getattr(kind, "template_fields", ()) if kind in TASKS else ():
+        assert documented[name].rstrip().endswith("(templated)"), name
+    if kind is not Bitrix24MeetingStatusTrigger:
+        assert "https://apidocs.bitrix24.com/" in text
+    assert not (kind.__init__.__doc__ if "__init__" in vars(kind) else None)
+
+
+@pytest.mark.parametrize("kind", [*CLASSES])
+def test_public_methods_are_documented(kind: type[Any]) -> None:
+    for name, member in vars(kind).items():
+        if not name.startswith("_") and inspect.isfunction(inspect.unwrap(getattr(member, "__func__", member))):
+            assert inspect.getdoc(member), f"{kind.__name__}.{name}"
+
+
+def test_the_trigger_serializes_every_argument() -> None:
+    given = dict.fromkeys(_arguments(Bitrix24MeetingStatusTrigger), 1) | {"event_ids": [1], "fail_on_statuses": []}
+    _, arguments = Bitrix24MeetingStatusTrigger(**given).serialize()
+    assert arguments == given
+
+
+def test_the_hook_stores_and_does_nothing_else() -> None:
+    hook = Bitrix24CalendarHook("there_is_no_such_connection")
+    assert isinstance(hook, BaseHook)
+    hook.close()
+    with pytest.raises(Exception, match="there_is_no_such_connection"):
+        hook.whoami()
+
+
+def test_every_blocking_read_has_an_asynchronous_twin() -> None:
+    statuses = ("get_meeting_status", "get_meeting_statuses")
+    for name in (*statuses, "get_event", "list_events", "get_accessibility", "whoami", "scopes"):
+        blocking, twin = getattr(Bitrix24CalendarHook, name), getattr(Bitrix24CalendarHook, f"a{name}")
+        assert inspect.iscoroutinefunction(twin)
+        assert inspect.signature(blocking) == inspect.signature(twin)
+
+
+def test_one_version() -> None:
+    assert version("airflow-provider-b24cal") == airflow_provider_b24cal.__version__
+
+
+def test_the_entry_point_gives_the_provider_info() -> None:
+    (found,) = (
+        entry
+        for entry in entry_points(group="apache_airflow_provider")
+        if entry.value.startswith("airflow_provider_b24cal")
+    )
+    assert found.load() is get_provider_info
+
+
+def test_provider_info_fits_airflows_schema() -> None:
+    from importlib.resources import files
+
+    import jsonschema
+
+    whole = json.loads(files("airflow").joinpath("provider.yaml.schema.json").read_text("utf-8"))
+    info = get_provider_info()
+    connection_types = whole["properties"]["connection-types"]
+    jsonschema.validate(info["connection-types"], {**connection_types, "definitions": whole.get("definitions", {})})
+    jsonschema.validate(info, json.loads(files("airflow").joinpath("provider_info.schema.json").read_text("utf-8")))
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        for entry in info[kind]:
+            for module in entry["python-modules"]:
+                assert inspect.ismodule(__import__(module, fromlist=["_"]))
+
+
+def test_the_form_and_the_schema_know_the_same_keys() -> None:
+    (connection,) = get_provider_info()["connection-types"]
+    assert set(connection["conn-fields"]) == set(schemas.document("connection")["$defs"])
+    assert connection["connection-type"] == Bitrix24CalendarHook.conn_type
+    assert connection["hook-name"] == Bitrix24CalendarHook.hook_name
+    assert Bitrix24CalendarHook.get_ui_field_behaviour()["relabeling"] == connection["ui-field-behaviour"]["relabeling"]
+
+
+def test_operators_are_airflow_operators() -> None:
+    assert all(issubclass(kind, BaseOperator) for kind in TASKS)

@@ -1,0 +1,187 @@
+"""What must hold for anything that comes in: a value, or an error of ours, within bounds, without the secret."""
+
+from __future__ import annotations
+
+import json
+import string
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_b24cal.bitrix24 import methods
+from airflow_provider_b24cal.bitrix24.batch import pack
+from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.errors import (
+    CODES,
+    Bitrix24Error,
+    ConnectError,
+    ConnectionLostError,
+    InvalidArgumentError,
+    InvalidConnectionError,
+    TransportError,
+    error_from_dict,
+)
+from airflow_provider_b24cal.bitrix24.exchange import Pause, Send, Terms, ask, ask_many, change_statuses
+from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_wanted_status
+from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
+from airflow_provider_b24cal.bitrix24.replies import Reply, read
+from airflow_provider_b24cal.bitrix24.settings import read_settings
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from tests.conftest import CANARY
+
+ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY)))
+CALLS = [
+    methods.get_status(651),
+    methods.set_status(651, MeetingStatus.ACCEPTED),
+    methods.profile(),
+    methods.scope(),
+    methods.raw("anything", {}, writes=True),
+    pack([methods.get_status(651), methods.profile()]),
+]
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(CANARY),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+shaped = st.one_of(
+    st.fixed_dictionaries({"result": anything}),
+    st.fixed_dictionaries({"error": anything | st.sampled_from(sorted(CODES)), "error_description": anything}),
+    st.fixed_dictionaries({"result": st.sampled_from(["Y", "N", "Q", "H", "M", None, True])}),
+    st.fixed_dictionaries(
+        {
+            "result": st.fixed_dictionaries(
+                {
+                    "result": st.lists(anything, max_size=3)
+                    | st.dictionaries(st.sampled_from(["c0", "c1", "c2"]), anything),
+                    "result_error": st.lists(anything, max_size=3)
+                    | st.dictionaries(
+                        st.sampled_from(["c0", "c1"]),
+                        anything | st.fixed_dictionaries({"error": st.sampled_from(sorted(CODES))}),
+                    ),
+                }
+            )
+        }
+    ),
+)
+bodies = st.one_of(
+    st.binary(),
+    st.binary().map(lambda tail: b'{"result":' + tail),
+    anything.map(lambda value: json.dumps(value).encode()),
+    shaped.map(lambda value: json.dumps(value).encode()),
+    shaped.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")),
+)
+statuses = st.sampled_from([200, 302, 400, 401, 403, 404, 429, 500, 502, 503, 504]) | st.integers(100, 599)
+replies = st.builds(Reply, statuses, bodies, st.none() | st.text() | st.just(CANARY))
+
+
+def _says_nothing(error: Bitrix24Error) -> None:
+    text = f"{error} {error!r} {json.dumps(error.to_dict())}"
+    assert CANARY not in text
+    text.encode("utf-8")
+
+
+@given(st.sampled_from(CALLS), replies)
+@settings(max_examples=1500, deadline=None)
+def test_any_reply_gives_a_value_or_an_error_of_ours(call: methods.Call[Any], reply: Reply) -> None:
+    try:
+        read(call, reply, ENDPOINT.scrub)
+    except Bitrix24Error as error:
+        _says_nothing(error)
+        assert str(error_from_dict(json.loads(json.dumps(error.to_dict())))) == str(error)
+
+
+@given(
+    st.lists(st.one_of(replies, st.just(ConnectError("x")), st.just(ConnectionLostError("x"))), min_size=1, max_size=40)
+)
+@settings(max_examples=300, deadline=None)
+def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError]) -> None:
+    policy = RetryPolicy(attempts=5, total=100.0)
+    terms = Terms(ENDPOINT, policy, lambda: 0.5)
+    for steps, most in (
+        (ask(methods.get_status(1), terms), 5),
+        (ask_many([methods.get_status(number) for number in range(1, 60)], terms), 2 * 5),
+        # Five failures at the most, and a read and a write that go well between any two of them.
+        (change_statuses({1: MeetingStatus("Y"), 2: MeetingStatus("N")}, terms), 2 * 5 + 2),
+    ):
+        sent, waited, answer = 0, 0.0, None
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Pause):
+                    waited += step.seconds
+                    step = next(steps)
+                    continue
+                assert isinstance(step, Send)
+                answer = script[sent % len(script)]
+                sent += 1
+                step = steps.throw(answer) if isinstance(answer, TransportError) else steps.send(answer)
+        except StopIteration:
+            pass
+        except Bitrix24Error as error:
+            _says_nothing(error)
+        assert sent <= most
+        assert waited <= policy.total * (2 if most == 10 else 1)
+
+
+@given(
+    st.builds(RetryPolicy, st.integers(1, 20), st.floats(0, 100), st.floats(0, 100), st.floats(0, 1000)),
+    st.lists(st.tuples(st.none() | st.floats(0, 2000), st.floats(0, 1, exclude_max=True)), max_size=40),
+)
+def test_patience_is_bounded_in_count_and_in_total(
+    policy: RetryPolicy, troubles: list[tuple[float | None, float]]
+) -> None:
+    patience, waited, attempts = Patience(policy), 0.0, 1
+    for retry_after, chance in troubles:
+        spent = patience.spend(ConnectError("x", retry_after=retry_after), chance)
+        if spent is None:
+            break
+        seconds, patience = spent
+        assert seconds >= (retry_after or 0)
+        waited, attempts = waited + seconds, attempts + 1
+    assert attempts <= policy.attempts
+    assert waited <= policy.total
+
+
+@given(anything | st.binary() | st.text(string.digits + " +-_.eE\n٣"))
+@settings(max_examples=500)
+def test_an_id_is_a_positive_number_or_refused(value: Any) -> None:
+    try:
+        checked = check_event_id(value)
+    except InvalidArgumentError:
+        return
+    assert type(checked) is int
+    assert 1 <= checked < 2**63
+    assert str(checked) == value or checked == value
+
+
+@given(anything | st.text("YNQHynqh \n", max_size=2))
+@settings(max_examples=500)
+def test_a_status_is_one_of_three_letters_or_refused(value: Any) -> None:
+    try:
+        checked = check_wanted_status(value)
+    except InvalidArgumentError:
+        return
+    assert checked.value == value.upper()
+    assert checked.value in "YNQ"
+
+
+@given(
+    host=st.none() | st.text() | st.sampled_from(["x.bitrix24.com", "http://127.0.0.1", f"https://x/rest/1/{CANARY}/"]),
+    login=st.none() | st.text() | st.just("1"),
+    password=st.none() | st.text() | st.sampled_from([CANARY, f"https://x/rest/1/{CANARY}/", f"x://{CANARY}"]),
+    port=st.none() | st.integers(0, 70_000),
+    extra=st.dictionaries(st.sampled_from(["timeout", "verify", "proxy", "allow_http", "other"]), anything, max_size=3),
+)
+@settings(max_examples=500)
+def test_any_connection_is_settings_or_refused(**fields: Any) -> None:
+    try:
+        found = read_settings(**fields)
+    except InvalidConnectionError as error:
+        if fields["extra"] and any(CANARY in str(value) for value in fields["extra"].values()):
+            return  # what is not secret by its key may be shown
+        _says_nothing(error)
+    else:
+        assert found.endpoint.origin.startswith(("https://", "http://"))
+        assert CANARY not in repr(found) or CANARY in found.endpoint.origin

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_b24cal.sandbox.portal import Portal
+    from airflow_provider_b24cal.sandbox.server import SandboxServer
+
+GET = "calendar.meeting.status.get"
+SET = "calendar.meeting.status.set"
+ANSWER = {"eventId": 651, "status": "N"}
+Call = Any
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "body"),
+    [
+        ({"error": "QUERY_LIMIT_EXCEEDED"}, 503, {"error": "QUERY_LIMIT_EXCEEDED", "error_description": ""}),
+        ({"error": "OVERLOAD_LIMIT"}, 401, {"error": "OVERLOAD_LIMIT", "error_description": ""}),
+        ({"error": "", "http_status": 418, "description": "я"}, 418, {"error": "", "error_description": "я"}),
+        ({"error": "OWN"}, 400, {"error": "OWN", "error_description": ""}),
+    ],
+)
+def test_error(call: Call, portal: Portal, rule: dict[str, object], status: int, body: object) -> None:
+    portal.plan(rule)
+    reply = call(SET, ANSWER)
+    assert (reply.status_code, reply.json()) == (status, body)
+    assert portal.status(651, 1) == "Q"
+    assert call(SET, ANSWER).json()["result"] is True
+
+
+def test_error_statuses_follow_the_setting(call: Call, portal: Portal) -> None:
+    portal.configure({"auth_statuses": "docs"})
+    portal.plan({"error": "OVERLOAD_LIMIT"}, {"error": "PORTAL_DELETED"})
+    assert [call("profile").status_code for _ in range(3)] == [503, 500, 200]
+
+
+def test_raw_body(call: Call, portal: Portal) -> None:
+    portal.plan(
+        {
+            "body": "<h1>502</h1>", "http_status": 502, "content_type": "text/html",
+            "headers": {"Retry-After": "3"},
+        },
+        {"body": '{"result": tr', "content_type": "application/json"},
+    )  # fmt: skip
+    reply = call("profile")
+    assert (reply.status_code, reply.text, reply.headers["Retry-After"]) == (502, "<h1>502</h1>", "3")
+    assert reply.headers["Content-Type"] == "text/html"
+    reply = call("profile")
+    assert (reply.status_code, reply.text) == (200, '{"result": tr')
+
+
+def test_redirect(server: SandboxServer) -> None:
+    where = "https://new.example/rest/"
+    server.portal.plan({"body": "", "http_status": 302, "headers": {"Location": where}})
+    reply = requests.post(server.webhook_url(1) + "profile", allow_redirects=False, timeout=10)
+    assert (reply.status_code, reply.headers["Location"]) == (302, where)
+
+
+@pytest.mark.parametrize(("when", "expected"), [("before", "Q"), ("after", "N")])
+@pytest.mark.parametrize(
+    "trouble", [{"error": "INTERNAL_SERVER_ERROR"}, {"body": "", "http_status": 504}], ids=["error", "body"]
+)
+def test_before_and_after(call: Call, portal: Portal, trouble: dict[str, object], when: str, expected: str) -> None:
+    portal.plan({**trouble, "when": when})
+    assert call(SET, ANSWER).status_code >= 500
+    assert portal.status(651, 1) == expected
+
+
+@pytest.mark.parametrize(("when", "expected"), [("before", "Q"), ("after", "N")])
+def test_drop_resets_the_connection(call: Call, portal: Portal, when: str, expected: str) -> None:
+    portal.plan({"drop": when})
+    with pytest.raises(requests.ConnectionError, match="reset by peer"):
+        call(SET, ANSWER)
+    assert portal.status(651, 1) == expected
+    assert call("profile").status_code == 200
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_delay_is_slow_but_correct(call: Call, portal: Portal, when: str) -> None:
+    portal.plan({"delay": 0.3, "when": when})
+    started = time.monotonic()
+    assert call(SET, ANSWER).json()["result"] is True
+    assert time.monotonic() - started >= 0.3
+    assert portal.status(651, 1) == "N"
+
+
+def test_answer_later_than_the_client_waits_after_the_write(server: SandboxServer) -> None:
+    server.portal.plan({"delay": 600, "when": "after"})
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(server.webhook_url(1) + SET, json=ANSWER, timeout=0.3)
+    assert server.portal.status(651, 1) == "N"
+
+
+def test_others_are_served_during_a_delay(server: SandboxServer, call: Call) -> None:
+    server.portal.plan({"method": SET, "delay": 600})
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(server.webhook_url(1) + SET, json=ANSWER, timeout=0.2)
+    assert call("profile").status_code == 200
+    assert server.portal.status(651, 1) == "Q"
+
+
+def test_matching_and_times(call: Call, portal: Portal) -> None:
+    portal.plan({"method": GET, "times": 2, "error": "ONE"}, {"method": "*", "error": "ANY"})
+    plan = [("scope", "ANY"), (GET.upper(), "ONE"), ("scope", None), (GET + ".json", "ONE"), (GET, None)]
+    assert [(method, call(method, {"eventId": 651}).json().get("error")) for method, _ in plan] == plan
+
+
+def test_faults_come_before_credentials_and_lookup(server: SandboxServer) -> None:
+    server.portal.plan({"error": "QUERY_LIMIT_EXCEEDED", "times": 2})
+    for path in ("nothing", "1/wrong/profile"):
+        assert requests.get(f"{server.url}/rest/{path}", timeout=10).status_code == 503
+
+
+def test_refused_requests_are_counted_but_reach_no_method(call: Call, portal: Portal) -> None:
+    portal.plan({"error": "QUERY_LIMIT_EXCEEDED"})
+    call("profile")
+    call("profile")
+    assert (portal.count()["requests"], portal.count()["methods"]) == (2, {"profile": 1})
+
+
+def test_inner_command(result: Callable[..., Any], portal: Portal) -> None:
+    rule = {"inner": SET, "error": "OPERATION_TIME_LIMIT", "description": "Method is blocked"}
+    portal.plan(rule)
+    cmd = {"a": f"{SET}?eventId=651&status=N", "b": f"{SET}?eventId=651&status=Y", "c": "scope"}
+    answer = result("batch", {"cmd": cmd})
+    assert answer["result_error"] == {"a": {"error": "OPERATION_TIME_LIMIT", "error_description": "Method is blocked"}}
+    assert list(answer["result"]) == ["b", "c"]
+    assert portal.status(651, 1) == "Y"
+
+
+def test_inner_rules_leave_requests_alone(result: Callable[..., Any], portal: Portal) -> None:
+    portal.plan({"inner": "scope", "error": "X"}, {"method": "scope", "error": "X"})
+    assert result("batch", {"cmd": ["profile"]})["result_error"] == []
+    assert list(result("batch", {"cmd": {"a": "scope"}})["result_error"]) == ["a"]
+
+
+def test_delay_before_another_trouble(server: SandboxServer) -> None:
+    server.portal.plan({"delay": 0.2, "drop": "after"})
+    started = time.monotonic()
+    with pytest.raises(requests.ConnectionError):
+        requests.post(server.webhook_url(1) + SET, json=ANSWER, timeout=10)
+    assert time.monotonic() - started >= 0.2
+    assert server.portal.status(651, 1) == "N"

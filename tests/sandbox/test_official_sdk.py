@@ -1,0 +1,75 @@
+"""The vendor's own client runs against the sandbox unmodified, over TLS as it insists on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from airflow_provider_b24cal.sandbox.portal import Portal
+
+trustme: Any = pytest.importorskip("trustme")
+sdk: Any = pytest.importorskip("b24pysdk")
+errors: Any = pytest.importorskip("b24pysdk.errors")
+
+
+@pytest.fixture
+def secure(portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    pem = tmp_path / "server.pem"
+    with SandboxServer(portal, certfile=pem, keyfile=pem) as server:
+        yield server
+
+
+@pytest.fixture
+def token(secure: SandboxServer) -> Any:
+    return sdk.BitrixWebhook(domain=f"127.0.0.1:{secure.port}", webhook_token="1/anna000000000001")
+
+
+@pytest.fixture
+def client(token: Any) -> Any:
+    return sdk.Client(token)
+
+
+def test_url(secure: SandboxServer) -> None:
+    assert secure.url.startswith("https://127.0.0.1:")
+    assert secure.connection_uri(1).startswith("bitrix24://https://1:")
+
+
+def test_get_and_set(client: Any, portal: Portal) -> None:
+    status = client.calendar.meeting.status
+    assert status.get(event_id=652).response.result == "Q"
+    assert status.set(event_id=652, status="N").response.result is True
+    assert status.get(event_id=652).response.result == "N"
+    assert portal.status(651, 1) == "N"
+    assert portal.count()["notifications"] == {"651": {"declined": 1}}
+
+
+def test_batch(token: Any) -> None:
+    get = "calendar.meeting.status.get"
+    answer = token.call_batch({"a": (get, {"eventId": 652}), "b": (get, {"eventId": 5}), "c": ("profile", {})})
+    batch = answer["result"]
+    assert batch["result"]["a"] == "Q"
+    assert batch["result"]["c"]["ID"] == "1"
+    assert batch["result_error"]["b"]["error"] == ""
+
+
+def test_typed_errors(client: Any, portal: Portal, secure: SandboxServer) -> None:
+    stranger = sdk.Client(sdk.BitrixWebhook(domain=f"127.0.0.1:{secure.port}", webhook_token="1/wrong"))
+    with pytest.raises(errors.BitrixAPIInvalidCredentials):
+        stranger.calendar.meeting.status.get(event_id=652).response  # noqa: B018
+    with pytest.raises(errors.BitrixAPIBadRequest):
+        client.calendar.meeting.status.get(event_id=5).response  # noqa: B018
+    portal.plan({"error": "OPERATION_TIME_LIMIT"})
+    with pytest.raises(errors.BitrixAPIOperationTimeLimit):
+        client.calendar.meeting.status.get(event_id=652).response  # noqa: B018

@@ -1,0 +1,34 @@
+"""A real Airflow beside a sandbox portal, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.sandbox.stage import Stage
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def office_server() -> Iterator[SandboxServer]:
+    """The built-in office, whose ids the example DAGs use."""
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stage(office_server: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Airflow's processes with the example DAGs and those of the system tests."""
+    dags = tmp_path_factory.mktemp("dags")
+    for source in (*ROOT.glob("dags_examples/*.py"), *ROOT.glob("tests/system/dags/*.py")):
+        shutil.copy(source, dags)
+    settings = {"AIRFLOW_CONN_BITRIX24_DEFAULT": office_server.connection_json(1)}
+    with Stage(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
+        running.migrate()
+        running.start()
+        yield running

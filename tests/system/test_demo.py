@@ -1,0 +1,68 @@
+"""The demo as a person runs it: to its end, and broken off."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("demo")
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "airflow_provider_b24cal.sandbox.demo", "dags_examples"]
+
+
+def _left_behind(folder: Path) -> list[str]:
+    """Return what still runs or lies there of a demo that kept its files in ``folder``."""
+    found = [str(path) for path in folder.iterdir()]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # gone in the meantime, or somebody else's
+            continue
+    return found
+
+
+def test_to_the_end(tmp_path: Path) -> None:
+    done = subprocess.run(
+        COMMAND,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(
+        r"^  (\d+) .*?  (not answered|accepted) +(accepted) +(yes) +(-|\d+ s)$", done.stdout, re.MULTILINE
+    )
+    assert [(row[0], row[1]) for row in rows] == [(event, "not answered") for event in ("668", "681", "689", "702")]
+    assert rows[-1][-1] != "-"
+    assert _left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(("number", "more"), [(signal.SIGINT, []), (signal.SIGTERM, ["--ui"])])
+def test_broken_off(number: int, more: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    running = subprocess.Popen([*COMMAND, *more], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    awaited = "Ctrl-C stops both" if more else "Airflow at"
+    for line in running.stdout:
+        if awaited in line:
+            break
+    if more:
+        shown = _left_behind(tmp_path)
+        assert sum("airflow" in command for command in shown) >= 4, "Airflow's four processes are running"
+    time.sleep(0.5)  # somewhere in the middle, wherever that is
+    running.send_signal(number)
+    told, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, told
+    assert "nothing is left running" in told
+    assert _left_behind(tmp_path) == []

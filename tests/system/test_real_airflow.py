@@ -1,0 +1,135 @@
+"""Example DAGs and waits in a real Airflow: scheduler, workers, triggerer and database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.sandbox.stage import Stage, StageError
+
+# One Airflow serves all of them, so they run in one process one after the other.
+pytestmark = pytest.mark.xdist_group("airflow")
+
+EXAMPLES = Path(__file__).parents[2] / "dags_examples"
+ENDED = {"success", "failed"}
+
+
+@pytest.fixture
+def portal(office_server: SandboxServer) -> Portal:
+    office_server.portal.reset()
+    return office_server.portal
+
+
+def _states(stage: Stage, dag_id: str, run_id: str) -> dict[str, str]:
+    return {
+        f"{instance['task_id']}{'' if instance['map_index'] < 0 else instance['map_index']}": instance["state"]
+        for instance in stage.task_instances(dag_id, run_id)
+    }
+
+
+def _finish(
+    stage: Stage, dag_id: str, conf: dict[str, Any], meanwhile: Callable[[dict[str, str]], None] | None = None
+) -> str:
+    run_id = stage.run_dag(dag_id, conf)
+
+    def ended() -> bool:
+        if meanwhile is not None:
+            meanwhile(_states(stage, dag_id, run_id))
+        return stage.run_state(dag_id, run_id) in ENDED
+
+    stage.wait_for(f"the end of {dag_id}", ended, patience=180)
+    return run_id
+
+
+def _answer_once_deferred(
+    portal: Portal, event_id: int, letter: str, *waiting: str
+) -> Callable[[dict[str, str]], None]:
+    def look(states: dict[str, str]) -> None:
+        if all(states.get(task) in {"deferred", "up_for_reschedule"} for task in waiting):
+            portal.answer(event_id, 1, letter)
+
+    return look
+
+
+def test_attendance_round(stage: Stage, portal: Portal) -> None:
+    answering = _answer_once_deferred(portal, 702, "Y", "await_answer")
+    run_id = _finish(stage, "attendance_round", {}, answering)
+    assert stage.run_state("attendance_round", run_id) == "success", stage.task_logs()
+    assert [portal.status(event_id, 1) for event_id in (668, 681, 689, 702)] == ["Y"] * 4
+    assert [stage.xcom("attendance_round", run_id, "read_back", index) for index in range(3)] == ["Y"] * 3
+    assert stage.xcom("attendance_round", run_id, "accept", 2)["previous"] == {"689": "Q"}
+    assert stage.xcom("attendance_round", run_id, "await_answer") == {"702": "Y"}
+    count: Any = portal.count()
+    assert count["methods"]["calendar.meeting.status.set"] == 3
+    assert count["notifications"] == {"689": {"accepted": 1}}
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "conf", "stored"),
+    [
+        ("accept_every_morning", {}, {668: "Y"}),
+        ("answer_from_the_form", {"event_id": 681, "status": "N"}, {681: "N"}),
+        ("decide_in_python", {}, {668: "Y", 681: "Y", 689: "Y"}),
+        ("list_and_decide", {}, {668: "Y"}),
+        ("map_over_meetings", {}, {668: "Y", 681: "N"}),
+    ],
+)
+def test_example(dag_id: str, conf: dict[str, Any], stored: dict[int, str], stage: Stage, portal: Portal) -> None:
+    run_id = _finish(stage, dag_id, conf)
+    assert stage.run_state(dag_id, run_id) == "success", stage.task_logs()
+    assert {event_id: portal.status(event_id, 1) for event_id in stored} == stored
+
+
+def test_every_example_is_tested() -> None:
+    marks = [mark for mark in test_example.pytestmark if mark.name == "parametrize"]
+    tested = {"attendance_round", *(case[0] for case in marks[0].args[1])}
+    assert tested == {path.stem for path in EXAMPLES.glob("*.py")}
+
+
+def test_the_form_refuses_what_it_does_not_offer(stage: Stage, portal: Portal) -> None:
+    for conf in ({"status": "H"}, {"event_id": 0}, {"event_id": "651abc"}):
+        with pytest.raises(StageError, match="HTTP 4"):
+            stage.run_dag("answer_from_the_form", conf)
+    count: Any = portal.count()
+    assert count["requests"] == 0
+
+
+def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> None:
+    """Real deferrals end as poke mode would have ended them, and the secret is seen nowhere."""
+    waiting = ("declined_later", "declines_are_awaited", "mapped0", "mapped1", "rescheduled")
+    run_id = _finish(stage, "waits", {}, _answer_once_deferred(portal, 702, "N", *waiting))
+    wanted = {
+        "time_out": "failed",
+        "time_out_with_retries": "failed",
+        "time_out_skipped": "skipped",
+        "declined_later": "failed",
+        "declines_are_awaited": "success",
+        "mapped0": "success",
+        "mapped1": "success",
+        "rescheduled": "success",
+        "not_a_meeting": "failed",
+        "leak_by_accident": "success",
+    }
+    states = _states(stage, "waits", run_id)
+    different = {name: states.get(name) for name in wanted if states.get(name) != wanted[name]}
+    assert not different, "\n".join(stage.task_logs(f"task_id={name.rstrip('01')}") for name in different)
+    tries = {instance["task_id"]: instance["try_number"] for instance in stage.task_instances("waits", run_id)}
+    assert tries["time_out_with_retries"] == 1, "a time-out is not retried"
+    assert stage.xcom("waits", run_id, "not_a_meeting")["failures"]["1"]["error"] == "NoSuchMeetingError"
+    _assert_nowhere(office_server.secret(1), stage)
+
+
+def _assert_nowhere(secret: str, stage: Stage) -> None:
+    """Look into the database (XCom, rendered fields, triggers), every task log and every component's output."""
+    logs = stage.task_logs()
+    assert "accident: ***" in logs, "the masker knows the whole URL"
+    for path in stage.home.rglob("*"):
+        if path.is_file():
+            # Airflow 3.3 repeats what a task prints on the scheduler's own output without its masker.
+            lines = [line for line in path.read_bytes().splitlines() if b"accident: " not in line]
+            assert secret.encode() not in b"\n".join(lines), path.name

@@ -1,0 +1,214 @@
+"""From connection fields to settings: every form gives the same, everything doubtful is refused by name."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from airflow.models.connection import Connection
+
+from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.limits import Plan
+from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from tests.conftest import CANARY
+
+ORIGIN = "https://example.bitrix24.com"
+
+
+def _read(**fields: Any) -> Settings:
+    given = {"host": "example.bitrix24.com", "login": "1", "password": CANARY, "port": None, "extra": {}}
+    return read_settings(**{**given, **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"host": "https://example.bitrix24.com"},
+        {"host": "https://example.bitrix24.com/"},
+        {"host": " EXAMPLE.bitrix24.com "},
+        {"port": 0},
+        {"port": 443},
+        {"host": "https://example.bitrix24.com:443"},
+        {"host": None, "login": None, "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"},
+        {"host": "", "login": "", "password": f"  https://example.bitrix24.com/rest/1/{CANARY}\n"},
+        {"host": "", "login": "1", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/profile.json"},
+        {"port": 443, "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"},
+        {"extra": {"timeout": None, "verify": "", "proxy": None, "allow_http": None}},
+    ],
+)
+def test_one_portal_in_many_spellings(fields: dict[str, Any]) -> None:
+    assert _read(**fields) == Settings(Endpoint(ORIGIN, Webhook("1", Secret(CANARY))))
+
+
+FORMS = {
+    "json": json.dumps({
+        "conn_type": "bitrix24", "host": "example.bitrix24.com", "login": "1", "password": CANARY,
+        "extra": {"timeout": 30, "verify": False, "allow_http": False, "proxy": "http://user:pw@proxy:3128"},
+    }),
+    "json, nulls of the form": json.dumps({
+        "conn_type": "bitrix24", "host": "example.bitrix24.com", "login": "1", "password": CANARY, "port": 0,
+        "schema": "", "description": None,
+        "extra": json.dumps({"timeout": 30, "verify": "false", "allow_http": False, "proxy": "http://user:pw@proxy:3128"}),
+    }),
+    "uri": f"bitrix24://1:{CANARY}@example.bitrix24.com/?timeout=30&verify=false&allow_http=false"
+           "&proxy=http%3A%2F%2Fuser%3Apw%40proxy%3A3128",
+    "uri with scheme": f"bitrix24://https://1:{CANARY}@example.bitrix24.com/?timeout=30.0&verify=False"
+                       "&proxy=http%3A%2F%2Fuser%3Apw%40proxy%3A3128",
+    "uri, pasted url": f"bitrix24://:https%3A%2F%2Fexample.bitrix24.com%2Frest%2F1%2F{CANARY}%2F@/?timeout=30&verify=false"
+                       "&proxy=http%3A%2F%2Fuser%3Apw%40proxy%3A3128",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_connection_gives_the_same(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ANY", FORMS[form])
+    assert Bitrix24CalendarHook("any")._get_settings() == Settings(
+        Endpoint(ORIGIN, Webhook("1", Secret(CANARY))),
+        timeout=30.0,
+        verify=False,
+        proxy=Secret("http://user:pw@proxy:3128"),
+    )
+
+
+def test_the_sandbox_prints_forms_that_are_equal(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_J", server.connection_json(1))
+    monkeypatch.setenv("AIRFLOW_CONN_U", server.connection_uri(1))
+    extra = {"plan": "self_hosted"}
+    webhook = json.dumps({"conn_type": "bitrix24", "password": server.webhook_url(1), "extra": extra})
+    monkeypatch.setenv("AIRFLOW_CONN_W", webhook)
+    wanted = Settings(Endpoint(server.url, Webhook("1", Secret(CANARY))), plan=None)
+    assert [Bitrix24CalendarHook(name)._get_settings() for name in "juw"] == [wanted] * 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "origin"),
+    [
+        ({"host": "http://127.0.0.1", "port": 8080}, "http://127.0.0.1:8080"),
+        ({"host": "http://localhost:8080"}, "http://localhost:8080"),
+        ({"host": "http://[::1]:8080"}, "http://[::1]:8080"),
+        ({"host": "http://portal.local", "extra": {"allow_http": True}}, "http://portal.local"),
+        ({"host": "portal.local", "port": 8443}, "https://portal.local:8443"),
+        ({"host": "портал.рф"}, "https://xn--80aswg1ac.xn--p1ai"),
+    ],
+)
+def test_other_portals(fields: dict[str, Any], origin: str) -> None:
+    if "портал" in fields["host"]:
+        origin = "https://" + fields["host"].encode("idna").decode()
+    assert _read(**fields).endpoint.origin == origin
+
+
+@pytest.mark.parametrize(
+    ("extra", "plan"),
+    [
+        ({}, Plan(2, 50)),
+        ({"plan": "standard"}, Plan(2, 50)),
+        ({"plan": "enterprise"}, Plan(5, 250)),
+        ({"plan": "self_hosted"}, None),
+        ({"plan": "self_hosted", "requests_per_second": "10"}, Plan(10, 50)),
+        ({"plan": "enterprise", "burst": 100}, Plan(5, 100)),
+        ({"requests_per_second": 0.5, "burst": 5}, Plan(0.5, 5)),
+    ],
+)
+def test_plans(extra: dict[str, Any], plan: Plan | None) -> None:
+    assert _read(extra=extra).plan == plan
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"password": None}, "password is empty"),
+    ({"password": "  "}, "password is empty"),
+    ({"host": None}, "host is empty; put the portal"),
+    ({"login": None}, "login is empty; put the user id"),
+    ({"host": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "host holds a webhook URL"),
+    ({"host": "http://example.bitrix24.com"}, "would send the secret in clear"),
+    ({"password": f"http://example.bitrix24.com/rest/1/{CANARY}/", "host": ""}, "would send the secret in clear"),
+    ({"host": "ftp://example.bitrix24.com"}, "not acceptable"),
+    ({"host": "https://user:pw@example.bitrix24.com"}, "not acceptable"),
+    ({"host": "example.bitrix24.com/crm"}, "not acceptable"),
+    ({"host": "exa mple.com"}, "not acceptable"),
+    ({"host": "https://[::1"}, "not acceptable"),
+    ({"host": "https://x.com:99999"}, "not acceptable"),
+    ({"host": "https://x.com:1", "port": 2}, "two different ports"),
+    ({"password": f"https://example.bitrix24.com/{CANARY}"}, "not like a webhook's"),
+    ({"password": f"https://example.bitrix24.com/rest/{CANARY}"}, "not like a webhook's"),
+    ({"password": f"https://[1/rest/1/{CANARY}/"}, "not like a webhook's"),
+    ({"password": f"{CANARY}/profile"}, "password holds a character"),
+    ({"login": "1/2"}, "login holds a character"),
+    ({"password": f"https://other.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
+    ({"login": "2", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
+    ({"extra": {"time_out": 3}}, "unknown key 'time_out'; did you mean timeout?"),
+    ({"extra": {"zzz": 3}}, "unknown key 'zzz'. Known are: allow_http, burst, max_in_flight, plan, proxy,"),
+    ({"extra": {"timeout": 0}}, "extra key timeout=0 is not acceptable; accepted is a number of seconds"),
+    ({"extra": {"timeout": "soon"}}, "extra key timeout='soon' is not acceptable"),
+    ({"extra": {"timeout": True}}, "extra key timeout=True is not acceptable"),
+    ({"extra": {"plan": "free"}}, "extra key plan='free' is not acceptable; accepted is standard (2 requests"),
+    ({"extra": {"burst": 0}}, "extra key burst=0 is not acceptable"),
+    ({"extra": {"requests_per_second": "0"}}, "extra key requests_per_second=0 is not acceptable"),
+    ({"extra": {"max_in_flight": 2.5}}, "extra key max_in_flight=2.5 is not acceptable"),
+    ({"extra": {"verify": 1}}, "extra key verify=1 is not acceptable"),
+    ({"extra": {"allow_http": "yes"}}, "extra key allow_http='yes' is not acceptable"),
+    ({"extra": {"proxy": f"socks://u:{CANARY}@p"}}, "extra key proxy is not acceptable"),
+    ({"extra": {"proxy": "http://[::1"}}, "extra key proxy is not acceptable"),
+    ({"extra": {"proxy": "http://proxy:99999999"}}, "extra key proxy is not acceptable"),
+    ({"extra": {"timeout": float("nan")}}, "extra key timeout=nan is not acceptable"),
+    ({"port": 99_999}, "port=99999 is not acceptable"),
+    ({"port": -1}, "port=-1 is not acceptable"),
+    ({"port": 8443, "host": "", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_what_is_refused_is_named_without_the_secret(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidConnectionError) as caught:
+        _read(**fields)
+    assert message in str(caught.value)
+    assert CANARY not in repr(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("extra", ["[1]", "{", '"text"'])
+def test_extra_that_is_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Bitrix24CalendarHook,
+        "get_connection",
+        lambda *_: type("Stored", (), {"extra": extra, "host": "h", "login": "1", "password": CANARY, "port": None}),
+    )
+    with pytest.raises(InvalidConnectionError, match="extra is not a JSON object"):
+        Bitrix24CalendarHook()._get_settings()
+
+
+def test_secrets_show_themselves_nowhere() -> None:
+    settings = _read(extra={"proxy": f"http://u:{CANARY}@proxy:1"})
+    request = settings.endpoint.request("profile", {"a": 1})
+    for thing in (settings, settings.endpoint, settings.endpoint.webhook, request, Secret(CANARY)):
+        assert CANARY not in f"{thing}{thing!r}{thing!s}"
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(thing)
+    assert request.url.reveal() == f"{ORIGIN}/rest/1/{CANARY}/profile"
+    assert json.loads(request.body) == {"a": 1}
+
+
+def test_scrubbing_finds_every_form() -> None:
+    endpoint = Endpoint(ORIGIN, Webhook("1", Secret('p@ss"w\u00f6rd')))
+    for form in ('p@ss"w\u00f6rd', "p%40ss%22w%C3%B6rd", 'p@ss"w\\xf6rd', 'p@ss\\"w\\u00f6rd'):
+        assert endpoint.scrub(f"before {form} after") == "before *** after"
+    for text, hidden in (
+        ("https://x/rest/1/another/profile", "https://x/rest/***/***/profile"),
+        ("https:\\/\\/x\\/rest\\/1\\/another\\/profile", "https:\\/\\/x\\/rest\\/***\\/***\\/profile"),
+        ("back_url=%2Frest%2F1%2Fanother%2F&x", "back_url=%2Frest%2F***%2F***%2F&x"),
+        ("b'/rest/1/another'", "b'/rest/***/***'"),
+        ("a rest / of text", "a rest / of text"),
+    ):
+        assert endpoint.scrub(text) == hidden
+    assert 'p@ss"w\u00f6rd' in endpoint.secrets()
+    assert "p%40ss%22w%C3%B6rd" in endpoint.secrets()
+    assert f"{ORIGIN}/rest/1/p%40ss%22w%C3%B6rd/" in endpoint.secrets()
+
+
+def test_airflow_itself_parses_the_uri(server: Any) -> None:
+    parsed = Connection(uri=server.connection_uri(1))
+    assert (parsed.conn_type, parsed.login, parsed.password, parsed.port) == ("bitrix24", "1", CANARY, server.port)

@@ -1,0 +1,75 @@
+"""The judgement."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.batch import Outcome
+from airflow_provider_b24cal.bitrix24.errors import Permanence
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.waiting import End, Ending, Rule, State, end_from_event, interval, judge
+
+PASSING = errors.RateLimitError("slow down")
+LASTING = errors.CredentialsError("no")
+
+
+def _judge(*answers: Any, rule: Rule | None = None) -> Any:
+    outcomes = {
+        number: Outcome(error=answer) if isinstance(answer, Exception) else Outcome(MeetingStatus(answer))
+        for number, answer in enumerate(answers, 1)
+    }
+    return judge(outcomes, rule or Rule())
+
+
+@pytest.mark.parametrize(
+    ("answers", "state", "error"),
+    [
+        (["Y"], State.ARRIVED, None),
+        (["Q"], State.WAITING, None),
+        (["N"], State.WAITING, None),
+        (["M"], State.WAITING, None),
+        (["H"], State.HOPELESS, errors.OrganiserError),
+        ([LASTING], State.HOPELESS, errors.CredentialsError),
+        ([PASSING], State.WAITING, None),
+        (["Y", "Y"], State.ARRIVED, None),
+        (["Y", "Q"], State.WAITING, None),
+        (["Y", "H"], State.HOPELESS, errors.OrganiserError),
+        (["Y", PASSING], State.WAITING, None),
+        ([PASSING, LASTING], State.HOPELESS, errors.CredentialsError),
+    ],
+)
+def test_judge(answers: list[Any], state: State, error: type[Exception] | None) -> None:
+    verdict = _judge(*answers)
+    assert verdict.state is state
+    assert type(verdict.error) is (error or type(None))
+    assert (verdict.trouble is PASSING) == (PASSING in answers and state is not State.HOPELESS)
+
+
+def test_a_status_to_fail_on() -> None:
+    verdict = _judge("N", rule=Rule(fail_on=frozenset({MeetingStatus.DECLINED})))
+    assert verdict.state is State.HOPELESS
+    assert verdict.error.event_id == 1
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        End(Ending.ARRIVED, {651: MeetingStatus.ACCEPTED}),
+        End(Ending.TIMED_OUT, {651: MeetingStatus.NOT_ANSWERED}),
+        End(Ending.FAILED, {}, errors.NotInvitedError("no", event_id=651, permanence=Permanence.PERMANENT)),
+    ],
+)
+def test_an_end_travels_as_json(end: End) -> None:
+    again = end_from_event(json.loads(json.dumps(end.to_event())))
+    assert (again.ending, again.statuses, str(again.error)) == (end.ending, end.statuses, str(end.error))
+
+
+def test_interval() -> None:
+    assert [interval(60, n, exponential_backoff=False, max_wait=None) for n in (0, 5)] == [60, 60]
+    assert [interval(60, n, exponential_backoff=True, max_wait=100) for n in (0, 1)] == [60, 100]
+    assert interval(60, 10**6, exponential_backoff=True, max_wait=None) == 60 * 2.0**64
+    assert interval(0, 0, exponential_backoff=True, max_wait=0) == 1

@@ -1,0 +1,253 @@
+"""Both transports alike: certificates, proxies, what is never sent, and what becomes of broken wires."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.replies import Reply
+from airflow_provider_b24cal.bitrix24.settings import read_settings
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
+from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
+from tests.conftest import CANARY, office
+
+Send = Callable[..., Reply]
+
+
+def _blocking(origin: str, **extra: Any) -> Reply:
+    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": 5, **extra})
+    transport = RequestsTransport(settings)
+    try:
+        for _ in range(2):  # what a first answer leaves behind must not show in a second request
+            reply = transport.send(settings.endpoint.request("profile", {}))
+        return reply
+    finally:
+        transport.close()
+
+
+def _asynchronous(origin: str, **extra: Any) -> Reply:
+    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": 5, **extra})
+
+    async def go() -> Reply:
+        transport = HttpxTransport(settings)
+        try:
+            for _ in range(2):
+                reply = await transport.send(settings.endpoint.request("profile", {}))
+            return reply
+        finally:
+            await transport.aclose()
+
+    return asyncio.run(go())
+
+
+@pytest.fixture(params=[_blocking, _asynchronous], ids=["requests", "httpx"])
+def send(request: pytest.FixtureRequest) -> Send:
+    chosen: Send = request.param
+    return chosen
+
+
+class Listener:
+    """A server of raw bytes that keeps what it was sent."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.heard: list[bytes] = []
+        self._answers = answers
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for answer in self._answers:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self.heard.append(_request(connection))
+                with contextlib.suppress(OSError):
+                    connection.sendall(answer)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _request(connection: socket.socket) -> bytes:
+    heard = b""
+    while b"\r\n\r\n" not in heard:
+        heard += connection.recv(65536)
+    size = int(heard.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    while len(heard.split(b"\r\n\r\n", 1)[1]) < size:
+        heard += connection.recv(65536)
+    return heard
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    opened: list[Listener] = []
+
+    def make(*answers: bytes) -> Listener:
+        opened.append(Listener(*answers))
+        return opened[-1]
+
+    yield make
+    for listener in opened:
+        listener.close()
+
+
+GOOD = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\nSet-Cookie: BX=1; path=/\r\n\r\n{"result":null}'
+
+
+def test_what_is_sent_and_what_is_not(send: Send, listen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    listener = listen(GOOD, GOOD)
+    assert send(f"http://127.0.0.1:{listener.port}") == Reply(200, b'{"result":null}')
+    for heard in listener.heard:
+        head = heard.split(b"\r\n\r\n")[0].lower()
+        assert head.startswith(b"post /rest/1/" + CANARY.encode().lower() + b"/profile http/1.1")
+        assert b"content-type: application/json" in head
+        assert b"user-agent: airflow-provider-b24cal/" in head
+        assert b"authorization" not in head
+        assert b"cookie" not in head
+    assert len(listener.heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (b"", errors.ConnectionLostError),
+        (b"nonsense\r\n\r\n", errors.ConnectionLostError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", errors.ConnectionLostError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", errors.ConnectionLostError),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope", errors.ConnectionLostError),
+    ],
+)
+def test_broken_answers(answer: bytes, wanted: type[Exception], send: Send, listen: Any) -> None:
+    with pytest.raises(wanted) as caught:
+        send(f"http://127.0.0.1:{listen(answer, answer).port}")
+    assert caught.value.permanence == "ambiguous"  # type: ignore[attr-defined]
+    assert caught.value.cause  # type: ignore[attr-defined]
+    assert caught.value.__context__ is None
+
+
+def test_odd_headers_bring_no_secret_into_the_log(send: Send, listen: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """urllib3 names the URL at WARNING when it cannot read a header."""
+    odd = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nnonsense\r\nConnection: close\r\n\r\n{}"
+    with caplog.at_level("DEBUG"), contextlib.suppress(errors.TransportError):
+        send(f"http://127.0.0.1:{listen(odd, odd).port}")
+    assert caplog.records
+    assert CANARY not in caplog.text
+
+
+def test_a_redirect_that_cannot_be_read(send: Send, listen: Any) -> None:
+    for target in (f"http://[bad/{CANARY}", f"http://x/\xff\xfe{CANARY}"):
+        moved = b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        answer = moved % target.encode("latin-1")
+        reply = send(f"http://127.0.0.1:{listen(answer, answer).port}")
+        assert reply.http_status == 302
+        assert CANARY not in str(reply)
+
+
+def test_plain_http_behind_https_was_never_sent(send: Send, listen: Any) -> None:
+    speaker = socket.create_server(("127.0.0.1", 0))
+
+    def greet() -> None:
+        for _ in range(2):
+            connection, _ = speaker.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    threading.Thread(target=greet, daemon=True).start()
+    with speaker, pytest.raises(errors.TlsError):
+        send(f"https://127.0.0.1:{speaker.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:1", "http://[::1", "http://127.0.0.1:99999999"])
+def test_a_proxy_of_the_environment_that_cannot_be_used(
+    proxy: str, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(errors.InvalidConnectionError, match="The proxy that the environment names"):
+        send("https://portal.invalid")
+
+
+def test_a_redirect_is_not_followed(send: Send, listen: Any) -> None:
+    other = listen(GOOD)
+    target = f"http://127.0.0.1:{other.port}/rest/1/x/"
+    moved = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    reply = send(f"http://127.0.0.1:{listen(moved, moved).port}")
+    assert reply == Reply(302, b"", "127.0.0.1")
+    assert other.heard == []
+
+
+def test_nobody_listens(send: Send) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(errors.ConnectError) as caught:
+        send(f"http://127.0.0.1:{port}")
+    assert caught.value.permanence == "transient"
+
+
+def test_no_such_host(send: Send) -> None:
+    with pytest.raises(errors.ConnectError):
+        send("https://portal.invalid")
+
+
+@pytest.mark.parametrize("how", ["connection", "environment"])
+def test_a_proxy_is_used(how: str, send: Send, listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = listen(GOOD, GOOD)
+    address = f"user:word@127.0.0.1:{proxy.port}"
+    extra: dict[str, Any] = {"allow_http": True}
+    if how == "connection":
+        extra["proxy"] = f"http://{address}"
+    else:
+        monkeypatch.setenv("http_proxy", address)  # people leave the scheme out
+    assert send("http://portal.invalid", **extra).http_status == 200
+    assert proxy.heard[0].startswith(b"POST http://portal.invalid/rest/1/")
+    assert b"proxy-authorization: basic" in proxy.heard[0].lower()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    serving = SandboxServer(Portal(parse(office())), certfile=folder / "cert.pem", keyfile=folder / "key.pem")
+    with serving as server:
+        yield server.url, folder / "ca.pem"
+
+
+def test_certificates(send: Send, tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    url, bundle = tls
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(errors.TlsError) as caught:
+        send(url)
+    assert caught.value.permanence == "permanent"
+    assert send(url, verify=str(bundle)).http_status == 200
+    assert send(url, verify=False).http_status == 200
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    assert send(url).http_status == 200
+
+
+def test_a_ca_bundle_that_is_none(send: Send, tls: tuple[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for name in ("absent.pem", "empty.pem"):
+        with pytest.raises(errors.InvalidConnectionError, match=f"verify names .*{name}', which is no CA bundle"):
+            send(tls[0], verify=str(tmp_path / name))

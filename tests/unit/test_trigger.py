@@ -1,0 +1,181 @@
+"""The trigger by itself: restarts, one event, a loop that is never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.triggers.meeting_status import Bitrix24MeetingStatusTrigger
+from tests.conftest import CANARY, SILENT, Clock
+
+
+def _trigger(now: float, **more: Any) -> Bitrix24MeetingStatusTrigger:
+    arguments = {
+        "bitrix24_conn_id": "bitrix24_default",
+        "event_ids": [SILENT],
+        "target_status": "Y",
+        "fail_on_statuses": [],
+        "poke_interval": 60.0,
+        "first_poll_at": now + 60,
+        "deadline": now + 3600,
+        "patience": 900.0,
+        **more,
+    }
+    return Bitrix24MeetingStatusTrigger(**arguments)
+
+
+async def _payloads(trigger: Bitrix24MeetingStatusTrigger) -> list[Any]:
+    return [event.payload async for event in trigger.run()]
+
+
+def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
+    path, arguments = _trigger(0.0, max_wait=90.0, exponential_backoff=True, silent_fail=True).serialize()
+    text = json.dumps(arguments)
+    assert CANARY not in text
+    assert "127.0.0.1" not in text
+    again = Bitrix24MeetingStatusTrigger(**json.loads(text))
+    assert again.serialize() == (path, arguments)
+
+
+def test_one_event_and_done(connection: str, portal: Portal, clock: Clock) -> None:
+    clock.later(100, lambda: portal.answer(SILENT, 1, "Y"))
+    payloads = asyncio.run(_payloads(_trigger(clock.now)))
+    assert payloads == [{"ending": "arrived", "statuses": {str(SILENT): "Y"}, "error": None}]
+    assert clock.slept == [60, 60]
+
+
+def test_a_restart_polls_at_once_what_is_overdue(connection: str, portal: Portal, clock: Clock) -> None:
+    before = _trigger(clock.now, deadline=clock.now + 500)
+    clock.now += 300  # the triggerer was down
+    portal.answer(SILENT, 1, "Y")
+    _, arguments = before.serialize()
+    payloads = asyncio.run(_payloads(Bitrix24MeetingStatusTrigger(**arguments)))
+    assert payloads[0]["ending"] == "arrived"
+    assert clock.slept == [0]
+
+
+def test_a_restart_after_the_deadline_asks_once_more(connection: str, portal: Portal, clock: Clock) -> None:
+    before = _trigger(clock.now, deadline=clock.now + 500)
+    clock.now += 5000
+    payloads = asyncio.run(_payloads(before))
+    assert payloads == [{"ending": "timed_out", "statuses": {str(SILENT): "Q"}, "error": None}]
+    count: Any = portal.count()
+    assert count["requests"] == 1
+
+
+def test_backoff_doubles_up_to_max_wait(connection: str, clock: Clock) -> None:
+    trigger = _trigger(clock.now, exponential_backoff=True, max_wait=200.0, deadline=clock.now + 800)
+    asyncio.run(_payloads(trigger))
+    assert clock.slept == [60, 60, 120, 200, 200, 160]
+
+
+def test_no_pace_can_make_it_spin(connection: str, clock: Clock) -> None:
+    trigger = _trigger(clock.now, poke_interval=0.0, first_poll_at=clock.now, deadline=clock.now + 5)
+    asyncio.run(_payloads(trigger))
+    assert clock.slept == [0, 1, 1, 1, 1, 1]
+
+
+def test_an_unusable_connection_is_an_event(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", '{"conn_type": "bitrix24", "host": "x.bitrix24.com"}')
+    (payload,) = asyncio.run(_payloads(_trigger(clock.now)))
+    assert payload["ending"] == "failed"
+    assert payload["error"]["class"] == "InvalidConnectionError"
+
+
+def test_every_poll_reads_the_connection_anew(
+    connection: str, server: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = json.dumps({**json.loads(server.connection_json(1)), "password": "rotated000000000"})
+    clock.later(100, lambda: monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", stale))
+    (payload,) = asyncio.run(_payloads(_trigger(clock.now)))
+    assert payload["error"]["class"] == "CredentialsError"
+    assert clock.slept == [60, 60]
+
+
+def test_one_poll_bears_no_more_than_its_patience(connection: str, portal: Portal, clock: Clock) -> None:
+    portal.plan({"method": "*", "times": 99, "error": "CONNECTION_ERROR"})
+    (payload,) = asyncio.run(_payloads(_trigger(clock.now, first_poll_at=clock.now, patience=20.0)))
+    assert payload["error"]["class"] == "AuthServerError"
+    assert 0 < sum(clock.slept) <= 20
+
+
+def test_the_end_closes_the_connections(connection: str, portal: Portal, clock: Clock) -> None:
+    portal.answer(SILENT, 1, "Y")
+    before: Any = portal.count()
+
+    async def still_open() -> int:
+        await _payloads(_trigger(clock.now))
+        for _ in range(500):  # the loop lives on, as a triggerer's does
+            count: Any = portal.count()
+            if count["connections"]["open"] <= before["connections"]["open"]:
+                break
+            await asyncio.sleep(0.01)
+        return int(count["connections"]["open"] - before["connections"]["open"])
+
+    assert asyncio.run(still_open()) <= 0
+
+
+def test_the_triggerers_masker_learns_every_form_of_the_secret(
+    connection: str, server: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "m4sk&m3/pl3ase=7"
+    stored = {**json.loads(server.connection_json(1)), "password": f"{server.url}/rest/1/m4sk%26m3%2Fpl3ase%3D7/"}
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(stored))
+    learnt: list[str] = []
+    monkeypatch.setattr("airflow_provider_b24cal.hooks.bitrix24.mask_secret", learnt.append)
+    asyncio.run(_payloads(_trigger(clock.now, first_poll_at=clock.now)))
+    assert learnt == [code, "m4sk%26m3%2Fpl3ase%3D7", f"{server.url}/rest/1/m4sk%26m3%2Fpl3ase%3D7/"]
+
+
+def test_it_only_reads(connection: str, portal: Portal, clock: Clock) -> None:
+    asyncio.run(_payloads(_trigger(clock.now, deadline=clock.now + 300)))
+    count: Any = portal.count()
+    assert set(count["methods"]) == {"calendar.meeting.status.get"}
+
+
+def test_the_loop_is_not_blocked(connection: str, portal: Portal) -> None:
+    """Beside a slow portal a 10 ms heartbeat goes on beating; a blocking call would stop it for a second."""
+    portal.plan({"method": "*", "times": 1, "delay": 1.0})
+    portal.answer(SILENT, 1, "Y")
+    longest = 0.0
+
+    async def heartbeat() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.perf_counter() - before)
+
+    async def beside() -> list[Any]:
+        beating = asyncio.create_task(heartbeat())
+        try:
+            return await _payloads(_trigger(time.time(), first_poll_at=time.time()))
+        finally:
+            beating.cancel()
+
+    payloads = asyncio.run(beside())
+    assert payloads[0]["ending"] == "arrived"
+    assert 0.01 <= longest < 0.5, "the loop stood still"
+
+
+def test_cancelling_closes_the_connections(connection: str, portal: Portal) -> None:
+    portal.plan({"method": "*", "times": 1, "delay": 30.0})
+
+    async def cancelled() -> None:
+        running = asyncio.create_task(_payloads(_trigger(time.time(), first_poll_at=time.time())))
+        while not portal.count()["requests"]:
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(cancelled())
+    deadline = time.monotonic() + 10
+    while (count := portal.count())["connections"]["open"] and time.monotonic() < deadline:  # type: ignore[index]
+        time.sleep(0.01)
+    assert count["connections"]["open"] == 0  # type: ignore[index]
