@@ -1,0 +1,55 @@
+"""Sphinx settings; ``make docs`` builds with every warning as an error."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from airflow_provider_b24cal import __version__
+
+# Airflow writes its settings into its home when it is imported, and autodoc imports it.
+_HOME = tempfile.mkdtemp(prefix="b24cal-docs-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ.update(AIRFLOW_HOME=_HOME, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db")
+
+sys.path.insert(0, str(Path(__file__).with_name("_ext")))
+
+project = "airflow-provider-b24cal"
+author = "The authors of airflow-provider-b24cal"
+project_copyright = author
+version = release = __version__
+
+extensions = ["sphinx.ext.autodoc", "error_tables"]
+exclude_patterns = ["_build"]
+highlight_language = "python"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_class_signature = "mixed"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+
+html_theme = "alabaster"
+html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_show_sphinx = False
+html_show_copyright = False
+html_copy_source = False
+html_show_sourcelink = False
+html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html", "relations.html"]}
+html_theme_options = {
+    "description": "Bitrix24 calendar attendance for Apache Airflow",
+    "font_size": "16px",
+    "page_width": "1180px",
+    "sidebar_width": "240px",
+    "fixed_sidebar": True,
+    "font_family": "system-ui, sans-serif",
+    "head_font_family": "system-ui, sans-serif",
+}
