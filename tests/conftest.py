@@ -81,7 +81,7 @@ def _serving() -> Iterator[SandboxServer]:
 @pytest.fixture
 def server(_serving: SandboxServer) -> SandboxServer:
     """A portal on a free port, as new."""
-    _serving.portal.reset()
+    _serving.renew()
     return _serving
 
 

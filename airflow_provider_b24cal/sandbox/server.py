@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _START_SECONDS = 10
+_TURNS = 5
 
 
 class _Server(uvicorn.Server):
@@ -34,7 +35,21 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self.loop = asyncio.get_running_loop()
         self.ready.set()
+
+    async def forget(self) -> None:
+        """Cut every connection and give up every request, those still unread included."""
+        # A connection waits in the backlog for a turn of the loop, its first bytes for two more.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        state = self.server_state
+        while state.connections or state.tasks:
+            for connection in list(state.connections):
+                connection.transport.abort()
+            for task in list(state.tasks):
+                task.cancel()
+            await asyncio.sleep(0)
 
 
 def _protocol(portal: Portal) -> type[H11Protocol]:
@@ -169,6 +184,14 @@ class SandboxServer:
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()
         self._socket.close()
+
+    def renew(self) -> None:
+        """Be as just started: cut connections, give up requests under way and reset the portal.
+
+        A request that a client has given up may still be on its way; after this it changes and counts nothing.
+        """
+        asyncio.run_coroutine_threadsafe(self._server.forget(), self._server.loop).result(_START_SECONDS)
+        self.portal.reset()
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._socket])

@@ -99,7 +99,7 @@ def shared_server() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def server(shared_server: SandboxServer) -> SandboxServer:
-    shared_server.portal.reset()
+    shared_server.renew()
     return shared_server
 
 

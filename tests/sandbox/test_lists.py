@@ -63,7 +63,7 @@ def serving() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def portal(serving: SandboxServer) -> Portal:
-    serving.portal.reset()
+    serving.renew()
     return serving.portal
 
 

@@ -56,6 +56,23 @@ def test_stop_does_not_wait_for_a_delay(fresh: Fresh) -> None:
     assert time.monotonic() - started < 5
 
 
+def test_renewed_it_knows_nothing_of_requests_that_clients_gave_up(fresh: Fresh) -> None:
+    """Neither one that is under way nor one that is still unread changes or counts anything afterwards."""
+    parameters = "calendar.meeting.status.set?eventId=651&status=N"
+    with SandboxServer(fresh()) as server, socket.socket() as unread:
+        server.portal.plan({"times": 1, "delay": 600})
+        with pytest.raises(requests.ReadTimeout):
+            requests.get(server.webhook_url(1) + parameters, timeout=0.2)
+        unread.connect(("127.0.0.1", server.port))
+        path = server.webhook_url(1).removeprefix(server.url)
+        unread.sendall(f"GET {path}{parameters} HTTP/1.1\r\nHost: portal\r\n\r\n".encode())
+        server.renew()
+        assert server.portal.count()["requests"] == 0
+        assert server.portal.count()["connections"] == {"open": 0, "seen": 0}
+        assert requests.get(server.webhook_url(1) + "profile", timeout=10).status_code == 200
+        assert (server.portal.count()["requests"], server.portal.status(651, 1)) == (1, "Q")
+
+
 def test_stops_after_an_error_in_the_block(fresh: Fresh) -> None:
     with pytest.raises(ZeroDivisionError), SandboxServer(fresh()) as server:
         raise ZeroDivisionError

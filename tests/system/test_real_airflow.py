@@ -21,7 +21,7 @@ ENDED = {"success", "failed"}
 
 @pytest.fixture
 def portal(office_server: SandboxServer) -> Portal:
-    office_server.portal.reset()
+    office_server.renew()
     return office_server.portal
 
 

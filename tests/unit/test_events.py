@@ -74,7 +74,7 @@ def serving() -> Iterator[SandboxServer]:
 @pytest.fixture
 def server(serving: SandboxServer) -> SandboxServer:
     """A portal on a free port, as new, in place of the one that other tests use."""
-    serving.portal.reset()
+    serving.renew()
     return serving
 
 
