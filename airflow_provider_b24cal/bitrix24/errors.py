@@ -180,6 +180,10 @@ class UnwantedStatusError(AttendanceError):
     """A meeting reached a status that the wait was told to fail on."""
 
 
+class OutOfReachError(AttendanceError):
+    """Fewer can still arrive than a wait requires."""
+
+
 class MeetingsFailedError(AttendanceError):
     """Some of many meetings failed; the reasons are in the log and in XCom."""
 

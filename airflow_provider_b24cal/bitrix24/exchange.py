@@ -47,6 +47,10 @@ class Pause:
 
 Steps: TypeAlias = Generator[Send | Pause, Reply | None, T]
 
+Repeating: TypeAlias = Generator[
+    "Sequence[Call[Any]] | Pause", "Sequence[Outcome[Any]] | None", tuple[list[Outcome[Any]], Patience]
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -205,11 +209,36 @@ def _insist(
     calls: Sequence[Call[Any]], terms: Terms, patience: Patience, *, packed: bool = False
 ) -> Steps[tuple[list[Outcome[Any]], Patience]]:
     """Make up to fifty calls, repeated within the patience; return the outcomes and the patience left."""
+    repeating = repeat(calls, patience, terms.chance)
+    alone = len(calls) == 1 and not packed
+    step = next(repeating)
+    while True:
+        if isinstance(step, Pause):
+            yield step
+            answers = None
+        else:
+            answers = yield from (_alone(step[0], terms) if alone else _together(step, terms))
+        try:
+            step = repeating.send(answers)
+        except StopIteration as end:
+            result: tuple[list[Outcome[Any]], Patience] = end.value
+            return result
+
+
+def repeat(calls: Sequence[Call[Any]], patience: Patience, chance: Callable[[], float]) -> Repeating:
+    """Decide what of some calls is made again, and when, without knowing how calls are made.
+
+    Yields the calls to make now and is sent an outcome for each; yields a :class:`Pause` in between. What
+    failed in passing is made again, alone, within the patience; what may have run already only if it
+    changes nothing.
+
+    :return: an outcome per call, and the patience left.
+    """
     outcomes: list[Outcome[Any]] = [Outcome()] * len(calls)
     pending = list(range(len(calls)))
     while True:
-        asked = [calls[number] for number in pending]
-        answers = yield from (_alone(asked[0], terms) if len(calls) == 1 and not packed else _together(asked, terms))
+        answers = yield [calls[number] for number in pending]
+        assert answers is not None
         for number, outcome in zip(pending, answers, strict=True):
             outcomes[number] = outcome
         pending = [number for number in pending if _may_repeat(calls[number], outcomes[number].error)]
@@ -218,7 +247,7 @@ def _insist(
         # The shortest wait of all: what needs a longer one is asked again with the others.
         troubles = [error for number in pending if (error := outcomes[number].error)]
         error = min(troubles, key=lambda trouble: trouble.retry_after or 0.0)
-        spent = patience.spend(error, terms.chance())
+        spent = patience.spend(error, chance())
         if spent is None:
             return outcomes, patience
         seconds, patience = spent

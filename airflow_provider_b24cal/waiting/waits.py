@@ -1,0 +1,246 @@
+"""The kinds of wait: what each asks, how it reads the answers, and what it tells in the end.
+
+Both are plain values that travel to the triggerer as JSON, and both end by the one judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_b24cal.bitrix24.batch import Outcome
+from airflow_provider_b24cal.bitrix24.errors import (
+    Bitrix24Error,
+    InvalidArgumentError,
+    NoSuchMeetingError,
+    NotInvitedError,
+    OutOfReachError,
+    Permanence,
+    TriggerEventError,
+)
+from airflow_provider_b24cal.bitrix24.event_methods import get_event
+from airflow_provider_b24cal.bitrix24.inputs import check_wanted_status
+from airflow_provider_b24cal.bitrix24.methods import get_status
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.waiting.judgement import Rule, State, Verdict, judge, letters, of_status
+from airflow_provider_b24cal.waiting.quorum import check_quorum
+
+if TYPE_CHECKING:
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.methods import Call
+
+Statuses = Mapping[int, MeetingStatus]
+
+
+class Wait(Protocol):
+    """What sensors and triggers need to know of a wait."""
+
+    @property
+    def rule(self) -> Rule:
+        """What it waits for."""
+
+    def calls(self, before: Statuses) -> list[Call[Any]]:
+        """Return what the next poll asks.
+
+        :param before: statuses of the poll before; empty at the first one.
+        """
+
+    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
+        """Judge the answers to :meth:`calls`."""
+
+    def proves(self, statuses: Statuses) -> bool:
+        """Tell whether statuses show that the wait has arrived."""
+
+    def xcom(self, statuses: Statuses) -> dict[str, Any]:
+        """Return statuses as the task's result, JSON values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wait as JSON values, for :func:`wait_from_dict`."""
+
+    def __str__(self) -> str:
+        """Name what is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingsWait:
+    """Wait for the acting user's status in meetings.
+
+    :param event_ids: checked ids, each once.
+    """
+
+    event_ids: tuple[int, ...]
+    rule: Rule = Rule()
+
+    def calls(self, before: Statuses) -> list[Call[Any]]:
+        """Ask for those that have not arrived yet."""
+        return [get_status(event_id) for event_id in self._open(before)]
+
+    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
+        """Judge the new answers together with what had arrived before."""
+        new = dict(zip(self._open(before), outcomes, strict=True))
+        return judge({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
+
+    def proves(self, statuses: Statuses) -> bool:
+        """Whether enough of the meetings have the target."""
+        arrived = [event for event in of_status(statuses, self.rule.target) if event in self.event_ids]
+        return len(arrived) >= self.rule.quorum.needed(len(self.event_ids))
+
+    def xcom(self, statuses: Statuses) -> dict[str, Any]:
+        """Return ``{"651": "Y"}``."""
+        return {str(event): status.value for event, status in statuses.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wait as JSON values."""
+        return {"event_ids": list(self.event_ids), **_rule_to_dict(self.rule)}
+
+    def __str__(self) -> str:
+        return f"event {self.event_ids[0]}" if len(self.event_ids) == 1 else f"{len(self.event_ids)} events"
+
+    def _open(self, before: Statuses) -> list[int]:
+        return [event for event in self.event_ids if before.get(event) != self.rule.target]
+
+
+@dataclass(frozen=True, slots=True)
+class AttendeesWait:
+    """Wait for the answers of one event's attendees, read from its list.
+
+    :param event_id: any of the event's ids.
+    :param user_ids: whose answers count; ``None`` for everybody but the organiser.
+    :param seconds_before_start: the wait is over so long before the event starts; ``None`` for no such bound.
+    """
+
+    event_id: int
+    rule: Rule = Rule()
+    user_ids: tuple[int, ...] | None = None
+    seconds_before_start: float | None = None
+
+    def calls(self, before: Statuses) -> list[Call[Any]]:
+        """Ask for the event, which carries all answers."""
+        return [get_event(self.event_id)]
+
+    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
+        """Judge the attendees' answers."""
+        (outcome,) = outcomes
+        error = outcome.error or self._unfit(outcome.unwrap())
+        if error is not None:
+            lasting = error.permanence is Permanence.PERMANENT
+            if lasting:
+                return Verdict(State.HOPELESS, error=error)
+            # What was seen before is still the last thing known.
+            return Verdict(State.WAITING, before, trouble=error)
+        event: CalendarEvent = outcome.unwrap()
+        verdict = judge(self._answers(event), self.rule, of_users=True)
+        if self.seconds_before_start is None:
+            return verdict
+        return replace(verdict, until=event.start.timestamp() - self.seconds_before_start)
+
+    def proves(self, statuses: Statuses) -> bool:
+        """Whether enough of the attendees have accepted."""
+        total = len(statuses if self.user_ids is None else self.user_ids)
+        return bool(total) and len(of_status(statuses, self.rule.target)) >= self.rule.quorum.needed(total)
+
+    def xcom(self, statuses: Statuses) -> dict[str, Any]:
+        """Return ``{"accepted": [2], "declined": [], "silent": [3]}``, user ids."""
+        accepted = of_status(statuses, MeetingStatus.ACCEPTED)
+        declined = of_status(statuses, MeetingStatus.DECLINED)
+        told = {*accepted, *declined}
+        return {"accepted": accepted, "declined": declined, "silent": [user for user in statuses if user not in told]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wait as JSON values."""
+        return {
+            "event_id": self.event_id,
+            "user_ids": None if self.user_ids is None else list(self.user_ids),
+            "seconds_before_start": self.seconds_before_start,
+            **_rule_to_dict(self.rule),
+        }
+
+    def __str__(self) -> str:
+        return f"attendees of event {self.event_id}"
+
+    def _answers(self, event: CalendarEvent) -> dict[int, Outcome[MeetingStatus]]:
+        listed = {attendee.user_id: attendee.status for attendee in event.attendees or ()}
+        if self.user_ids is None:
+            invited = {user: status for user, status in listed.items() if status is not MeetingStatus.ORGANISER}
+            return {user: Outcome(status) for user, status in invited.items()}
+        return {user: Outcome(listed[user]) if user in listed else _absent(user, self) for user in self.user_ids}
+
+    def _unfit(self, event: CalendarEvent) -> Bitrix24Error | None:
+        """Return why an event cannot be waited on."""
+        if not event.is_meeting:
+            return NoSuchMeetingError("This event is not a meeting.", event_id=self.event_id)
+        if event.attendees is None:
+            return OutOfReachError(
+                "The portal does not show the attendees of this event to the acting user.", event_id=self.event_id
+            )
+        answers = self._answers(event)
+        needed = self.rule.quorum.needed(len(answers))
+        if not answers or needed > len(answers):
+            return OutOfReachError(
+                f"{max(needed, 1)} acceptances are required, and {len(answers)} are invited besides the organiser.",
+                event_id=self.event_id,
+            )
+        if self.seconds_before_start is not None and event.is_recurring:
+            return InvalidArgumentError(
+                f"Event {self.event_id} is a series, which has no one start that a deadline could be relative to; "
+                "accepted with deadline_before_start is a single event or an edited occurrence."
+            )
+        return None
+
+
+def _absent(user: int, wait: AttendeesWait) -> Outcome[MeetingStatus]:
+    return Outcome(error=NotInvitedError(f"User {user} is not invited to this meeting.", event_id=wait.event_id))
+
+
+def _rule_to_dict(rule: Rule) -> dict[str, Any]:
+    return {"target_status": rule.target.value, "fail_on_statuses": letters(rule.fail_on), "require": rule.quorum.text}
+
+
+def wait_from_dict(given: Mapping[str, Any]) -> Wait:
+    """Return the wait that ``to_dict`` has described.
+
+    :raises TriggerEventError: it is no such description.
+    """
+    try:
+        rest = dict(given)
+        rule = Rule(
+            MeetingStatus(rest.pop("target_status")),
+            frozenset(map(MeetingStatus, rest.pop("fail_on_statuses"))),
+            check_quorum(rest.pop("require")),
+        )
+        if "event_ids" in rest:
+            return MeetingsWait(tuple(rest.pop("event_ids")), rule, **rest)
+        users = rest.pop("user_ids")
+        return AttendeesWait(rule=rule, user_ids=None if users is None else tuple(users), **rest)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise TriggerEventError(f"The trigger was given a wait it does not know: {ascii(dict(given))[:200]}.")
+
+
+def check_rule(target: object, fail_on: object, require: object) -> Rule:
+    """Return a rule from a sensor's arguments.
+
+    :raises InvalidArgumentError: one of them is not acceptable, or the target is among the letters to fail on.
+    """
+    wanted, quorum = check_wanted_status(target, "target_status"), check_quorum(require)
+    given: Any = (fail_on,) if isinstance(fail_on, str) else fail_on
+    if not isinstance(given, list | tuple | set | frozenset):
+        raise InvalidArgumentError(
+            f"fail_on_statuses={ascii(given)[:80]} is not acceptable; accepted is a list of Y, N and Q."
+        )
+    unwanted = frozenset(check_wanted_status(letter, "fail_on_statuses") for letter in given)
+    if wanted in unwanted:
+        raise InvalidArgumentError(f"fail_on_statuses holds {wanted.value}, which is the target_status.")
+    return Rule(wanted, unwanted, quorum)
+
+
+def check_reachable(wait: MeetingsWait) -> MeetingsWait:
+    """Return the wait, if there are as many meetings as it requires.
+
+    :raises InvalidArgumentError: there are fewer.
+    """
+    total = len(wait.event_ids)
+    if wait.rule.quorum.needed(total) > total:
+        raise InvalidArgumentError(f"require={wait.rule.quorum.text} is not acceptable for {total} events.")
+    return wait
