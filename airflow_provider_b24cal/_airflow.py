@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk.bases.sensor import PokeReturnValue
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
+        AirflowRescheduleException,
         AirflowSensorTimeout,
         AirflowSkipException,
         AirflowTaskTimeout,
@@ -47,6 +48,7 @@ else:
         _exceptions = None
     if not hasattr(_exceptions, "TaskDeferralError"):  # 2.11, 3.0, 3.1
         from airflow import exceptions as _exceptions
+    AirflowRescheduleException = _exceptions.AirflowRescheduleException
     AirflowSensorTimeout = _exceptions.AirflowSensorTimeout
     AirflowSkipException = _exceptions.AirflowSkipException
     AirflowTaskTimeout = _exceptions.AirflowTaskTimeout
@@ -54,6 +56,7 @@ else:
     TaskDeferralTimeout = getattr(_exceptions, "TaskDeferralTimeout", None)
 
 __all__ = [
+    "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",

@@ -84,8 +84,13 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
                 "python-modules": [f"{package}.operators.events", f"{package}.operators.meeting_status"],
             }
         ],
-        "sensors": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.sensors.meeting_status"]}],
-        "triggers": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.triggers.meeting_status"]}],
+        "sensors": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{package}.sensors.attendees", f"{package}.sensors.meeting_status"],
+            }
+        ],
+        "triggers": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.triggers.attendance"]}],
         "connection-types": [
             {
                 "connection-type": "bitrix24",

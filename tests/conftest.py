@@ -6,11 +6,13 @@ import asyncio
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 # Before anything imports Airflow: no test may touch a real home, database or network setting.
 _HOME = Path(tempfile.mkdtemp(prefix="b24cal-tests-"))
@@ -27,6 +29,7 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy") or 
 
 import pytest
 
+from airflow_provider_b24cal._airflow import BaseSensorOperator
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
@@ -137,9 +140,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("airflow_provider_b24cal.transport.lane.sleep", clock.sleep)
     monkeypatch.setattr("airflow_provider_b24cal.transport.lane.asleep", clock.asleep)
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.meeting_status.sleep", clock.asleep)
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.meeting_status.time", clock.time)
-    monkeypatch.setattr("airflow_provider_b24cal.sensors.meeting_status.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.sleep", clock.asleep)
+    monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.sensors.waiting.time", clock.time)
     return clock
 
 
@@ -148,3 +151,12 @@ def hook(connection: str, clock: Clock) -> Iterator[Bitrix24CalendarHook]:
     """A hook acting as user 1."""
     with Bitrix24CalendarHook(connection) as hook:
         yield hook
+
+
+@pytest.fixture
+def airflow_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Airflow's own sensor loop on the same clock."""
+    module = sys.modules[BaseSensorOperator.__module__]
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=clock.sleep, monotonic=clock.time))
+    monkeypatch.setattr(module, "timezone", SimpleNamespace(utcnow=clock.utcnow))
+    return clock

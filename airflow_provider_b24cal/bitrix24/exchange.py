@@ -1,6 +1,6 @@
 """The exchanges with a portal, written once as generators.
 
-A generator yields what it wants done (:class:`Send`, :class:`Pause`), is given the reply or the
+A generator yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Refused`), is given the reply or the
 transport's error, and returns the result. The drivers in ``transport/drive.py`` run it over sockets, in a
 thread or on an event loop; a test runs it over a list. Repeating and reading back exist in no other place.
 """
@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome, pack
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, OrganiserError, Permanence, SetNotKeptError
+from airflow_provider_b24cal.bitrix24.errors import (
+    Bitrix24Error,
+    OrganiserError,
+    Permanence,
+    RateLimitError,
+    SetNotKeptError,
+)
 from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
 from airflow_provider_b24cal.bitrix24.methods import STATUS_SET, Call, get_status, set_status
 from airflow_provider_b24cal.bitrix24.replies import Reply, read
@@ -45,7 +51,12 @@ class Pause:
     error: Bitrix24Error
 
 
-Steps: TypeAlias = Generator[Send | Pause, Reply | None, T]
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Take note that the portal's bucket is full, whatever was modelled."""
+
+
+Steps: TypeAlias = Generator[Send | Pause | Refused, Reply | None, T]
 
 Repeating: TypeAlias = Generator[
     "Sequence[Call[Any]] | Pause", "Sequence[Outcome[Any]] | None", tuple[list[Outcome[Any]], Patience]
@@ -218,6 +229,8 @@ def _insist(
             answers = None
         else:
             answers = yield from (_alone(step[0], terms) if alone else _together(step, terms))
+            if any(isinstance(outcome.error, RateLimitError) for outcome in answers):
+                yield Refused()
         try:
             step = repeating.send(answers)
         except StopIteration as end:

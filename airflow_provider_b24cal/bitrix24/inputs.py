@@ -65,6 +65,17 @@ def check_event_ids(values: object, argument: str = "event_ids") -> list[int]:
     return list(dict.fromkeys(check_event_id(value, argument) for value in values))
 
 
+def one_of(**arguments: object) -> None:
+    """Check that exactly one of some arguments is given.
+
+    :raises InvalidArgumentError: none or several are.
+    """
+    given = [name for name, value in arguments.items() if value is not None]
+    if len(given) != 1:
+        told = "none is given" if not given else f"given are {' and '.join(given)}"
+        raise InvalidArgumentError(f"Exactly one of {', '.join(arguments)} is accepted; {told}.")
+
+
 def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[int, MeetingStatus]:
     """Return the wanted status by event id.
 

@@ -36,7 +36,7 @@ from airflow_provider_b24cal.transport.pace import Pace
 from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
     from typing import Self, TypeVar
 
     import requests
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.busy import Busy
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
     from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps
-    from airflow_provider_b24cal.bitrix24.methods import Profile
+    from airflow_provider_b24cal.bitrix24.methods import Call, Profile
     from airflow_provider_b24cal.bitrix24.status import MeetingStatus
     from airflow_provider_b24cal.bitrix24.window import Window
 
@@ -190,6 +190,16 @@ class Bitrix24CalendarHook(BaseHook):
         terms = self._terms()
         return self._run_chunks(checked, lambda chunk: ask_many(chunk, terms, packed=True), _refused_call)
 
+    def make(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+        """
+        Make typed calls, fifty to a request.
+
+        :param calls: from :mod:`~airflow_provider_b24cal.bitrix24.methods` and its neighbours.
+        :return: an outcome per call, in the order given.
+        """
+        terms = self._terms()
+        return self._run_chunks(calls, lambda chunk: ask_many(chunk, terms), _refused_call)
+
     def whoami(self) -> Profile:
         """
         Return the acting user: the webhook's URL is no proof of who that is.
@@ -282,6 +292,17 @@ class Bitrix24CalendarHook(BaseHook):
         checked, terms = check_event_ids(event_ids), await self._aterms()
         outcomes = await self._arun_chunks(checked, lambda chunk: _ask_statuses(chunk, terms), _refused_call)
         return _by_event(checked, outcomes)
+
+    async def amake_in_parts(self, calls: Sequence[Call[Any]]) -> AsyncGenerator[list[Outcome[Any]], None]:
+        """
+        Make typed calls as :meth:`make` does, and yield the outcomes of each request when it is done.
+
+        :return: outcomes in the order of the calls, some at a time; close the iterator when leaving it early.
+        """
+        terms = await self._aterms()
+        async with aclosing(self._aparts(calls, lambda chunk: ask_many(chunk, terms), _refused_call)) as parts:
+            async for outcomes in parts:
+                yield outcomes
 
     async def awhoami(self) -> Profile:
         """Return the acting user without blocking the event loop; see :meth:`whoami`."""
@@ -426,15 +447,24 @@ class Bitrix24CalendarHook(BaseHook):
         steps: Callable[[Sequence[Item]], Steps[list[Answer]]],
         refused: Callable[[Item, Bitrix24Error], Answer],
     ) -> list[Answer]:
-        results: list[Answer] = []
+        async with aclosing(self._aparts(items, steps, refused)) as parts:
+            return [answer async for answers in parts for answer in answers]
+
+    async def _aparts(
+        self,
+        items: Sequence[Item],
+        steps: Callable[[Sequence[Item]], Steps[list[Answer]]],
+        refused: Callable[[Item, Bitrix24Error], Answer],
+    ) -> AsyncGenerator[list[Answer], None]:
+        done = 0
         at_once = (await self._aget_settings()).max_in_flight
         async with aclosing(arun_many(map(steps, in_chunks(items)), await self._alane(), at_once)) as many:
             async for answers in many:
-                results += answers
+                yield answers
+                done += len(answers)
                 if error := doom(answers):
-                    results += [refused(item, error) for item in items[len(results) :]]
+                    yield [refused(item, error) for item in items[done:]]
                     break
-        return results
 
     async def _alane(self) -> AsyncLane:
         settings = await self._aget_settings()

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError, MeetingsFailedError, Permanence
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, MeetingsFailedError, Permanence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,17 +30,6 @@ XCOM_LIMIT: Final = 48 * 1024
 """Bytes that a summary may have in XCom; databases bear more, but pages and backends do not like to."""
 _FEW: Final = 100
 _LOGGED: Final = 20
-
-
-def one_of(**arguments: object) -> None:
-    """Check that exactly one of some arguments is given.
-
-    :raises InvalidArgumentError: none or several are.
-    """
-    given = [name for name, value in arguments.items() if value is not None]
-    if len(given) != 1:
-        told = "none is given" if not given else f"given are {' and '.join(given)}"
-        raise InvalidArgumentError(f"Exactly one of {', '.join(arguments)} is accepted; {told}.")
 
 
 def describe(failed: Mapping[int, Bitrix24Error]) -> dict[str, dict[str, Any]]:

@@ -55,10 +55,10 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
 
     def execute(self, context: Context) -> str | dict[str, str]:
         """Read the statuses and return their letters."""
-        from airflow_provider_b24cal.bitrix24.inputs import check_choice
+        from airflow_provider_b24cal.bitrix24.inputs import check_choice, one_of
         from airflow_provider_b24cal.bitrix24.status import WORDS
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-        from airflow_provider_b24cal.operators.many import FAIL_ON, describe, one_of, raise_failures
+        from airflow_provider_b24cal.operators.many import FAIL_ON, describe, raise_failures
 
         one_of(event_id=self.event_id, event_ids=self.event_ids)
         fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
@@ -162,8 +162,8 @@ class Bitrix24SetMeetingStatusOperator(BaseOperator):
             check_event_ids,
             check_wanted_status,
             check_wanted_statuses,
+            one_of,
         )
-        from airflow_provider_b24cal.operators.many import one_of
 
         one_of(event_id=self.event_id, event_ids=self.event_ids, statuses=self.statuses)
         if self.statuses is not None:

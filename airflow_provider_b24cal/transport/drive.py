@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_b24cal.bitrix24.errors import TransportError
-from airflow_provider_b24cal.bitrix24.exchange import Send
+from airflow_provider_b24cal.bitrix24.exchange import Pause, Send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -34,7 +34,10 @@ def run(steps: Steps[T], lane: Lane) -> T:
                 else:
                     step = steps.send(reply)
             else:
-                lane.pause(step)
+                if isinstance(step, Pause):
+                    lane.pause(step)
+                else:
+                    lane.refused()
                 step = next(steps)
     except StopIteration as end:
         result: T = end.value
@@ -54,7 +57,10 @@ async def arun(steps: Steps[T], lane: AsyncLane) -> T:
                 else:
                     step = steps.send(reply)
             else:
-                await lane.pause(step)
+                if isinstance(step, Pause):
+                    await lane.pause(step)
+                else:
+                    await lane.refused()
                 step = next(steps)
     except StopIteration as end:
         result: T = end.value

@@ -6,8 +6,6 @@ import asyncio
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider_b24cal.bitrix24.errors import RateLimitError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,11 +65,13 @@ class Lane:
         return self._transport.send(request)
 
     def pause(self, pause: Pause) -> None:
-        """Wait as the exchange wants, and learn from a refusal."""
-        if isinstance(pause.error, RateLimitError):
-            self._pace.refused()
+        """Wait as the exchange wants."""
         self._tell(pause)
         sleep(pause.seconds, self._stop)
+
+    def refused(self) -> None:
+        """Learn that the portal's bucket is full."""
+        self._pace.refused()
 
     def stop(self) -> None:
         """Let nothing wait any longer."""
@@ -95,8 +95,10 @@ class AsyncLane:
         return await self._transport.send(request)
 
     async def pause(self, pause: Pause) -> None:
-        """Wait as the exchange wants, and learn from a refusal."""
-        if isinstance(pause.error, RateLimitError):
-            await asyncio.to_thread(self._pace.refused)
+        """Wait as the exchange wants."""
         self._tell(pause)
         await asleep(pause.seconds)
+
+    async def refused(self) -> None:
+        """Learn that the portal's bucket is full."""
+        await asyncio.to_thread(self._pace.refused)

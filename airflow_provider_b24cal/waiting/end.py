@@ -19,6 +19,9 @@ class Ending(StrEnum):
     ARRIVED = "arrived"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
+    """The sensor's own time was up."""
+    TOO_LATE = "too_late"
+    """The event would start too soon."""
 
 
 @dataclass(frozen=True, slots=True)

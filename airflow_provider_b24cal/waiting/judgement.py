@@ -88,16 +88,16 @@ def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_user
     errors += [error for key, status in statuses.items() if (error := _hopeless(key, status, rule, of_users=of_users))]
     lost = [error for error in errors if error.permanence is Permanence.PERMANENT]
     total, needed = len(outcomes), rule.quorum.needed(len(outcomes))
-    state, error, trouble = State.WAITING, None, None
-    if sum(status == rule.target for status in statuses.values()) >= needed:
-        state = State.ARRIVED
-    elif fatal := [error for error in lost if not isinstance(error, AttendanceError)]:
-        state, error = State.HOPELESS, fatal[0]
-    elif total - len(lost) < needed:
-        state, error = State.HOPELESS, _out_of_reach(lost, total, needed)
-    elif passing := [error for error in errors if error.permanence is not Permanence.PERMANENT]:
-        trouble = passing[0]
-    return Verdict(state, statuses, total, needed, error, trouble)
+    arrived = sum(status == rule.target for status in statuses.values())
+    fatal = [error for error in lost if not isinstance(error, AttendanceError)]
+    passing = [error for error in errors if error.permanence is not Permanence.PERMANENT]
+    if arrived >= needed:
+        return Verdict(State.ARRIVED, statuses, total, needed)
+    if fatal:
+        return Verdict(State.HOPELESS, statuses, total, needed, error=fatal[0])
+    if total - len(lost) < needed:
+        return Verdict(State.HOPELESS, statuses, total, needed, error=_out_of_reach(lost, total, needed))
+    return Verdict(State.WAITING, statuses, total, needed, trouble=passing[0] if passing else None)
 
 
 def _hopeless(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) -> AttendanceError | None:
@@ -128,6 +128,15 @@ def summary(statuses: Mapping[int, MeetingStatus]) -> str:
         return ", ".join(f"{key}: {_word(status)}" for key, status in statuses.items())
     counts = Counter(map(_word, statuses.values()))
     return ", ".join(f"{count} {word}" for word, count in counts.most_common())
+
+
+def progress(verdict: Verdict, rule: Rule) -> str:
+    """Return how far a wait is, for a log line."""
+    told = summary(verdict.statuses)
+    if verdict.total == 1:
+        return told
+    arrived = len(of_status(verdict.statuses, rule.target))
+    return f"{arrived} of {verdict.total} are {rule.target.value}, {verdict.needed} required; {told or 'nothing read'}"
 
 
 def news(before: Mapping[int, MeetingStatus], now: Mapping[int, MeetingStatus]) -> Iterator[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_b24cal.bitrix24.batch import Outcome
@@ -70,7 +72,7 @@ class MeetingsWait:
     """
 
     event_ids: tuple[int, ...]
-    rule: Rule = Rule()
+    rule: Rule
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
         """Ask for those that have not arrived yet."""
@@ -111,7 +113,7 @@ class AttendeesWait:
     """
 
     event_id: int
-    rule: Rule = Rule()
+    rule: Rule
     user_ids: tuple[int, ...] | None = None
     seconds_before_start: float | None = None
 
@@ -244,3 +246,22 @@ def check_reachable(wait: MeetingsWait) -> MeetingsWait:
     if wait.rule.quorum.needed(total) > total:
         raise InvalidArgumentError(f"require={wait.rule.quorum.text} is not acceptable for {total} events.")
     return wait
+
+
+def check_seconds(value: object, argument: str) -> float | None:
+    """Return a span of time as seconds.
+
+    :param value: a ``timedelta``, a finite number of seconds or its text, or ``None`` for none.
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)  # type: ignore[arg-type]  # tried
+    except (TypeError, ValueError, OverflowError):
+        seconds = inf
+    if isinstance(value, bool) or not isfinite(seconds):
+        raise InvalidArgumentError(
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a timedelta or a number of seconds."
+        )
+    return seconds

@@ -19,7 +19,7 @@ AIRFLOW = str(Path(sys.executable).with_name("airflow"))
         (("get", "airflow-provider-b24cal"), {"Provider": "airflow-provider-b24cal"}),
         (("hooks",), {"connection_type": "bitrix24", "hook_name": "Bitrix24"}),
         (("behaviours",), {"field_behaviours": "bitrix24"}),
-        (("triggers",), {"class": "airflow_provider_b24cal.triggers.meeting_status"}),
+        (("triggers",), {"class": "airflow_provider_b24cal.triggers.attendance"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -25,7 +25,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "get_provider_info": (frozenset(), frozenset()),
     "_airflow": (frozenset(), STANDARD | {"airflow", "asgiref"}),
     "bitrix24": (frozenset({"bitrix24"}), PURE | {"jsonschema"}),
-    "waiting": (frozenset({"bitrix24"}), PURE),
+    "waiting": (frozenset({"bitrix24", "waiting"}), PURE),
     "transport": (frozenset({"", "bitrix24", "transport"}), STANDARD | {"requests", "urllib3", "httpx"}),
     "hooks": (
         frozenset({"_airflow", "get_provider_info", "bitrix24", "transport", "hooks"}),

@@ -20,16 +20,18 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
 )
+from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
-from airflow_provider_b24cal.triggers.meeting_status import Bitrix24MeetingStatusTrigger
+from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 
 TASKS: list[type[Any]] = [
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
     Bitrix24ListEventsOperator,
     Bitrix24MeetingStatusSensor,
+    Bitrix24AttendeesSensor,
 ]
-CLASSES: list[type[Any]] = [*TASKS, Bitrix24MeetingStatusTrigger, Bitrix24CalendarHook]
+CLASSES: list[type[Any]] = [*TASKS, Bitrix24AttendanceTrigger, Bitrix24CalendarHook]
 
 
 def _arguments(kind: type[Any]) -> list[str]:
@@ -58,7 +60,7 @@ def test_docstrings_name_every_argument(kind: type[Any]) -> None:
     assert set(documented) == set(_arguments(kind))
     for name in getattr(kind, "template_fields", ()) if kind in TASKS else ():
         assert documented[name].rstrip().endswith("(templated)"), name
-    if kind is not Bitrix24MeetingStatusTrigger:
+    if kind is not Bitrix24AttendanceTrigger:
         assert "https://apidocs.bitrix24.com/" in text
     assert not (kind.__init__.__doc__ if "__init__" in vars(kind) else None)
 
@@ -71,8 +73,8 @@ def test_public_methods_are_documented(kind: type[Any]) -> None:
 
 
 def test_the_trigger_serializes_every_argument() -> None:
-    given = dict.fromkeys(_arguments(Bitrix24MeetingStatusTrigger), 1) | {"event_ids": [1], "fail_on_statuses": []}
-    _, arguments = Bitrix24MeetingStatusTrigger(**given).serialize()
+    given = {name: object() for name in _arguments(Bitrix24AttendanceTrigger)}
+    _, arguments = Bitrix24AttendanceTrigger(**given).serialize()
     assert arguments == given
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from types import SimpleNamespace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,15 +16,13 @@ from airflow_provider_b24cal._airflow import (
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
-    BaseSensorOperator,
 )
 from airflow_provider_b24cal.bitrix24 import errors
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
-from airflow_provider_b24cal.triggers.meeting_status import Bitrix24MeetingStatusTrigger
 from tests.conftest import DECLINED, FOREIGN, HOSTED, PLAIN, SILENT, UNKNOWN, Clock
+from tests.waits import MODES, context_of, run_sensor
 
-MODES = ("poke", "reschedule", "deferrable")
 GET = "calendar.meeting.status.get"
 
 
@@ -104,50 +100,6 @@ WAITS = [
 ]  # fmt: skip
 
 
-def _context(clock: Clock) -> dict[str, Any]:
-    """Return what Airflow passes to a task, as far as sensors look at it."""
-    started = clock.utcnow()
-
-    class TaskInstance(SimpleNamespace):
-        def get_first_reschedule_date(self, context: object) -> datetime:
-            return started
-
-    return {"ti": TaskInstance()}
-
-
-def _run(sensor: Bitrix24MeetingStatusSensor, clock: Clock, deferrals: list[Any]) -> Any:
-    """Do what Airflow's task runner, scheduler and triggerer do with a sensor."""
-    context = _context(clock)
-    while True:
-        try:
-            return sensor.execute(context)
-        except BaseException as signal:
-            kind = type(signal).__name__
-            if kind == "AirflowRescheduleException":
-                clock.sleep(signal.reschedule_date.timestamp() - clock.now)
-            elif kind == "TaskDeferred":
-                deferrals.append(signal)
-                path, arguments = signal.trigger.serialize()
-                assert path == "airflow_provider_b24cal.triggers.meeting_status.Bitrix24MeetingStatusTrigger"
-                (event,) = asyncio.run(_events(Bitrix24MeetingStatusTrigger(**arguments)))
-                return sensor.resume_execution(signal.method_name, {"event": event}, context)
-            else:
-                raise
-
-
-async def _events(trigger: Bitrix24MeetingStatusTrigger) -> list[Any]:
-    return [event.payload async for event in trigger.run()]
-
-
-@pytest.fixture
-def airflow_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Airflow's own sensor loop on the same clock."""
-    module = sys.modules[BaseSensorOperator.__module__]
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=clock.sleep, monotonic=clock.time))
-    monkeypatch.setattr(module, "timezone", SimpleNamespace(utcnow=clock.utcnow))
-    return clock
-
-
 def _sensor(wait: Wait, mode: str, connection: str) -> Bitrix24MeetingStatusSensor:
     how: dict[str, Any] = {"deferrable": True} if mode == "deferrable" else {"mode": mode, "deferrable": False}
     arguments = {"poke_interval": 60, "timeout": 3600, "bitrix24_conn_id": connection, **wait.arguments}
@@ -170,18 +122,18 @@ def test_wait(wait: Wait, mode: str, connection: str, portal: Portal, airflow_cl
     deferrals: list[Any] = []
     if isinstance(wait.wanted, type):
         with pytest.raises(wait.wanted) as caught:
-            _run(sensor, airflow_clock, deferrals)
+            run_sensor(sensor, airflow_clock, deferrals)
         if wait.wanted is not Exception:
             assert type(caught.value) is wait.wanted
     else:
-        assert _run(sensor, airflow_clock, deferrals) == wait.wanted
+        assert run_sensor(sensor, airflow_clock, deferrals) == wait.wanted
     if wait.polls is not None and not wait.faults and not wait.later_faults:
         count: Any = portal.count()
         assert count["requests"] == wait.polls
     for deferral in deferrals:
         assert deferral.timeout.total_seconds() <= 2 * sensor.timeout
         assert deferral.trigger.deadline <= 1_800_000_000 + max(10, sensor.timeout)
-        assert deferral.trigger.first_poll_at >= 1_800_000_000 + max(10, sensor.poke_interval)
+        assert deferral.trigger.deferred_at >= 1_800_000_000
 
 
 def _answering(portal: Portal, wait: Wait, letter: str) -> Callable[[], object]:
@@ -193,7 +145,7 @@ def _answering(portal: Portal, wait: Wait, letter: str) -> Callable[[], object]:
 
 def _deferred(sensor: Bitrix24MeetingStatusSensor, clock: Clock) -> Any:
     with pytest.raises(BaseException) as caught:
-        sensor.execute(_context(clock))
+        sensor.execute(context_of(clock))
     assert type(caught.value).__name__ == "TaskDeferred"
     return caught.value
 
@@ -208,9 +160,9 @@ def _deferred(sensor: Bitrix24MeetingStatusSensor, clock: Clock) -> Any:
 def test_an_unknown_event_fails_closed(event: Any, soft_fail: bool, connection: str, clock: Clock) -> None:
     sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_id=SILENT, soft_fail=soft_fail)
     with pytest.raises(errors.TriggerEventError):
-        sensor.resume_execution("execute_complete", {"event": event}, _context(clock))
+        sensor.resume_execution("execute_complete", {"event": event}, context_of(clock))
     with pytest.raises(errors.TriggerEventError):
-        sensor.execute_complete(_context(clock))
+        sensor.execute_complete(context_of(clock))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +179,7 @@ def test_airflow_ends_the_deferral(arguments: dict[str, Any], wanted: type[BaseE
     sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_id=SILENT, timeout=60, **arguments)
     text = "Trigger/execution timeout" if deferral_says_timeout_by_text() else "Trigger timeout"
     with pytest.raises(wanted) as caught:
-        sensor.resume_execution("__fail__", {"error": text}, _context(clock))
+        sensor.resume_execution("__fail__", {"error": text}, context_of(clock))
     assert type(caught.value) is wanted
 
 
@@ -244,7 +196,7 @@ def deferral_says_timeout_by_text() -> bool:
 def test_a_broken_trigger_is_not_a_time_out(arguments: dict[str, Any], wanted: str, clock: Clock) -> None:
     sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_id=SILENT, **arguments)
     with pytest.raises(Exception) as caught:
-        sensor.resume_execution("__fail__", {"error": "Trigger failure"}, _context(clock))
+        sensor.resume_execution("__fail__", {"error": "Trigger failure"}, context_of(clock))
     assert type(caught.value).__name__ == wanted
 
 
@@ -274,7 +226,7 @@ def test_a_short_wait_is_not_deferred(connection: str, airflow_clock: Clock) -> 
     """A trigger must not fire within seconds of the deferral, so nothing is gained by one."""
     sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_id=SILENT, deferrable=True, timeout=10, poke_interval=3)
     with pytest.raises(AirflowSensorTimeout):
-        sensor.execute(_context(airflow_clock))
+        sensor.execute(context_of(airflow_clock))
     assert airflow_clock.slept == [3, 3, 3, 3]
 
 

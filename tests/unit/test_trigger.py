@@ -10,26 +10,27 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.triggers.meeting_status import Bitrix24MeetingStatusTrigger
+from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
+from airflow_provider_b24cal.waiting.judgement import Rule
+from airflow_provider_b24cal.waiting.waits import MeetingsWait
 from tests.conftest import CANARY, SILENT, Clock
 
 
-def _trigger(now: float, **more: Any) -> Bitrix24MeetingStatusTrigger:
+def _trigger(now: float, **more: Any) -> Bitrix24AttendanceTrigger:
     arguments = {
         "bitrix24_conn_id": "bitrix24_default",
-        "event_ids": [SILENT],
-        "target_status": "Y",
-        "fail_on_statuses": [],
+        "wait": MeetingsWait((SILENT,), Rule()).to_dict(),
+        "seen": {},
         "poke_interval": 60.0,
-        "first_poll_at": now + 60,
+        "deferred_at": now,
         "deadline": now + 3600,
         "patience": 900.0,
         **more,
     }
-    return Bitrix24MeetingStatusTrigger(**arguments)
+    return Bitrix24AttendanceTrigger(**arguments)
 
 
-async def _payloads(trigger: Bitrix24MeetingStatusTrigger) -> list[Any]:
+async def _payloads(trigger: Bitrix24AttendanceTrigger) -> list[Any]:
     return [event.payload async for event in trigger.run()]
 
 
@@ -38,7 +39,7 @@ def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
     text = json.dumps(arguments)
     assert CANARY not in text
     assert "127.0.0.1" not in text
-    again = Bitrix24MeetingStatusTrigger(**json.loads(text))
+    again = Bitrix24AttendanceTrigger(**json.loads(text))
     assert again.serialize() == (path, arguments)
 
 
@@ -54,7 +55,7 @@ def test_a_restart_polls_at_once_what_is_overdue(connection: str, portal: Portal
     clock.now += 300  # the triggerer was down
     portal.answer(SILENT, 1, "Y")
     _, arguments = before.serialize()
-    payloads = asyncio.run(_payloads(Bitrix24MeetingStatusTrigger(**arguments)))
+    payloads = asyncio.run(_payloads(Bitrix24AttendanceTrigger(**arguments)))
     assert payloads[0]["ending"] == "arrived"
     assert clock.slept == [0]
 
@@ -71,11 +72,11 @@ def test_a_restart_after_the_deadline_asks_once_more(connection: str, portal: Po
 def test_backoff_doubles_up_to_max_wait(connection: str, clock: Clock) -> None:
     trigger = _trigger(clock.now, exponential_backoff=True, max_wait=200.0, deadline=clock.now + 800)
     asyncio.run(_payloads(trigger))
-    assert clock.slept == [60, 60, 120, 200, 200, 160]
+    assert clock.slept == [60, 60, 120, 180, 180, 180, 20], "rounded down to ticks of 60 s, up to the deadline"
 
 
 def test_no_pace_can_make_it_spin(connection: str, clock: Clock) -> None:
-    trigger = _trigger(clock.now, poke_interval=0.0, first_poll_at=clock.now, deadline=clock.now + 5)
+    trigger = _trigger(clock.now, poke_interval=0.0, deferred_at=clock.now - 20, deadline=clock.now + 5)
     asyncio.run(_payloads(trigger))
     assert clock.slept == [0, 1, 1, 1, 1, 1]
 
@@ -99,7 +100,7 @@ def test_every_poll_reads_the_connection_anew(
 
 def test_one_poll_bears_no_more_than_its_patience(connection: str, portal: Portal, clock: Clock) -> None:
     portal.plan({"method": "*", "times": 99, "error": "CONNECTION_ERROR"})
-    (payload,) = asyncio.run(_payloads(_trigger(clock.now, first_poll_at=clock.now, patience=20.0)))
+    (payload,) = asyncio.run(_payloads(_trigger(clock.now, deferred_at=clock.now - 60, patience=20.0)))
     assert payload["error"]["class"] == "AuthServerError"
     assert 0 < sum(clock.slept) <= 20
 
@@ -128,7 +129,7 @@ def test_the_triggerers_masker_learns_every_form_of_the_secret(
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(stored))
     learnt: list[str] = []
     monkeypatch.setattr("airflow_provider_b24cal.hooks.bitrix24.mask_secret", learnt.append)
-    asyncio.run(_payloads(_trigger(clock.now, first_poll_at=clock.now)))
+    asyncio.run(_payloads(_trigger(clock.now, deferred_at=clock.now - 60)))
     assert learnt == [code, "m4sk%26m3%2Fpl3ase%3D7", f"{server.url}/rest/1/m4sk%26m3%2Fpl3ase%3D7/"]
 
 
@@ -154,7 +155,7 @@ def test_the_loop_is_not_blocked(connection: str, portal: Portal) -> None:
     async def beside() -> list[Any]:
         beating = asyncio.create_task(heartbeat())
         try:
-            return await _payloads(_trigger(time.time(), first_poll_at=time.time()))
+            return await _payloads(_trigger(time.time(), deferred_at=time.time() - 60))
         finally:
             beating.cancel()
 
@@ -167,7 +168,7 @@ def test_cancelling_closes_the_connections(connection: str, portal: Portal) -> N
     portal.plan({"method": "*", "times": 1, "delay": 30.0})
 
     async def cancelled() -> None:
-        running = asyncio.create_task(_payloads(_trigger(time.time(), first_poll_at=time.time())))
+        running = asyncio.create_task(_payloads(_trigger(time.time(), deferred_at=time.time() - 60)))
         while not portal.count()["requests"]:
             await asyncio.sleep(0.01)
         running.cancel()

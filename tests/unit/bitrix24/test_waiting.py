@@ -11,7 +11,9 @@ from airflow_provider_b24cal.bitrix24 import errors
 from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.errors import Permanence
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.waiting import End, Ending, Rule, State, end_from_event, interval, judge
+from airflow_provider_b24cal.waiting.end import End, Ending, end_from_event
+from airflow_provider_b24cal.waiting.judgement import Rule, State, judge
+from airflow_provider_b24cal.waiting.schedule import interval
 
 PASSING = errors.RateLimitError("slow down")
 LASTING = errors.CredentialsError("no")

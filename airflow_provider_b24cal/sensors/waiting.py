@@ -1,0 +1,216 @@
+"""What sensors have in common: one wait, three modes, the same ends."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from datetime import timedelta
+from time import time
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from airflow_provider_b24cal._airflow import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+    deferral_timed_out,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal.waiting.judgement import Verdict
+    from airflow_provider_b24cal.waiting.waits import Statuses, Wait
+
+
+DEFERRABLE: Final = conf.getboolean("operators", "default_deferrable", fallback=False)
+"""What Airflow is configured to do when a task does not say."""
+
+_TOO_LATE: Final = "The deadline before the event's start has passed."
+
+
+class Bitrix24WaitSensor(BaseSensorOperator):
+    """
+    Wait for answers in a portal, in poke, reschedule or deferrable mode.
+
+    A subclass says what is waited for; everything about time, modes and ends is here.
+
+    :param bitrix24_conn_id: a connection of type ``bitrix24``. (templated)
+    :param deferrable: wait in the triggerer, without a worker slot. The first poll is made in the worker, later
+        ones in the triggerer.
+    """
+
+    ui_color = "#e5f4ff"
+
+    def __init__(self, *, bitrix24_conn_id: str, deferrable: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bitrix24_conn_id = bitrix24_conn_id
+        self.deferrable = deferrable
+        self._statuses: Statuses = {}
+
+    @abstractmethod
+    def _wait(self) -> Wait:
+        """Return what is waited for.
+
+        :raises InvalidArgumentError: an argument is not acceptable.
+        """
+
+    def execute(self, context: Context) -> Any:
+        """Poll until the wait is over; in deferrable mode poll once and defer.
+
+        :raises InvalidArgumentError: an argument is not acceptable; no mode and no flag makes it wait.
+        """
+        from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
+
+        self._wait()
+        self._statuses = {}
+        patience = self._patience()
+        if not self.deferrable or patience <= SOONEST_EVENT:
+            return self._execute_here(context)
+        deadline = time() + patience
+        try:
+            first = self.poke(context)
+        except (AirflowSensorTimeout, AirflowSkipException):
+            raise
+        except Exception as error:  # noqa: BLE001 - silent_fail and never_fail speak of any failure
+            if not self.silent_fail:
+                self._leave(context)
+                self._fail(error)
+            self.log.error("First poll failed, going on because of silent_fail: %s", error)
+        else:
+            if first.is_done:
+                return first.xcom_value
+        return self._defer_until(deadline)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask the portal once and judge."""
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+        from airflow_provider_b24cal.waiting.judgement import State
+        from airflow_provider_b24cal.waiting.schedule import PATIENCE
+
+        wait = self._wait()
+        with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=PATIENCE.within(self._patience())) as hook:
+            verdict = wait.judge(hook.make(wait.calls(self._statuses)), self._statuses)
+        self._tell(wait, verdict)
+        self._statuses = verdict.statuses
+        error = verdict.error or verdict.trouble
+        if error is not None:
+            raise error
+        if verdict.state is State.ARRIVED:
+            return PokeReturnValue(is_done=True, xcom_value=wait.xcom(verdict.statuses))
+        if verdict.until is not None and time() >= verdict.until:
+            self._leave(context)
+            self._time_out(wait, _TOO_LATE)
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Take up the trigger's event.
+
+        :raises TriggerEventError: the event is missing or unknown, or does not show what was waited for.
+        """
+        from airflow_provider_b24cal.bitrix24.errors import TriggerEventError
+        from airflow_provider_b24cal.waiting.end import Ending, end_from_event
+
+        wait, end = self._wait(), end_from_event(event)
+        self._statuses = end.statuses
+        if end.ending is not Ending.ARRIVED:
+            self._leave(context)
+        if end.ending in {Ending.TIMED_OUT, Ending.TOO_LATE}:
+            self._time_out(wait, _TOO_LATE if end.ending is Ending.TOO_LATE else "")
+        if end.error is not None:
+            raise end.error
+        if not wait.proves(end.statuses):
+            raise TriggerEventError(f"The trigger says arrived, but shows {ascii(wait.xcom(end.statuses))[:200]}.")
+        return wait.xcom(end.statuses)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up a deferred task, with the end that poke mode would have had on every version of Airflow.
+
+        Airflow's own sensors skip whatever failed in a deferred wait when ``soft_fail`` is set, and those of
+        2.11 retry a wait that timed out.
+        """
+        try:
+            # Past the sensor's own handling, straight to the operator's.
+            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+        except (AirflowSensorTimeout, AirflowSkipException):
+            raise
+        except Exception as error:  # noqa: BLE001 - never_fail speaks of any failure
+            failure = error
+        if deferral_timed_out(failure):
+            self._time_out(self._wait())
+        self._fail(failure)
+
+    def _execute_here(self, context: Context) -> Any:
+        try:
+            return super().execute(context)
+        except AirflowRescheduleException:
+            raise
+        except Exception:
+            self._leave(context)
+            raise
+
+    def _leave(self, context: Context) -> None:
+        """Leave what was seen last, in the log and as the result of a wait that did not arrive."""
+        from airflow_provider_b24cal.waiting.judgement import summary
+
+        if self._statuses:
+            self.log.info("Seen last: %s", summary(self._statuses))
+            context["ti"].xcom_push(key="return_value", value=self._wait().xcom(self._statuses))
+
+    def _tell(self, wait: Wait, verdict: Verdict) -> None:
+        from airflow_provider_b24cal.waiting.judgement import news, progress
+
+        if self._statuses:
+            for line in news(self._statuses, verdict.statuses):
+                self.log.info(line)
+        else:
+            self.log.info("Waiting for %s: %s", wait, progress(verdict, wait.rule))
+
+    def _patience(self) -> float:
+        """Return the seconds that one try may last: Airflow applies neither bound to a deferred task."""
+        if self.execution_timeout is None:
+            return self.timeout
+        return min(self.timeout, self.execution_timeout.total_seconds())
+
+    def _defer_until(self, deadline: float) -> NoReturn:
+        from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
+        from airflow_provider_b24cal.waiting.schedule import PATIENCE, SOONEST_EVENT
+
+        now = time()
+        # The first poll may have taken its time.
+        deadline = max(deadline, now + SOONEST_EVENT)
+        patience = PATIENCE.within(self._patience()).total
+        self.defer(
+            trigger=Bitrix24AttendanceTrigger(
+                bitrix24_conn_id=self.bitrix24_conn_id,
+                wait=self._wait().to_dict(),
+                seen={str(key): status.value for key, status in self._statuses.items()},
+                poke_interval=self.poke_interval,
+                deferred_at=now,
+                deadline=deadline,
+                patience=patience,
+                exponential_backoff=bool(self.exponential_backoff),
+                max_wait=self.max_wait.total_seconds() if self.max_wait is not None else None,
+                silent_fail=self.silent_fail,
+            ),
+            method_name="execute_complete",
+            # The trigger keeps the deadline itself; this is for a trigger that does not end. Its last poll may
+            # bear errors in passing, as poke mode's does.
+            timeout=timedelta(seconds=deadline - now + patience),
+        )
+        raise AssertionError("defer() does not return")
+
+    def _time_out(self, wait: Wait, why: str = "") -> NoReturn:
+        message = why or f"Not over after {self._patience():g} seconds."
+        message = f"{message} Waited for {wait} to be {wait.rule.target.value} (require {wait.rule.quorum.text})."
+        if not why and self._patience() < self.timeout:
+            raise AirflowTaskTimeout(message)
+        if self.soft_fail:
+            raise AirflowSkipException(f"{message} Skipping because soft_fail is set.")
+        raise AirflowSensorTimeout(message)
+
+    def _fail(self, failure: Exception) -> NoReturn:
+        if self.never_fail:
+            raise AirflowSkipException(f"Skipping because never_fail is set: {failure}")
+        raise failure

@@ -1,0 +1,182 @@
+"""The trigger behind the deferrable sensors."""
+
+from __future__ import annotations
+
+from asyncio import sleep
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.exchange import Pause, repeat
+from airflow_provider_b24cal.bitrix24.limits import Patience
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.triggers.shared_poll import shared_poll
+from airflow_provider_b24cal.waiting.end import End, Ending
+from airflow_provider_b24cal.waiting.judgement import State, Verdict, news, progress
+from airflow_provider_b24cal.waiting.schedule import (
+    HEARTBEAT,
+    PATIENCE,
+    SOONEST_EVENT,
+    interval,
+    tick_from,
+    tick_until,
+)
+from airflow_provider_b24cal.waiting.waits import wait_from_dict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from airflow_provider_b24cal.bitrix24.batch import Outcome
+    from airflow_provider_b24cal.bitrix24.methods import Call
+    from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
+    from airflow_provider_b24cal.waiting.waits import Statuses, Wait
+
+
+class Bitrix24AttendanceTrigger(BaseTrigger):
+    """
+    Poll a portal until a wait is over, then fire one event.
+
+    It only reads. Its arguments are ids, letters and times: after a restart of the triggerer it goes on from
+    them, and a poll that is overdue is made at once. Waits on the same connection in the same triggerer poll
+    together, see :class:`~airflow_provider_b24cal.triggers.shared_poll.SharedPoll`.
+
+    :param bitrix24_conn_id: a connection of type ``bitrix24``.
+    :param wait: what is waited for, as
+        :meth:`~airflow_provider_b24cal.waiting.waits.Wait.to_dict` describes it.
+    :param seen: statuses that the first poll, made in the worker, has read: letters by id.
+    :param poke_interval: seconds between polls.
+    :param deferred_at: time of the deferral, in seconds since the epoch.
+    :param deadline: time at which the wait ends, in seconds since the epoch; a last poll is made then.
+    :param patience: seconds that one poll may spend on errors in passing, at most.
+    :param exponential_backoff: double the interval after each poll.
+    :param max_wait: the longest interval, in seconds; ``None`` for no bound.
+    :param silent_fail: log errors and go on, as sensors do.
+    """
+
+    def __init__(
+        self,
+        *,
+        bitrix24_conn_id: str,
+        wait: Mapping[str, Any],
+        seen: Mapping[str, str],
+        poke_interval: float,
+        deferred_at: float,
+        deadline: float,
+        patience: float,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+        silent_fail: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it unannotated
+        self.bitrix24_conn_id = bitrix24_conn_id
+        self.wait = wait
+        self.seen = seen
+        self.poke_interval = poke_interval
+        self.deferred_at = deferred_at
+        self.deadline = deadline
+        self.patience = patience
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+        self.silent_fail = silent_fail
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments; no secret, no host, no row is among them."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            "bitrix24_conn_id": self.bitrix24_conn_id,
+            "wait": self.wait,
+            "seen": self.seen,
+            "poke_interval": self.poke_interval,
+            "deferred_at": self.deferred_at,
+            "deadline": self.deadline,
+            "patience": self.patience,
+            "exponential_backoff": self.exponential_backoff,
+            "max_wait": self.max_wait,
+            "silent_fail": self.silent_fail,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire the one event of :class:`~airflow_provider_b24cal.waiting.end.End`."""
+        yield TriggerEvent((await self._end()).to_event())
+
+    async def _end(self) -> End:
+        try:
+            wait = wait_from_dict(self.wait)
+        except Bitrix24Error as unknown:
+            return End(Ending.FAILED, error=unknown)
+        poll = shared_poll(self.bitrix24_conn_id)
+        step = self._interval(0)
+        statuses: Statuses = {int(key): MeetingStatus(letter) for key, letter in self.seen.items()}
+        due, deadline, polls = self._first_poll(poll, step), self.deadline, 0
+        told_at = time()
+        while True:
+            await sleep(max(0.0, min(due, deadline) - time()))
+            verdict = await self._judged(wait, poll, statuses)
+            if verdict.state is State.ARRIVED:
+                return End(Ending.ARRIVED, verdict.statuses)
+            failure = verdict.error or verdict.trouble
+            if failure is not None and not self.silent_fail:
+                return End(Ending.FAILED, verdict.statuses, failure)
+            if failure is not None:
+                self.log.error("Poll failed, going on because of silent_fail: %s", failure)
+            else:
+                told_at = self._tell(wait, statuses, verdict, told_at)
+                statuses = verdict.statuses
+            if verdict.until is not None:
+                deadline = min(self.deadline, verdict.until)
+            now = time()
+            if now >= deadline:
+                return End(Ending.TIMED_OUT if now >= self.deadline else Ending.TOO_LATE, statuses)
+            # On the common ticks, and never later than the wait's own pace has it.
+            due = tick_until(now + self._interval(polls), poll.origin(step, now), step)
+            polls += 1
+
+    def _interval(self, polls: int) -> float:
+        return interval(self.poke_interval, polls, exponential_backoff=self.exponential_backoff, max_wait=self.max_wait)
+
+    def _first_poll(self, poll: SharedPoll, step: float) -> float:
+        """Return when to ask first: by oneself an interval after the deferral, beside others at their next tick."""
+        own, now = self.deferred_at + max(step, SOONEST_EVENT), time()
+        if own <= now:
+            return now  # the triggerer was down
+        return tick_from(max(now, self.deferred_at + SOONEST_EVENT), poll.origin(step, own), step)
+
+    def _tell(self, wait: Wait, before: Statuses, verdict: Verdict, told_at: float) -> float:
+        """Log what has changed, or after a while that nothing has; return when something was told last."""
+        lines = list(news(before, verdict.statuses))
+        for line in lines:
+            self.log.info(line)
+        if not lines and before and time() - told_at < HEARTBEAT:
+            return told_at
+        self.log.info("Waiting for %s: %s", wait, progress(verdict, wait.rule))
+        return time()
+
+    async def _judged(self, wait: Wait, poll: SharedPoll, before: Statuses) -> Verdict:
+        try:
+            return wait.judge(await self._ask(wait.calls(before), poll), before)
+        except Bitrix24Error as error:  # the connection itself is not usable
+            return Verdict(State.HOPELESS, before, error=error)
+        except Exception as error:
+            if not self.silent_fail:
+                raise
+            self.log.exception("Poll failed, going on because of silent_fail: %s", type(error).__name__)
+            return Verdict(State.WAITING, before)
+
+    async def _ask(self, calls: Sequence[Call[Any]], poll: SharedPoll) -> list[Outcome[Any]]:
+        """Make calls together with others, and repeat within one's own patience what failed in passing."""
+        # The same chance for all, or those who failed together would come back one by one.
+        repeating = repeat(calls, Patience(PATIENCE.within(self.patience)), lambda: poll.chance)
+        step = next(repeating)
+        while True:
+            answers = None
+            if isinstance(step, Pause):
+                self.log.warning("Waiting %.1f s before trying again: %s", step.seconds, step.error)
+                await sleep(step.seconds)
+            else:
+                answers = await poll.ask(step)
+            try:
+                step = repeating.send(answers)
+            except StopIteration as end:
+                outcomes: list[Outcome[Any]] = end.value[0]
+                return outcomes

@@ -1,0 +1,155 @@
+"""Waits in one triggerer that ask the same portal at the same time, and so in the same requests."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from contextvars import Context
+from random import random
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from airflow_provider_b24cal.bitrix24.batch import Outcome, command
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_b24cal.bitrix24.methods import Call
+
+# Whoever waits repeats by themselves, within their own patience.
+_ONCE: Final = RetryPolicy(attempts=1)
+_GATHERING: Final = 0.05
+"""Seconds without a newcomer after which a round is sent."""
+_LONGEST_GATHERING: Final = 20
+"""Turns of gathering after which it is sent whoever may still come."""
+
+
+class SharedPoll:
+    """What the waits on one connection share, within one event loop: their ticks and their requests.
+
+    There is no poller that could die and no list of members: whoever has something to ask at the same moment
+    is packed into one round of batches, and a wait that nobody asks for is not asked.
+
+    :ivar chance: a number from 0 up to 1, the same for all, for delays that shall differ between triggerers.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.chance = random()  # noqa: S311 - nothing secret depends on it
+        self._conn_id = conn_id
+        self._origins: dict[float, float] = {}
+        self._gathering: _Round | None = None
+
+    def origin(self, step: float, proposed: float) -> float:
+        """Return the moment from which ticks of this step are counted: the first one that was proposed."""
+        return self._origins.setdefault(step, proposed)
+
+    async def ask(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+        """Make calls that only read, once, together with whoever else asks now.
+
+        The same call of several is made once. Nobody's error is somebody else's.
+
+        :return: an outcome per call, in the order given.
+        """
+        gathering = self._gathering
+        if gathering is None or gathering.abandoned:
+            gathering = self._gathering = _Round(self._conn_id)
+            # In a context of its own: log lines of one request for many belong into nobody's task log.
+            gathering.task = asyncio.get_running_loop().create_task(self._send(gathering), context=Context())
+        return await gathering.take_part(calls)
+
+    async def _send(self, gathering: _Round) -> None:
+        await gathering.gather()
+        # Whoever comes from now on begins a new one.
+        self._gathering = None
+        await gathering.send()
+
+
+class _Asked:
+    """One call of a round, and how many want to know."""
+
+    __slots__ = ("answer", "call", "wanted")
+
+    def __init__(self, call: Call[Any]) -> None:
+        self.call = call
+        self.answer: asyncio.Future[Outcome[Any]] = asyncio.get_running_loop().create_future()
+        self.wanted = 0
+
+
+class _Round:
+    """The calls that are made together.
+
+    :ivar abandoned: everybody who took part has left, and it is given up.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.abandoned = False
+        self.task: asyncio.Task[None] | None = None
+        self._conn_id = conn_id
+        self._asked: dict[str, _Asked] = {}
+        self._members = 0
+
+    async def take_part(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+        """Have calls made with the others' and wait for their outcomes."""
+        mine = [self._add(call) for call in calls]
+        self._members += 1
+        try:
+            # wait() leaves the answers alone when this task is cancelled; they may be somebody else's too.
+            await asyncio.wait([asked.answer for asked in mine])
+            return [asked.answer.result() for asked in mine]
+        finally:
+            for asked in mine:
+                asked.wanted -= 1
+            self._members -= 1
+            if not self._members and self.task is not None:
+                self.abandoned = True
+                self.task.cancel()
+
+    def _add(self, call: Call[Any]) -> _Asked:
+        asked = self._asked.setdefault(command(call), _Asked(call))
+        asked.wanted += 1
+        return asked
+
+    async def gather(self) -> None:
+        """Wait until nobody comes any more."""
+        for _ in range(_LONGEST_GATHERING):
+            before = len(self._asked), self._members
+            await asyncio.sleep(_GATHERING)
+            if before == (len(self._asked), self._members):
+                break
+
+    async def send(self) -> None:
+        """Make the calls that are still wanted, and give everybody their answer."""
+        asked = [one for one in self._asked.values() if one.wanted]
+        # A hook of its own for each round: the connection may have changed since the last one.
+        hook = Bitrix24CalendarHook(self._conn_id, retry=_ONCE)
+        rest = iter(asked)
+        try:
+            async with aclosing(hook.amake_in_parts([one.call for one in asked])) as parts:
+                async for outcomes in parts:
+                    for outcome, one in zip(outcomes, rest, strict=False):
+                        one.answer.set_result(outcome)
+        except Bitrix24Error as error:  # the connection itself is not usable
+            for one in rest:
+                one.answer.set_result(Outcome(error=error.with_traceback(None)))
+        except Exception as error:  # noqa: BLE001 - each of those who wait raises it
+            for one in rest:
+                one.answer.set_exception(error)
+        finally:
+            for one in asked:
+                one.answer.cancel()
+            await hook.aclose()
+
+
+_POLLS: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, SharedPoll]] = WeakKeyDictionary()
+
+
+def shared_poll(conn_id: str) -> SharedPoll:
+    """Return what the waits on a connection share in the running loop; it lives as long as one of them."""
+    polls = _POLLS.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    poll = polls.get(conn_id)
+    if poll is None:
+        poll = polls[conn_id] = SharedPoll(conn_id)
+    return poll

@@ -1,0 +1,230 @@
+"""Waits for many: a quorum of meetings, and an event's attendees, in every mode with the same end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_b24cal._airflow import AirflowSensorTimeout, AirflowSkipException
+from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
+from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
+from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, PLAIN, SILENT, UNKNOWN, Clock
+from tests.waits import MODES, context_of, run_sensor
+
+FIVE = [SILENT, DECLINED, 1001, 1002, 1003]
+START = datetime(2026, 9, 16, 10, tzinfo=UTC).timestamp()
+"""When every event of the test office starts."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A wait, what happens meanwhile, and its end.
+
+    :param wanted: the XCom, or the class of the exception.
+    :param answers: who answers which event and how, after so many seconds.
+    :param left: the XCom that a wait leaves that did not arrive.
+    :param says: a part of the error's text.
+    """
+
+    name: str
+    wanted: Any
+    arguments: dict[str, Any] = field(default_factory=dict)
+    answers: tuple[tuple[float, int, int, str], ...] = ()
+    faults: tuple[dict[str, Any], ...] = ()
+    left: Any = None
+    says: str = ""
+
+
+def _of(event_ids: list[int], require: Any = "all", **more: Any) -> dict[str, Any]:
+    return {"event_ids": event_ids, "require": require, **more}
+
+
+MEETINGS = [
+    Wait("all of them", {"101": "Y", "102": "Y"}, _of([SILENT, ACCEPTED]), ((130, SILENT, 1, "Y"),)),
+    Wait("any of them", {"101": "Q", "103": "N", "1001": "Y", "1002": "Q", "1003": "Q"}, _of(FIVE, "any"),
+         ((70, 1001, 1, "Y"),)),
+    Wait("two of them", {"101": "Q", "103": "N", "1001": "Y", "1002": "Q", "1003": "Y"}, _of(FIVE, "2"),
+         ((70, 1001, 1, "Y"), (190, 1003, 1, "Y"))),
+    Wait("60% of five is three", {"101": "Y", "103": "N", "1001": "Y", "1002": "Q", "1003": "Y"}, _of(FIVE, "60%"),
+         ((70, 1001, 1, "Y"), (190, 1003, 1, "Y"), (250, SILENT, 1, "Y"))),
+    Wait("a number is a number", {"101": "Q", "102": "Y"}, _of([SILENT, ACCEPTED], 1)),
+    Wait("what has arrived stays", {"101": "Y", "1001": "Y"}, _of([SILENT, 1001]),
+         ((30, SILENT, 1, "Y"), (70, 1001, 1, "Y"))),
+    Wait("nothing to wait for", {}, _of([])),
+    Wait("another target", {"101": "N", "103": "N"}, _of([SILENT, DECLINED], target_status="N"),
+         ((70, SILENT, 1, "N"),)),
+    Wait("one of all is lost", errors.NotInvitedError, _of([SILENT, FOREIGN, ACCEPTED]),
+         left={"101": "Q", "102": "Y"}),
+    Wait("the lost are enough to fail", errors.OutOfReachError, _of([SILENT, FOREIGN, HOSTED, PLAIN, UNKNOWN], 2),
+         left={"101": "Q", "104": "H"}, says="2 of 5 are required, and 4 can never arrive"),
+    Wait("the lost can be spared", {"101": "Y", "104": "H"}, _of([SILENT, FOREIGN, HOSTED, UNKNOWN], "any"),
+         ((70, SILENT, 1, "Y"),)),
+    Wait("a decline can be spared", {"101": "Y", "103": "N"}, _of([SILENT, DECLINED], "50%", fail_on_statuses=["N"]),
+         ((70, SILENT, 1, "Y"),)),
+    Wait("a decline cannot be spared", errors.UnwantedStatusError, _of([SILENT, DECLINED], fail_on_statuses=["N"]),
+         left={"101": "Q", "103": "N"}),
+    Wait("a decline later cannot be spared", errors.UnwantedStatusError,
+         _of([SILENT, 1001], fail_on_statuses=["N"], soft_fail=True), ((70, 1001, 1, "N"),),
+         left={"101": "Q", "1001": "N"}),
+    Wait("times out", AirflowSensorTimeout, _of([SILENT, ACCEPTED], timeout=200), left={"101": "Q", "102": "Y"}),
+    Wait("times out and is skipped", AirflowSkipException, _of([SILENT, ACCEPTED], timeout=200, soft_fail=True),
+         left={"101": "Q", "102": "Y"}),
+    Wait("dead credentials end every hope", errors.CredentialsError, _of(FIVE, "any"),
+         faults=({"method": "batch", "times": 99, "error": "INVALID_CREDENTIALS"},)),
+    Wait("trouble of one passes", {"101": "Y", "102": "Y"}, _of([SILENT, ACCEPTED]), ((5, SILENT, 1, "Y"),),
+         ({"inner": "calendar.meeting.status.get", "times": 2, "error": "QUERY_LIMIT_EXCEEDED"},)),
+    Wait("both forms", errors.InvalidArgumentError, _of([SILENT], event_id=SILENT), says="given are event_id and"),
+    Wait("no form", errors.InvalidArgumentError, says="none is given"),
+    Wait("more than there are", errors.InvalidArgumentError, _of([SILENT], 2), says="require=2"),
+    Wait("any of nothing", errors.InvalidArgumentError, _of([], "any"), says="require=any"),
+    *(
+        Wait(f"require={require!r}", errors.InvalidArgumentError, _of(FIVE, require), says="accepted is 'all', 'any'")
+        for require in ("", "most", 0, "-1", "0%", "101%", "1e2%", 1.5, True, None, "60 %", [1], "٣")
+    ),
+]  # fmt: skip
+
+
+def _event(event_id: int, **more: Any) -> dict[str, Any]:
+    return {"event_id": event_id, **more}
+
+
+ATTENDEES = [
+    Wait("everybody", {"accepted": [1, 3], "declined": [], "silent": []}, _event(SILENT),
+         ((70, SILENT, 1, "Y"), (130, SILENT, 3, "Y"))),
+    Wait("by an attendee's own id", {"accepted": [1], "declined": [], "silent": []}, _event(2001),
+         ((70, 1001, 1, "Y"),)),
+    Wait("half of them", {"accepted": [3], "declined": [1], "silent": []}, _event(SILENT, require="50%"),
+         ((70, SILENT, 1, "N"), (130, SILENT, 3, "Y"))),
+    Wait("one in particular", {"accepted": [3], "declined": [], "silent": []}, _event(SILENT, users=["3"]),
+         ((70, SILENT, 3, "Y"),)),
+    Wait("a decline is waited on", {"accepted": [1, 3], "declined": [], "silent": []}, _event(SILENT),
+         ((10, SILENT, 1, "N"), (70, SILENT, 1, "Y"), (70, SILENT, 3, "Y"))),
+    Wait("a decline fails", errors.UnwantedStatusError, _event(SILENT, fail_when_declined=True),
+         ((70, SILENT, 3, "N"),), left={"accepted": [], "declined": [3], "silent": [1]}, says="User 3: "),
+    Wait("a decline is spared", {"accepted": [1], "declined": [3], "silent": []},
+         _event(SILENT, fail_when_declined=True, require="any"), ((70, SILENT, 3, "N"), (130, SILENT, 1, "Y"))),
+    Wait("times out", AirflowSensorTimeout, _event(SILENT, timeout=200), ((70, SILENT, 1, "Y"),),
+         left={"accepted": [1], "declined": [], "silent": [3]}),
+    Wait("somebody who is not invited", errors.NotInvitedError, _event(SILENT, users=[1, 4]), says="User 4 is not"),
+    Wait("the organiser never answers", errors.OrganiserError, _event(SILENT, users=[2]), says="User 2: "),
+    Wait("more than are invited", errors.OutOfReachError, _event(SILENT, require=3), says="3 acceptances are required"),
+    Wait("no meeting", errors.NoSuchMeetingError, _event(PLAIN), says="not a meeting"),
+    Wait("no such event", errors.NoSuchEventError, _event(UNKNOWN)),
+    Wait("dead credentials", errors.CredentialsError, _event(SILENT, soft_fail=True),
+         faults=({"method": "*", "times": 99, "error": "INVALID_CREDENTIALS"},)),
+    Wait("trouble passes", {"accepted": [1, 3], "declined": [], "silent": []}, _event(SILENT),
+         ((5, SILENT, 1, "Y"), (5, SILENT, 3, "Y")), ({"method": "*", "times": 2, "error": "QUERY_LIMIT_EXCEEDED"},)),
+    Wait("no user", errors.OutOfReachError, _event(SILENT, users=[])),
+    Wait("bad users", errors.InvalidArgumentError, _event(SILENT, users="1,3"), says="users='1,3'"),
+    Wait("a bad flag", errors.InvalidArgumentError, _event(SILENT, fail_when_declined="False"),
+         says="fail_when_declined='False'"),
+    Wait("a bad event", errors.InvalidArgumentError, _event(0), says="event_id=0"),
+    *(
+        Wait(f"deadline_before_start={span!r}", errors.InvalidArgumentError, _event(SILENT, deadline_before_start=span),
+             says="accepted is a timedelta or a number of seconds")
+        for span in ("soon", True, [1], "nan", float("inf"))
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture
+def sooner(airflow_clock: Clock) -> Clock:
+    """A clock of an hour before the events start."""
+    airflow_clock.now = START - 3600
+    return airflow_clock
+
+
+def _how(mode: str) -> dict[str, Any]:
+    return {"deferrable": True} if mode == "deferrable" else {"mode": mode, "deferrable": False}
+
+
+def _check(wait: Wait, sensor: Any, portal: Portal, clock: Clock) -> None:
+    for seconds, event_id, user_id, letter in wait.answers:
+        clock.later(seconds, lambda event=event_id, user=user_id, letter=letter: portal.answer(event, user, letter))
+    portal.plan(*wait.faults)
+    context = context_of(clock)
+    if not isinstance(wait.wanted, type):
+        assert run_sensor(sensor, clock, [], context) == wait.wanted
+        return
+    with pytest.raises(wait.wanted) as caught:
+        run_sensor(sensor, clock, [], context)
+    assert type(caught.value) is wait.wanted
+    assert wait.says in str(caught.value)
+    if wait.left is not None:
+        assert context["pushed"]["return_value"] == wait.left
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wait", MEETINGS, ids=lambda wait: wait.name)
+def test_meetings(wait: Wait, mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
+    arguments = {"poke_interval": 60, "timeout": 3600, **wait.arguments}
+    sensor = Bitrix24MeetingStatusSensor(task_id="wait", bitrix24_conn_id=connection, **_how(mode), **arguments)
+    _check(wait, sensor, portal, airflow_clock)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wait", ATTENDEES, ids=lambda wait: wait.name)
+def test_attendees(wait: Wait, mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
+    arguments = {"poke_interval": 60, "timeout": 3600, **wait.arguments}
+    sensor = Bitrix24AttendeesSensor(task_id="wait", bitrix24_conn_id=connection, **_how(mode), **arguments)
+    _check(wait, sensor, portal, airflow_clock)
+
+
+@pytest.mark.parametrize(("mode", "polls"), [("poke", [120, 70, 70]), ("deferrable", [120, 70, 70])])
+def test_what_has_arrived_is_not_asked_again(
+    mode: str, polls: list[int], connection: str, portal: Portal, airflow_clock: Clock
+) -> None:
+    """A poll is as many requests as fifties still wait: 120 take three, 70 take two."""
+    for event_id in MANY[:50]:
+        airflow_clock.later(10, lambda event=event_id: portal.answer(event, 1, "Y"))
+    for event_id in MANY[:49]:
+        # Who changes their mind later has been there all the same.
+        airflow_clock.later(70, lambda event=event_id: portal.answer(event, 1, "N"))
+    for event_id in MANY[50:]:
+        airflow_clock.later(130, lambda event=event_id: portal.answer(event, 1, "Y"))
+    sensor = Bitrix24MeetingStatusSensor(
+        task_id="wait", event_ids=list(MANY), poke_interval=60, timeout=3600, **_how(mode)
+    )
+    assert set(run_sensor(sensor, airflow_clock, []).values()) == {"Y"}
+    count: Any = portal.count()
+    assert count["commands"]["calendar.meeting.status.get"] == 120 + 120 + 70 + 70
+    assert count["requests"] == 3 + 3 + 2 + 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("before", "ends"), [(timedelta(minutes=30), START - 1800), ("1800", START - 1800), (-600, START + 600)]
+)
+def test_the_deadline_goes_with_the_event(
+    mode: str, before: Any, ends: float, connection: str, portal: Portal, sooner: Clock
+) -> None:
+    sensor = Bitrix24AttendeesSensor(
+        task_id="wait", event_id=SILENT, deadline_before_start=before, poke_interval=300, **_how(mode)
+    )
+    context = context_of(sooner)
+    with pytest.raises(AirflowSensorTimeout, match="deadline"):
+        run_sensor(sensor, sooner, [], context)
+    assert ends <= sooner.now < ends + 300
+    assert context["pushed"]["return_value"] == {"accepted": [], "declined": [], "silent": [1, 3]}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_answers_in_time_are_before_the_deadline(mode: str, connection: str, portal: Portal, sooner: Clock) -> None:
+    sooner.later(1700, lambda: portal.answer(SILENT, 3, "Y"))
+    sensor = Bitrix24AttendeesSensor(
+        task_id="wait", event_id=SILENT, require="any", deadline_before_start=1800, poke_interval=120, **_how(mode)
+    )
+    assert run_sensor(sensor, sooner, []) == {"accepted": [3], "declined": [], "silent": [1]}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_invited_are_counted_as_of_now(mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
+    airflow_clock.later(70, lambda: portal.answer(SILENT, 1, "Y"))
+    airflow_clock.later(130, lambda: portal.remove(SILENT, 3))
+    sensor = Bitrix24AttendeesSensor(task_id="wait", event_id=SILENT, poke_interval=60, **_how(mode))
+    assert run_sensor(sensor, airflow_clock, []) == {"accepted": [1], "declined": [], "silent": []}

@@ -1,0 +1,56 @@
+"""What Airflow does with a sensor, on a clock that needs no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_provider_b24cal.sensors.waiting import Bitrix24WaitSensor
+from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
+from tests.conftest import Clock
+
+MODES = ("poke", "reschedule", "deferrable")
+
+
+def context_of(clock: Clock) -> dict[str, Any]:
+    """Return what Airflow passes to a task, as far as sensors look at it."""
+    started = clock.utcnow()
+
+    pushed: dict[str, Any] = {}
+
+    class TaskInstance(SimpleNamespace):
+        def xcom_push(self, key: str, value: Any) -> None:
+            pushed[key] = value
+
+        def get_first_reschedule_date(self, context: object) -> datetime:
+            return started
+
+    return {"ti": TaskInstance(), "pushed": pushed}
+
+
+def run_sensor(
+    sensor: Bitrix24WaitSensor, clock: Clock, deferrals: list[Any], context: dict[str, Any] | None = None
+) -> Any:
+    """Do what Airflow's task runner, scheduler and triggerer do with a sensor."""
+    context = context or context_of(clock)
+    while True:
+        try:
+            return sensor.execute(context)
+        except BaseException as signal:
+            kind = type(signal).__name__
+            if kind == "AirflowRescheduleException":
+                clock.sleep(signal.reschedule_date.timestamp() - clock.now)
+            elif kind == "TaskDeferred":
+                deferrals.append(signal)
+                path, arguments = signal.trigger.serialize()
+                assert path == "airflow_provider_b24cal.triggers.attendance.Bitrix24AttendanceTrigger"
+                (event,) = asyncio.run(_events(Bitrix24AttendanceTrigger(**arguments)))
+                return sensor.resume_execution(signal.method_name, {"event": event}, context)
+            else:
+                raise
+
+
+async def _events(trigger: Bitrix24AttendanceTrigger) -> list[Any]:
+    return [event.payload async for event in trigger.run()]
