@@ -1,0 +1,416 @@
+"""Deferred waits on one connection: one poll for all, and everybody for themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.triggers import shared_poll
+from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
+from airflow_provider_b24cal.waiting.judgement import Rule
+from airflow_provider_b24cal.waiting.waits import AttendeesWait, MeetingsWait
+from tests.conftest import CANARY, FOREIGN, MANY, SILENT, UNKNOWN
+
+GET = "calendar.meeting.status.get"
+
+
+class Waits:
+    """Several triggers on one loop, as in a triggerer; their intervals are short, for time is real here."""
+
+    def __init__(self, interval: float = 1.0, conn_id: str = "bitrix24_default") -> None:
+        self.interval = interval
+        self.conn_id = conn_id
+        self.ends: dict[Any, Any] = {}
+        self._tasks: dict[Any, asyncio.Task[None]] = {}
+
+    def join(self, name: Any, wait: MeetingsWait | AttendeesWait | None = None, **more: Any) -> None:
+        """Defer one more wait; by default for the event that it is named after."""
+        now = time.time()
+        arguments = {
+            "bitrix24_conn_id": self.conn_id,
+            "wait": (wait or MeetingsWait((name,), Rule())).to_dict(),
+            "seen": {},
+            "poke_interval": self.interval,
+            # Overdue, as after a restart: the first poll comes at once.
+            "deferred_at": now - 100,
+            "deadline": now + 600,
+            "patience": 60.0,
+        }
+        trigger = Bitrix24AttendanceTrigger(**{**arguments, **more})
+        trigger._log = logging.getLogger("waits")  # the same in all versions of Airflow
+        self._tasks[name] = asyncio.create_task(self._run(name, trigger))
+
+    async def leave(self, name: Any) -> None:
+        """Cancel a wait, as a triggerer does with a task that is marked or cleared."""
+        self._tasks[name].cancel()
+        await asyncio.gather(self._tasks[name], return_exceptions=True)
+
+    async def end(self) -> dict[Any, Any]:
+        """Return every wait's end, by name."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        return self.ends
+
+    async def _run(self, name: Any, trigger: Bitrix24AttendanceTrigger) -> None:
+        (self.ends[name],) = [event.payload async for event in trigger.run()]
+
+
+async def _until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def _commands(portal: Portal) -> int:
+    count: Any = portal.count()
+    return int(count["commands"].get(GET, 0))
+
+
+def _requests(portal: Portal) -> int:
+    count: Any = portal.count()
+    return int(count["requests"])
+
+
+def _answer(portal: Portal, event_ids: Sequence[int]) -> None:
+    for event_id in event_ids:
+        portal.answer(event_id, 1, "Y")
+
+
+def test_a_hundred_waits_take_two_requests(connection: str, portal: Portal) -> None:
+    waiting = list(MANY[:100])
+
+    async def main() -> Any:
+        waits = Waits()
+        for event_id in waiting:
+            waits.join(event_id)
+        await _until(lambda: _commands(portal) >= 200)
+        seen = _requests(portal), _commands(portal)
+        _answer(portal, waiting)
+        return seen, await waits.end()
+
+    (requests, commands), ends = asyncio.run(main())
+    assert requests * 50 == commands, "all requests are full"
+    assert commands % 100 == 0, "everybody is asked equally often"
+    assert ends == {
+        event_id: {"ending": "arrived", "statuses": {str(event_id): "Y"}, "error": None} for event_id in waiting
+    }
+
+
+def test_whoever_joins_later_polls_with_the_others(connection: str, portal: Portal) -> None:
+    async def main() -> Any:
+        waits = Waits(interval=2.0)
+        waits.join(1001)
+        await _until(lambda: _requests(portal) == 1)
+        now = time.time()
+        # Freshly deferred ones wait ten seconds; these are as old as that, but not overdue.
+        waits.join(1002, poke_interval=2.0, deferred_at=now - 10.0)
+        waits.join(1003, poke_interval=2.0, deferred_at=now - 10.0)
+        await _until(lambda: _commands(portal) >= 6)
+        return _requests(portal), await _answered(waits, portal)
+
+    requests, ends = asyncio.run(main())
+    assert requests <= 4
+    assert {end["ending"] for end in ends.values()} == {"arrived"}
+
+
+async def _answered(waits: Waits, portal: Portal) -> dict[Any, Any]:
+    _answer(portal, [1001, 1002, 1003])
+    return await waits.end()
+
+
+def test_different_waits_share_their_requests(connection: str, portal: Portal) -> None:
+    async def main() -> Any:
+        waits = Waits()
+        waits.join("meetings", MeetingsWait((1001, 1002), Rule()))
+        waits.join("attendees", AttendeesWait(1003, Rule()))
+        waits.join(1002)
+        await _until(lambda: _requests(portal) == 1)
+        count: Any = portal.count()
+        _answer(portal, [1001, 1002, 1003])
+        return count["commands"], await waits.end()
+
+    commands, ends = asyncio.run(main())
+    assert commands == {GET: 2, "calendar.event.getbyid": 1}, "what two want to know is asked once"
+    assert [ends[name]["statuses"] for name in ("meetings", "attendees", 1002)] == [
+        {"1001": "Y", "1002": "Y"},
+        {"1": "Y"},
+        {"1002": "Y"},
+    ]
+
+
+def test_a_bad_event_fails_alone(connection: str, portal: Portal) -> None:
+    async def main() -> Any:
+        waits = Waits()
+        for name in (SILENT, UNKNOWN, FOREIGN):
+            waits.join(name)
+        await _until(lambda: len(waits.ends) == 2)
+        left = set(waits.ends)
+        _answer(portal, [SILENT])
+        return left, await waits.end()
+
+    left, ends = asyncio.run(main())
+    assert left == {UNKNOWN, FOREIGN}
+    assert {name: (end["error"] or {}).get("class") for name, end in ends.items()} == {
+        SILENT: None,
+        UNKNOWN: "NoSuchMeetingError",
+        FOREIGN: "NotInvitedError",
+    }
+
+
+def test_trouble_of_one_command_holds_up_nobody_else(connection: str, portal: Portal) -> None:
+    """One command is refused for ten minutes; the other members' answers do not wait for that."""
+    portal.plan({"inner": GET, "times": 1, "error": "OPERATION_TIME_LIMIT"})
+    _answer(portal, [1001, 1002, 1003])
+
+    async def main() -> Any:
+        waits = Waits()
+        for name in (1001, 1002, 1003):
+            waits.join(name, patience=900.0)
+        await _until(lambda: len(waits.ends) == 2)
+        waiting = {1001, 1002, 1003} - set(waits.ends)
+        await waits.leave(waiting.pop())
+        return waits.ends
+
+    ends = asyncio.run(main())
+    assert {end["ending"] for end in ends.values()} == {"arrived"}
+
+
+def test_who_leaves_is_not_asked_for(connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_poll, "_GATHERING", 0.5)
+
+    async def main() -> Any:
+        waits = Waits()
+        for name in (1001, 1002, 1003):
+            waits.join(name)
+        await asyncio.sleep(0.1)  # within the gathering
+        await waits.leave(1002)
+        await _until(lambda: _requests(portal) == 1)
+        commands = _commands(portal)
+        _answer(portal, [1001, 1003])
+        return commands, await waits.end()
+
+    commands, ends = asyncio.run(main())
+    assert commands == 2
+    assert set(ends) == {1001, 1003}
+
+
+def test_who_leaves_while_asked_does_not_take_the_answer_along(connection: str, portal: Portal) -> None:
+    portal.plan({"method": "batch", "times": 1, "delay": 0.5})
+    _answer(portal, [1001])
+
+    async def main() -> Any:
+        waits = Waits()
+        waits.join("one", MeetingsWait((1001,), Rule()))
+        waits.join("two", MeetingsWait((1001,), Rule()))
+        waits.join(1002)
+        await _until(lambda: _requests(portal) == 1)
+        await waits.leave("one")
+        await _until(lambda: "two" in waits.ends)
+        await waits.leave(1002)
+        return waits.ends
+
+    ends = asyncio.run(main())
+    assert set(ends) == {"two"}
+    assert ends["two"]["ending"] == "arrived"
+
+
+def test_when_all_have_left_nothing_is_asked_and_nothing_is_left_behind(
+    connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_poll, "_GATHERING", 0.3)
+
+    async def main() -> Any:
+        waits = Waits()
+        waits.join(1001)
+        await asyncio.sleep(0.1)
+        await waits.leave(1001)
+        # At once somebody comes, while the round of before is being given up.
+        waits.join(1002)
+        _answer(portal, [1002])
+        ends = await waits.end()
+        waits._tasks.clear()  # a cancelled task remembers its frames
+        polls = shared_poll._POLLS[asyncio.get_running_loop()]
+        await _until(lambda: gc.collect() >= 0 and not polls)
+        await _until(lambda: len(asyncio.all_tasks()) == 1)
+        return ends
+
+    ends = asyncio.run(main())
+    assert set(ends) == {1002}
+    assert _requests(portal) == 1
+
+
+def test_an_unusable_connection_fails_whoever_uses_it(
+    connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BAD", '{"conn_type": "bitrix24", "host": "x.bitrix24.com"}')
+
+    async def main() -> Any:
+        bad, unknown, good = Waits(conn_id="bad"), Waits(conn_id="there_is_none"), Waits()
+        for name in (1001, 1002):
+            bad.join(name)
+        unknown.join(1001)
+        good.join(1001)
+        _answer(portal, [1001])
+        ends = await bad.end(), await good.end()
+        results = await asyncio.gather(*unknown._tasks.values(), return_exceptions=True)
+        return ends, [type(result).__name__ for result in results]
+
+    (bad, good), unknown = asyncio.run(main())
+    assert [end["error"]["class"] for end in bad.values()] == ["InvalidConnectionError"] * 2
+    assert good[1001]["ending"] == "arrived"
+    assert unknown == ["AirflowNotFoundException"]
+
+
+def test_dead_credentials_are_found_out_by_few_requests(connection: str, portal: Portal) -> None:
+    portal.plan({"method": "batch", "times": 999, "error": "INVALID_CREDENTIALS"})
+
+    async def main() -> Any:
+        waits = Waits()
+        for name in range(1, 1001):
+            waits.join(name)
+        return await waits.end()
+
+    ends = asyncio.run(main())
+    assert {end["error"]["class"] for end in ends.values()} == {"CredentialsError"}
+    assert len(ends) == 1000
+    assert _requests(portal) <= 12
+
+
+def test_a_refusal_is_waited_out_together(connection: str, portal: Portal) -> None:
+    portal.plan({"method": "batch", "times": 2, "error": "QUERY_LIMIT_EXCEEDED"})
+    _answer(portal, MANY[:100])
+
+    async def main() -> Any:
+        waits = Waits()
+        for name in MANY[:100]:
+            waits.join(name)
+        return await waits.end()
+
+    ends = asyncio.run(main())
+    assert {end["ending"] for end in ends.values()} == {"arrived"}
+    assert _requests(portal) == 4, "those who were refused come back in full requests"
+
+
+def test_two_triggerers(connection: str, server: SandboxServer, portal: Portal) -> None:
+    """Each polls its own waits; together they keep within the portal's bucket."""
+    portal.configure({"rate": 5, "burst": 3})
+    ends: dict[Any, Any] = {}
+
+    def triggerer(event_ids: Sequence[int]) -> None:
+        async def main() -> Any:
+            waits = Waits()
+            for event_id in event_ids:
+                waits.join(event_id)
+            await _until(lambda: _commands(portal) >= 240)
+            _answer(portal, event_ids)
+            return await waits.end()
+
+        ends.update(asyncio.run(main()))
+
+    threads = [threading.Thread(target=triggerer, args=(part,)) for part in (MANY[:60], MANY[60:])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ends) == 120
+    assert {end["ending"] for end in ends.values()} == {"arrived"}
+
+
+def test_a_restart_forms_the_group_anew(connection: str, portal: Portal) -> None:
+    async def first() -> list[tuple[str, dict[str, Any]]]:
+        waits = Waits()
+        for name in MANY[:50]:
+            waits.join(name)
+        await _until(lambda: _requests(portal) >= 2)
+        for name in MANY[:50]:
+            await waits.leave(name)
+        assert not waits.ends
+        return []
+
+    async def second() -> Any:
+        before = _requests(portal)
+        waits = Waits()
+        for name in MANY[:50]:
+            waits.join(name)
+        await _until(lambda: _requests(portal) > before)
+        _answer(portal, MANY[:50])
+        return await waits.end()
+
+    asyncio.run(first())
+    ends = asyncio.run(second())
+    assert len(ends) == 50
+    assert {end["ending"] for end in ends.values()} == {"arrived"}
+    assert _commands(portal) == 50 * _requests(portal)
+
+
+def test_each_logs_its_own_changes_and_nobody_the_secret(
+    connection: str, portal: Portal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def main() -> Any:
+        waits = Waits()
+        waits.join("both", MeetingsWait((1001, 1002), Rule()))
+        await _until(lambda: _requests(portal) >= 1)
+        portal.answer(1001, 1, "N")
+        await _until(lambda: "1001: not answered -> declined" in caplog.text)
+        _answer(portal, [1001, 1002])
+        return await waits.end()
+
+    asyncio.run(main())
+    assert "Waiting for 2 events: 0 of 2 are Y, 2 required; 1001: not answered, 1002: not answered" in caplog.text
+    assert CANARY not in caplog.text
+
+
+def test_nothing_blocks_the_loop(connection: str, portal: Portal) -> None:
+    """Beside a slow portal and two hundred waits a 10 ms heartbeat goes on beating."""
+    portal.plan({"method": "batch", "times": 4, "delay": 1.0})
+    _answer(portal, MANY)
+    longest = 0.0
+
+    async def heartbeat() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.perf_counter() - before)
+
+    async def main() -> Any:
+        beating = asyncio.create_task(heartbeat())
+        waits = Waits()
+        for name in MANY:
+            waits.join(name)
+        try:
+            return await waits.end()
+        finally:
+            beating.cancel()
+
+    ends = asyncio.run(main())
+    assert len(ends) == 120
+    assert 0.01 <= longest < 0.8, "the loop stood still"
+
+
+def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
+    trigger = Bitrix24AttendanceTrigger(
+        bitrix24_conn_id="bitrix24_default",
+        wait=AttendeesWait(SILENT, Rule(), (1, 3), 60.0).to_dict(),
+        seen={"1": "Q"},
+        poke_interval=60.0,
+        deferred_at=0.0,
+        deadline=1.0,
+        patience=1.0,
+    )
+    path, arguments = trigger.serialize()
+    text = json.dumps(arguments)
+    assert CANARY not in text
+    assert "127.0.0.1" not in text
+    assert Bitrix24AttendanceTrigger(**json.loads(text)).serialize() == (path, arguments)
