@@ -85,9 +85,34 @@ def test_example(dag_id: str, conf: dict[str, Any], stored: dict[int, str], stag
     assert {event_id: portal.status(event_id, 1) for event_id in stored} == stored
 
 
+def test_quorum_then_act(stage: Stage, portal: Portal) -> None:
+    portal.answer(681, 3, "Y")
+    portal.answer(681, 12, "N")
+
+    def answer(states: dict[str, str]) -> None:
+        if states.get("enough") == "deferred" and portal.status(681, 2) == "Q":
+            portal.answer(681, 1, "Y")
+            portal.answer(681, 2, "Y")
+
+    run_id = _finish(stage, "quorum_then_act", {}, answer)
+    assert stage.run_state("quorum_then_act", run_id) == "success", stage.task_logs()
+    assert stage.xcom("quorum_then_act", run_id, "enough") == {"accepted": [1, 2, 3], "declined": [12], "silent": []}
+    assert stage.xcom("quorum_then_act", run_id, "order_lunch") == 3
+
+
+def test_chase_the_silent(stage: Stage, portal: Portal) -> None:
+    for user_id, letter in ((1, "Y"), (3, "N")):
+        portal.answer(668, user_id, letter)
+    run_id = _finish(stage, "chase_the_silent", {"hours_before": 24 * 30})
+    assert stage.run_state("chase_the_silent", run_id) == "success", stage.task_logs()
+    assert _states(stage, "chase_the_silent", run_id) == {"everybody": "skipped", "chase": "success"}
+    assert stage.xcom("chase_the_silent", run_id, "chase") == [4, 5, 6, 7, 8, 9, 10, 11, 12]
+
+
 def test_every_example_is_tested() -> None:
     marks = [mark for mark in test_example.pytestmark if mark.name == "parametrize"]
-    tested = {"attendance_round", *(case[0] for case in marks[0].args[1])}
+    own = {"attendance_round", "quorum_then_act", "chase_the_silent"}
+    tested = {*own, *(case[0] for case in marks[0].args[1])}
     assert tested == {path.stem for path in EXAMPLES.glob("*.py")}
 
 
@@ -101,7 +126,15 @@ def test_the_form_refuses_what_it_does_not_offer(stage: Stage, portal: Portal) -
 
 def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> None:
     """Real deferrals end as poke mode would have ended them, and the secret is seen nowhere."""
-    waiting = ("declined_later", "declines_are_awaited", "mapped0", "mapped1", "rescheduled")
+    waiting = (
+        "declined_later",
+        "declines_are_awaited",
+        "mapped0",
+        "mapped1",
+        "rescheduled",
+        "quorum",
+        "attendee_declines",
+    )
     run_id = _finish(stage, "waits", {}, _answer_once_deferred(portal, 702, "N", *waiting))
     wanted = {
         "time_out": "failed",
@@ -112,6 +145,9 @@ def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> No
         "mapped0": "success",
         "mapped1": "success",
         "rescheduled": "success",
+        "quorum": "success",
+        "attendee_declines": "failed",
+        "enough_attendees": "success",
         "not_a_meeting": "failed",
         "leak_by_accident": "success",
     }
@@ -120,6 +156,8 @@ def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> No
     assert not different, "\n".join(stage.task_logs(f"task_id={name.rstrip('01')}") for name in different)
     tries = {instance["task_id"]: instance["try_number"] for instance in stage.task_instances("waits", run_id)}
     assert tries["time_out_with_retries"] == 1, "a time-out is not retried"
+    assert stage.xcom("waits", run_id, "quorum") == {"668": "Q", "681": "Q", "702": "N"}
+    assert stage.xcom("waits", run_id, "attendee_declines") == {"accepted": [], "declined": [1], "silent": []}
     assert stage.xcom("waits", run_id, "not_a_meeting")["failures"]["1"]["error"] == "NoSuchMeetingError"
     _assert_nowhere(office_server.secret(1), stage)
 

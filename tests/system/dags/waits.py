@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, task
 
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
+from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 
 SILENT, FOREIGN, ANSWERED_LATER = 668, 681, 702
@@ -34,6 +35,14 @@ with DAG("waits", schedule=None, catchup=False, is_paused_upon_creation=False) a
         timeout=600,
         deferrable=False,
     )
+    waits = {"deferrable": True, "poke_interval": 10, "timeout": 600}
+    Bitrix24MeetingStatusSensor(
+        task_id="quorum", event_ids=[SILENT, FOREIGN, ANSWERED_LATER], target_status="N", require="any", **waits
+    )
+    Bitrix24AttendeesSensor(
+        task_id="attendee_declines", event_id=ANSWERED_LATER, users=[1], fail_when_declined=True, **waits
+    )
+    Bitrix24AttendeesSensor(task_id="enough_attendees", event_id=ANSWERED_LATER, require=2, **waits)
     Bitrix24SetMeetingStatusOperator(task_id="not_a_meeting", event_id=1, status="Y")
 
     @task

@@ -1,0 +1,38 @@
+"""Give a meeting's attendees time to answer, then chase those who have not."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
+
+with DAG(
+    dag_id="chase_the_silent",
+    description="A day before the meeting starts, chase whoever has not accepted or declined.",
+    schedule=None,
+    catchup=False,
+    tags=["bitrix24"],
+    params={
+        "event_id": Param(668, type="integer", minimum=1, title="Meeting"),
+        "hours_before": Param(24, type="integer", minimum=0, title="Hours before the start"),
+    },
+) as dag:
+    # [START howto_sensor_bitrix24_attendees_deadline]
+    everybody = Bitrix24AttendeesSensor(
+        task_id="everybody",
+        event_id="{{ params.event_id }}",
+        deadline_before_start="{{ params.hours_before * 3600 }}",
+        soft_fail=True,
+        deferrable=True,
+        poke_interval=600,
+    )
+    # [END howto_sensor_bitrix24_attendees_deadline]
+
+    @task(trigger_rule="none_failed")
+    def chase(answers: dict[str, list[int]]) -> list[int]:
+        """Remind people; a skipped wait leaves the answers that it has seen last."""
+        for user_id in answers["silent"]:
+            print(f"Reminding user {user_id}.")
+        return answers["silent"]
+
+    chase(everybody.output)
