@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import aclosing, closing
-from dataclasses import replace
-from random import random
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
-
-from airflow_provider_b24cal._airflow import BaseHook, get_async_connection, mask_secret
+from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.bitrix24 import event_methods, listing, methods
 from airflow_provider_b24cal.bitrix24.batch import Outcome, command
-from airflow_provider_b24cal.bitrix24.errors import (
-    Bitrix24Error,
-    InvalidConnectionError,
-)
-from airflow_provider_b24cal.bitrix24.exchange import Change, Terms, ask, ask_many, change_statuses, doom, in_chunks
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.exchange import Change, ask, ask_many, change_statuses
 from airflow_provider_b24cal.bitrix24.inputs import (
     check_event_id,
     check_event_ids,
@@ -28,29 +20,21 @@ from airflow_provider_b24cal.bitrix24.inputs import (
     check_wanted_statuses,
 )
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
-from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
-from airflow_provider_b24cal.transport.drive import arun, arun_many, run, run_many
-from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
-from airflow_provider_b24cal.transport.pace import Pace
-from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
+from airflow_provider_b24cal.hooks.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-    from typing import Self, TypeVar
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from typing import Self
 
     import requests
 
     from airflow_provider_b24cal.bitrix24.busy import Busy
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
-    from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps
+    from airflow_provider_b24cal.bitrix24.exchange import Steps, Terms
     from airflow_provider_b24cal.bitrix24.methods import Call, Profile
+    from airflow_provider_b24cal.bitrix24.settings import Settings
     from airflow_provider_b24cal.bitrix24.status import MeetingStatus
     from airflow_provider_b24cal.bitrix24.window import Window
-
-    T = TypeVar("T")
-    Item = TypeVar("Item")
-    Answer = TypeVar("Answer", bound=Outcome[Any] | Change)
 
 NEEDED_SCOPE = "calendar"
 _TEST_TIMEOUT = 10.0
@@ -80,10 +64,7 @@ class Bitrix24CalendarHook(BaseHook):
         super().__init__()
         self.bitrix24_conn_id = bitrix24_conn_id
         self.retry = retry or RetryPolicy()
-        self._settings: Settings | None = None
-        self._blocking: RequestsTransport | None = None
-        self._asynchronous: HttpxTransport | None = None
-        self._opening = Lock()
+        self._client = Client(bitrix24_conn_id, self.get_connection, self.retry, self.log)
 
     def get_meeting_status(self, event_id: int | str) -> MeetingStatus:
         """
@@ -99,7 +80,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises NoSuchMeetingError: unknown, deleted, or not a meeting.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._run(ask(methods.get_status(check_event_id(event_id)), self._terms()))
+        return self._client.run(partial(ask, methods.get_status(check_event_id(event_id))))
 
     def get_meeting_statuses(self, event_ids: Iterable[int | str]) -> dict[int, Outcome[MeetingStatus]]:
         """
@@ -110,8 +91,8 @@ class Bitrix24CalendarHook(BaseHook):
             the others.
         :raises InvalidArgumentError: an id is not acceptable; nothing is sent.
         """
-        checked, terms = check_event_ids(event_ids), self._terms()
-        outcomes = self._run_chunks(checked, lambda chunk: _ask_statuses(chunk, terms), _refused_call)
+        checked = check_event_ids(event_ids)
+        outcomes = self._client.run_chunks(checked, _ask_statuses, _refused_call)
         return _by_event(checked, outcomes)
 
     def set_meeting_status(self, event_id: int | str, status: str) -> Change:
@@ -152,10 +133,7 @@ class Bitrix24CalendarHook(BaseHook):
             nothing is sent.
         """
         wanted = check_wanted_statuses(statuses)
-        terms = self._terms()
-        changes = self._run_chunks(
-            list(wanted.items()), lambda chunk: change_statuses(dict(chunk), terms), _refused_change
-        )
+        changes = self._client.run_chunks(list(wanted.items()), _change_statuses, _refused_change)
         return {change.event_id: change for change in changes}
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, *, writes: bool = True) -> Any:
@@ -170,7 +148,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises InvalidArgumentError: method or params are not acceptable; nothing is sent.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._run(ask(_raw(method, params, writes=writes), self._terms()))
+        return self._client.run(partial(ask, _raw(method, params, writes=writes)))
 
     def batch(
         self, calls: Sequence[tuple[str, Mapping[str, Any] | None]], *, writes: bool = True
@@ -187,8 +165,7 @@ class Bitrix24CalendarHook(BaseHook):
         checked = [_raw(method, params, writes=writes) for method, params in calls]
         for call in checked:
             command(call)
-        terms = self._terms()
-        return self._run_chunks(checked, lambda chunk: ask_many(chunk, terms, packed=True), _refused_call)
+        return self._client.run_chunks(checked, partial(ask_many, packed=True), _refused_call)
 
     def make(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
         """
@@ -197,8 +174,7 @@ class Bitrix24CalendarHook(BaseHook):
         :param calls: from :mod:`~airflow_provider_b24cal.bitrix24.methods` and its neighbours.
         :return: an outcome per call, in the order given.
         """
-        terms = self._terms()
-        return self._run_chunks(calls, lambda chunk: ask_many(chunk, terms), _refused_call)
+        return self._client.run_chunks(calls, ask_many, _refused_call)
 
     def whoami(self) -> Profile:
         """
@@ -209,7 +185,7 @@ class Bitrix24CalendarHook(BaseHook):
         :return: id and name; the id is ``None`` when the user is not active.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._run(ask(methods.profile(), self._terms()))
+        return self._client.run(partial(ask, methods.profile()))
 
     def scopes(self) -> tuple[str, ...]:
         """
@@ -219,7 +195,7 @@ class Bitrix24CalendarHook(BaseHook):
 
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._run(ask(methods.scope(), self._terms()))
+        return self._client.run(partial(ask, methods.scope()))
 
     def get_event(self, event_id: int | str) -> CalendarEvent:
         """
@@ -235,7 +211,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises NoSuchEventError: unknown, deleted, or not visible to the acting user.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._run(ask(event_methods.get_event(check_event_id(event_id)), self._terms()))
+        return self._client.run(partial(ask, event_methods.get_event(check_event_id(event_id))))
 
     def list_events(
         self,
@@ -264,7 +240,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises Bitrix24Error: the portal refused or could not be asked; there is no list with gaps.
         """
         wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses)
-        return self._run(listing.list_events(wanted, self._terms()))
+        return self._client.run(partial(listing.list_events, wanted))
 
     def get_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
         """
@@ -281,16 +257,16 @@ class Bitrix24CalendarHook(BaseHook):
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
         checked, span = listing.check_users(users), listing.check_window(window)
-        return self._run(listing.list_busy(checked, span, self._terms()))
+        return self._client.run(partial(listing.list_busy, checked, span))
 
     async def aget_meeting_status(self, event_id: int | str) -> MeetingStatus:
         """Return one status without blocking the event loop; see :meth:`get_meeting_status`."""
-        return await self._arun(ask(methods.get_status(check_event_id(event_id)), await self._aterms()))
+        return await self._client.arun(partial(ask, methods.get_status(check_event_id(event_id))))
 
     async def aget_meeting_statuses(self, event_ids: Iterable[int | str]) -> dict[int, Outcome[MeetingStatus]]:
         """Return many statuses without blocking the event loop; see :meth:`get_meeting_statuses`."""
-        checked, terms = check_event_ids(event_ids), await self._aterms()
-        outcomes = await self._arun_chunks(checked, lambda chunk: _ask_statuses(chunk, terms), _refused_call)
+        checked = check_event_ids(event_ids)
+        outcomes = await self._client.arun_chunks(checked, _ask_statuses, _refused_call)
         return _by_event(checked, outcomes)
 
     async def amake_in_parts(self, calls: Sequence[Call[Any]]) -> AsyncGenerator[list[Outcome[Any]], None]:
@@ -299,22 +275,21 @@ class Bitrix24CalendarHook(BaseHook):
 
         :return: outcomes in the order of the calls, some at a time; close the iterator when leaving it early.
         """
-        terms = await self._aterms()
-        async with aclosing(self._aparts(calls, lambda chunk: ask_many(chunk, terms), _refused_call)) as parts:
+        async with aclosing(self._client.aparts(calls, ask_many, _refused_call)) as parts:
             async for outcomes in parts:
                 yield outcomes
 
     async def awhoami(self) -> Profile:
         """Return the acting user without blocking the event loop; see :meth:`whoami`."""
-        return await self._arun(ask(methods.profile(), await self._aterms()))
+        return await self._client.arun(partial(ask, methods.profile()))
 
     async def ascopes(self) -> tuple[str, ...]:
         """Return the credential's scopes without blocking the event loop; see :meth:`scopes`."""
-        return await self._arun(ask(methods.scope(), await self._aterms()))
+        return await self._client.arun(partial(ask, methods.scope()))
 
     async def aget_event(self, event_id: int | str) -> CalendarEvent:
         """Return one event without blocking the event loop; see :meth:`get_event`."""
-        return await self._arun(ask(event_methods.get_event(check_event_id(event_id)), await self._aterms()))
+        return await self._client.arun(partial(ask, event_methods.get_event(check_event_id(event_id))))
 
     async def alist_events(
         self,
@@ -327,16 +302,16 @@ class Bitrix24CalendarHook(BaseHook):
     ) -> list[CalendarEvent]:
         """Return the events of a window without blocking the event loop; see :meth:`list_events`."""
         wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses)
-        return await self._arun(listing.list_events(wanted, await self._aterms()))
+        return await self._client.arun(partial(listing.list_events, wanted))
 
     async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
         """Return when people are busy without blocking the event loop; see :meth:`get_accessibility`."""
         checked, span = listing.check_users(users), listing.check_window(window)
-        return await self._arun(listing.list_busy(checked, span, await self._aterms()))
+        return await self._client.arun(partial(listing.list_busy, checked, span))
 
     def get_conn(self) -> requests.Session:
         """Return the HTTP session; it holds no credential and follows the connection's proxy and TLS."""
-        return self._opened().session
+        return self._client.session()
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -345,28 +320,20 @@ class Bitrix24CalendarHook(BaseHook):
         :return: whether the connection can be used for attendance, and a text without secrets.
         """
         try:
-            settings = self._get_settings()
             # A person waits for this, and the web server with them.
-            terms = Terms(settings.endpoint, RetryPolicy(attempts=2), random)
-            transport = RequestsTransport(replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT)))
-            with closing(transport):
-                steps = ask_many([methods.profile(), methods.scope()], terms)
-                profile, scopes = run(steps, Lane(transport, self._pace(settings), self._tell))
-            return _judge_connection(settings, profile.unwrap(), scopes.unwrap())
+            with closing(self._client.hasty(_TEST_TIMEOUT, RetryPolicy(attempts=2))) as client:
+                profile, scopes = client.run(partial(ask_many, [methods.profile(), methods.scope()]))
+                return _judge_connection(client.settings(), profile.unwrap(), scopes.unwrap())
         except Bitrix24Error as error:
             return False, str(error)
 
     def close(self) -> None:
         """Close the blocking connections; the hook opens new ones when it is used again."""
-        if self._blocking is not None:
-            self._blocking.close()
-            self._blocking = None
+        self._client.close()
 
     async def aclose(self) -> None:
         """Close the asynchronous connections, on the loop that used them."""
-        if self._asynchronous is not None:
-            await self._asynchronous.aclose()
-            self._asynchronous = None
+        await self._client.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -388,119 +355,13 @@ class Bitrix24CalendarHook(BaseHook):
 
         return UI_FIELD_BEHAVIOUR
 
-    def _get_settings(self) -> Settings:
-        if self._settings is None:
-            self._settings = _settings_of(self.get_connection(self.bitrix24_conn_id))
-            _mask(self._settings)
-        return self._settings
-
-    def _terms(self) -> Terms:
-        return Terms(self._get_settings().endpoint, self.retry, random)
-
-    def _opened(self) -> RequestsTransport:
-        with self._opening:
-            if self._blocking is None:
-                self._blocking = RequestsTransport(self._get_settings())
-            return self._blocking
-
-    def _lane(self) -> Lane:
-        return Lane(self._opened(), self._pace(self._get_settings()), self._tell)
-
-    def _run(self, steps: Steps[T]) -> T:
-        return run(steps, self._lane())
-
-    def _run_chunks(
-        self,
-        items: Sequence[Item],
-        steps: Callable[[Sequence[Item]], Steps[list[Answer]]],
-        refused: Callable[[Item, Bitrix24Error], Answer],
-    ) -> list[Answer]:
-        """Run an exchange for every fifty items, some at once; stop when the next one has no hope."""
-        results: list[Answer] = []
-        many = map(steps, in_chunks(items))
-        for answers in run_many(many, self._lane(), self._get_settings().max_in_flight):
-            results += answers
-            if error := doom(answers):
-                results += [refused(item, error) for item in items[len(results) :]]
-                break
-        return results
-
-    def _pace(self, settings: Settings) -> Pace:
-        return Pace(settings.endpoint.origin, settings.plan)
-
-    async def _aget_settings(self) -> Settings:
-        if self._settings is None:
-            self._settings = _settings_of(await get_async_connection(self.bitrix24_conn_id))
-            # The masker is blocking, and does nothing when called from a task that a trigger has made.
-            await sync_to_async(_mask)(self._settings)
-        return self._settings
-
-    async def _aterms(self) -> Terms:
-        return Terms((await self._aget_settings()).endpoint, self.retry, random)
-
-    async def _arun(self, steps: Steps[T]) -> T:
-        return await arun(steps, await self._alane())
-
-    async def _arun_chunks(
-        self,
-        items: Sequence[Item],
-        steps: Callable[[Sequence[Item]], Steps[list[Answer]]],
-        refused: Callable[[Item, Bitrix24Error], Answer],
-    ) -> list[Answer]:
-        async with aclosing(self._aparts(items, steps, refused)) as parts:
-            return [answer async for answers in parts for answer in answers]
-
-    async def _aparts(
-        self,
-        items: Sequence[Item],
-        steps: Callable[[Sequence[Item]], Steps[list[Answer]]],
-        refused: Callable[[Item, Bitrix24Error], Answer],
-    ) -> AsyncGenerator[list[Answer], None]:
-        done = 0
-        at_once = (await self._aget_settings()).max_in_flight
-        async with aclosing(arun_many(map(steps, in_chunks(items)), await self._alane(), at_once)) as many:
-            async for answers in many:
-                yield answers
-                done += len(answers)
-                if error := doom(answers):
-                    yield [refused(item, error) for item in items[done:]]
-                    break
-
-    async def _alane(self) -> AsyncLane:
-        settings = await self._aget_settings()
-        if self._asynchronous is None:
-            self._asynchronous = HttpxTransport(settings)
-        return AsyncLane(self._asynchronous, self._pace(settings), self._tell)
-
-    def _tell(self, pause: Pause) -> None:
-        self.log.warning("Waiting %.1f s before trying again: %s", pause.seconds, pause.error)
-
-
-def _settings_of(connection: Any) -> Settings:
-    try:
-        extra = json.loads(connection.extra or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise InvalidConnectionError("extra is not a JSON object.")
-    return read_settings(
-        host=connection.host,
-        login=connection.login,
-        password=connection.password,
-        port=connection.port,
-        extra=extra,
-    )
-
-
-def _mask(settings: Settings) -> None:
-    for text in settings.endpoint.secrets():
-        mask_secret(text)
-    if settings.proxy is not None:
-        mask_secret(settings.proxy.reveal())
-
 
 def _ask_statuses(event_ids: Sequence[int], terms: Terms) -> Steps[list[Outcome[MeetingStatus]]]:
     return ask_many([methods.get_status(event_id) for event_id in event_ids], terms)
+
+
+def _change_statuses(items: Sequence[tuple[int, MeetingStatus]], terms: Terms) -> Steps[list[Change]]:
+    return change_statuses(dict(items), terms)
 
 
 def _by_event(

@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors, methods
-from airflow_provider_b24cal.bitrix24.exchange import ask_many
+from airflow_provider_b24cal.bitrix24 import errors
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.methods import Profile
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.drive import run_many
 from tests.conftest import ACCEPTED, CANARY, DECLINED, FOREIGN, HOSTED, MANY, NOTIFYING, SILENT, UNKNOWN, Clock
 
 
@@ -122,7 +120,7 @@ def test_a_run_that_is_broken_off_does_not_wait_for_its_pauses(connection: str, 
 
     portal.plan({"method": "batch", "times": 999, "error": "CONNECTION_ERROR"})
     hook = Bitrix24CalendarHook(connection, retry=RetryPolicy(first=60.0))
-    running = run_many((ask_many([methods.scope()] * 2, hook._terms()) for _ in range(8)), hook._lane(), 4)
+    hook.scopes()
 
     def break_off(_number: int, _frame: object) -> None:
         raise EnoughError
@@ -132,7 +130,7 @@ def test_a_run_that_is_broken_off_does_not_wait_for_its_pauses(connection: str, 
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(EnoughError):
-            list(running)
+            hook.batch([("scope", None)] * 400)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

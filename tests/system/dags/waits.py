@@ -52,7 +52,7 @@ with DAG("waits", schedule=None, catchup=False, is_paused_upon_creation=False) a
 
         with Bitrix24CalendarHook() as hook:
             hook.whoami()
-            endpoint = hook._get_settings().endpoint
+            endpoint = hook._client.settings().endpoint
             print("accident:", endpoint.request("profile", {}).url.reveal())
         return "printed"
 

@@ -67,7 +67,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_connection_gives_the_same(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ANY", FORMS[form])
-    assert Bitrix24CalendarHook("any")._get_settings() == Settings(
+    assert Bitrix24CalendarHook("any")._client.settings() == Settings(
         Endpoint(ORIGIN, Webhook("1", Secret(CANARY))),
         timeout=30.0,
         verify=False,
@@ -82,7 +82,7 @@ def test_the_sandbox_prints_forms_that_are_equal(server: Any, monkeypatch: pytes
     webhook = json.dumps({"conn_type": "bitrix24", "password": server.webhook_url(1), "extra": extra})
     monkeypatch.setenv("AIRFLOW_CONN_W", webhook)
     wanted = Settings(Endpoint(server.url, Webhook("1", Secret(CANARY))), plan=None)
-    assert [Bitrix24CalendarHook(name)._get_settings() for name in "juw"] == [wanted] * 3
+    assert [Bitrix24CalendarHook(name)._client.settings() for name in "juw"] == [wanted] * 3
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_extra_that_is_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) ->
         lambda *_: type("Stored", (), {"extra": extra, "host": "h", "login": "1", "password": CANARY, "port": None}),
     )
     with pytest.raises(InvalidConnectionError, match="extra is not a JSON object"):
-        Bitrix24CalendarHook()._get_settings()
+        Bitrix24CalendarHook()._client.settings()
 
 
 def test_secrets_show_themselves_nowhere() -> None:

@@ -1,0 +1,212 @@
+"""The client of one Airflow connection: what the hook's methods ask, carried to the portal.
+
+It reads and masks the connection, opens connections to the portal, keeps its pace and tells of every pause.
+Each of these is there once for workers and, with an ``a`` before its name, once for event loops.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from dataclasses import replace
+from random import random
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from airflow_provider_b24cal._airflow import get_async_connection, mask_secret
+from airflow_provider_b24cal.bitrix24.batch import Outcome
+from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.exchange import Change, Terms, doom, in_chunks
+from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
+from airflow_provider_b24cal.transport.drive import arun, arun_many, run, run_many
+from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
+from airflow_provider_b24cal.transport.pace import Pace
+from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    import requests
+
+    from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+    from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps
+    from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer", bound=Outcome[Any] | Change)
+
+Exchange: TypeAlias = "Callable[[Terms], Steps[T]]"
+"""Begins an exchange on the terms of a connection."""
+
+ChunkExchange: TypeAlias = "Callable[[Sequence[Item], Terms], Steps[list[Answer]]]"
+"""The same for up to fifty of many items; returns an answer for each."""
+
+Refusal: TypeAlias = "Callable[[Item, Bitrix24Error], Answer]"
+"""Makes the answer of an item that is not asked for, since the portal refuses whatever is sent."""
+
+
+class Log(Protocol):
+    """What is needed of a logger; Airflow's versions have different ones."""
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        """Log a line."""
+
+
+class Client:
+    """Runs exchanges with the portal of one connection; nothing is read or sent before the first.
+
+    :param conn_id: the connection.
+    :param get_connection: reads it, blocking.
+    :param retry: bounds of repeating, for each exchange.
+    :param log: where pauses are told.
+    """
+
+    def __init__(self, conn_id: str, get_connection: Callable[[str], Any], retry: RetryPolicy, log: Log) -> None:
+        self._conn_id = conn_id
+        self._get_connection = get_connection
+        self._retry = retry
+        self._log = log
+        self._settings: Settings | None = None
+        self._blocking: RequestsTransport | None = None
+        self._asynchronous: HttpxTransport | None = None
+        self._opening = Lock()
+
+    def hasty(self, timeout: float, retry: RetryPolicy) -> Client:
+        """Return a client of the same connection with less patience; close it by itself."""
+        other = Client(self._conn_id, self._get_connection, retry, self._log)
+        settings = self.settings()
+        other._settings = replace(settings, timeout=min(settings.timeout, timeout))
+        return other
+
+    def settings(self) -> Settings:
+        """Return what the connection says; it is read and masked once."""
+        if self._settings is None:
+            self._settings = _settings_of(self._get_connection(self._conn_id))
+            _mask(self._settings)
+        return self._settings
+
+    async def asettings(self) -> Settings:
+        """Return what the connection says."""
+        if self._settings is None:
+            self._settings = _settings_of(await get_async_connection(self._conn_id))
+            # The masker is blocking, and does nothing when called from a task that a trigger has made.
+            await sync_to_async(_mask)(self._settings)
+        return self._settings
+
+    def session(self) -> requests.Session:
+        """Return the HTTP session of the blocking transport."""
+        return self._opened().session
+
+    def run(self, exchange: Exchange[T]) -> T:
+        """Run one exchange to its end."""
+        return run(exchange(self._terms(self.settings())), self._lane())
+
+    async def arun(self, exchange: Exchange[T]) -> T:
+        """Run one exchange to its end on an event loop."""
+        terms = self._terms(await self.asettings())
+        return await arun(exchange(terms), await self._alane())
+
+    def run_chunks(
+        self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
+    ) -> list[Answer]:
+        """Run an exchange for every fifty items, some at once; stop when the next one has no hope.
+
+        :return: an answer per item, in the order given.
+        """
+        answers: list[Answer] = []
+        settings = self.settings()
+        terms = self._terms(settings)
+        many = (exchange(chunk, terms) for chunk in in_chunks(items))
+        for part in run_many(many, self._lane(), settings.max_in_flight):
+            answers += part
+            if error := doom(part):
+                answers += [refused(item, error) for item in items[len(answers) :]]
+                break
+        return answers
+
+    async def arun_chunks(
+        self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
+    ) -> list[Answer]:
+        """Run an exchange for every fifty items on an event loop."""
+        async with aclosing(self.aparts(items, exchange, refused)) as parts:
+            return [answer async for part in parts for answer in part]
+
+    async def aparts(
+        self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
+    ) -> AsyncGenerator[list[Answer], None]:
+        """Run an exchange for every fifty items on an event loop, and yield the answers of each when it is done."""
+        done = 0
+        settings = await self.asettings()
+        terms = self._terms(settings)
+        many = (exchange(chunk, terms) for chunk in in_chunks(items))
+        async with aclosing(arun_many(many, await self._alane(), settings.max_in_flight)) as parts:
+            async for part in parts:
+                yield part
+                done += len(part)
+                if error := doom(part):
+                    yield [refused(item, error) for item in items[done:]]
+                    break
+
+    def close(self) -> None:
+        """Close the blocking connections; new ones are opened when they are needed again."""
+        if self._blocking is not None:
+            self._blocking.close()
+            self._blocking = None
+
+    async def aclose(self) -> None:
+        """Close the asynchronous connections, on the loop that used them."""
+        if self._asynchronous is not None:
+            await self._asynchronous.aclose()
+            self._asynchronous = None
+
+    def _terms(self, settings: Settings) -> Terms:
+        return Terms(settings.endpoint, self._retry, random)
+
+    def _opened(self) -> RequestsTransport:
+        with self._opening:
+            if self._blocking is None:
+                self._blocking = RequestsTransport(self.settings())
+            return self._blocking
+
+    def _lane(self) -> Lane:
+        return Lane(self._opened(), _pace(self.settings()), self._tell)
+
+    async def _alane(self) -> AsyncLane:
+        settings = await self.asettings()
+        if self._asynchronous is None:
+            self._asynchronous = HttpxTransport(settings)
+        return AsyncLane(self._asynchronous, _pace(settings), self._tell)
+
+    def _tell(self, pause: Pause) -> None:
+        self._log.warning("Waiting %.1f s before trying again: %s", pause.seconds, pause.error)
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(settings.endpoint.origin, settings.plan)
+
+
+def _settings_of(connection: Any) -> Settings:
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise InvalidConnectionError("extra is not a JSON object.")
+    return read_settings(
+        host=connection.host,
+        login=connection.login,
+        password=connection.password,
+        port=connection.port,
+        extra=extra,
+    )
+
+
+def _mask(settings: Settings) -> None:
+    for text in settings.endpoint.secrets():
+        mask_secret(text)
+    if settings.proxy is not None:
+        mask_secret(settings.proxy.reveal())
