@@ -8,7 +8,7 @@ beside the constraint files of the versions supported here.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
@@ -68,7 +68,13 @@ __all__ = [
     "deferral_timed_out",
     "get_async_connection",
     "mask_secret",
+    "task_memory",
 ]
+
+
+def task_memory(context: Context) -> Any:
+    """Return the store in which a task instance keeps values between its processes; ``None`` before 3.3."""
+    return context.get("task_state_store")
 
 
 def mask_secret(secret: str) -> None:

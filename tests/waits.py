@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +21,20 @@ def context_of(clock: Clock) -> dict[str, Any]:
 
     pushed: dict[str, Any] = {}
 
+    class Store(dict[str, Any]):
+        def set(self, key: str, value: Any) -> None:
+            self[key] = json.loads(json.dumps(value))
+
     class TaskInstance(SimpleNamespace):
+        try_number = 1
+
         def xcom_push(self, key: str, value: Any) -> None:
             pushed[key] = value
 
         def get_first_reschedule_date(self, context: object) -> datetime:
             return started
 
-    return {"ti": TaskInstance(), "pushed": pushed}
+    return {"ti": TaskInstance(), "pushed": pushed, "task_state_store": Store()}
 
 
 def run_sensor(

@@ -25,8 +25,8 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
     after that the task fails and its ``retries`` apply.
 
     Fifty meetings travel in one request. A meeting that has arrived is not asked for again, also when its
-    answer is changed later; a rescheduled sensor is a new process at each poll, remembers nothing and asks for
-    all of them.
+    answer is changed later. Only a rescheduled sensor on Airflow before 3.3 asks for all of them: it is a new
+    process at each poll and has no memory.
 
     XCom ``return_value``: the statuses last seen, for example ``{"651": "Y"}``; on a time-out or failure too.
 

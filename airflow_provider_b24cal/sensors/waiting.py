@@ -16,6 +16,7 @@ from airflow_provider_b24cal._airflow import (
     PokeReturnValue,
     conf,
     deferral_timed_out,
+    task_memory,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DEFERRABLE: Final = conf.getboolean("operators", "default_deferrable", fallback=False)
 """What Airflow is configured to do when a task does not say."""
 
+_SEEN: Final = "bitrix24_seen"
 _TOO_LATE: Final = "The deadline before the event's start has passed."
 
 
@@ -142,13 +144,28 @@ class Bitrix24WaitSensor(BaseSensorOperator):
         self._fail(failure)
 
     def _execute_here(self, context: Context) -> Any:
+        memory = task_memory(context) if self.mode == "reschedule" else None
+        if memory is not None:
+            self._recall(memory.get(_SEEN), context["ti"].try_number)
         try:
             return super().execute(context)
         except AirflowRescheduleException:
+            if memory is not None:
+                memory.set(_SEEN, {"try": context["ti"].try_number, "statuses": self._letters()})
             raise
         except Exception:
             self._leave(context)
             raise
+
+    def _recall(self, seen: Any, try_number: int) -> None:
+        """Take up what the poll before has seen, if it belongs to this try."""
+        from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+
+        if isinstance(seen, dict) and seen.get("try") == try_number:
+            self._statuses = {int(key): MeetingStatus(letter) for key, letter in seen["statuses"].items()}
+
+    def _letters(self) -> dict[str, str]:
+        return {str(key): status.value for key, status in self._statuses.items()}
 
     def _leave(self, context: Context) -> None:
         """Leave what was seen last, in the log and as the result of a wait that did not arrive."""
@@ -185,7 +202,7 @@ class Bitrix24WaitSensor(BaseSensorOperator):
             trigger=Bitrix24AttendanceTrigger(
                 bitrix24_conn_id=self.bitrix24_conn_id,
                 wait=self._wait().to_dict(),
-                seen={str(key): status.value for key, status in self._statuses.items()},
+                seen=self._letters(),
                 poke_interval=self.poke_interval,
                 deferred_at=now,
                 deadline=deadline,

@@ -11,7 +11,7 @@ PATIENCE: Final = RetryPolicy(total=900.0)
 """What one poll of a wait bears of errors in passing.
 
 More than other calls do: the longest time that a portal refuses a method for is ten minutes, and a wait has
-time. It is spent within one poll, for a rescheduled sensor is a new process at each and remembers nothing.
+time. It is spent within one poll, for a rescheduled sensor is a new process at each.
 """
 
 SOONEST_EVENT: Final = 10.0

@@ -154,6 +154,8 @@ def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> No
     states = _states(stage, "waits", run_id)
     different = {name: states.get(name) for name in wanted if states.get(name) != wanted[name]}
     assert not different, "\n".join(stage.task_logs(f"task_id={name.rstrip('01')}") for name in different)
+    for name in ("rescheduled", "declined_later"):
+        assert "702: not answered -> declined" in stage.task_logs(f"task_id={name}"), "it knows of the poll before"
     tries = {instance["task_id"]: instance["try_number"] for instance in stage.task_instances("waits", run_id)}
     assert tries["time_out_with_retries"] == 1, "a time-out is not retried"
     assert stage.xcom("waits", run_id, "quorum") == {"668": "Q", "681": "Q", "702": "N"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal._airflow import AirflowSensorTimeout, AirflowSkipException
+from airflow_provider_b24cal._airflow import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException
 from airflow_provider_b24cal.bitrix24 import errors
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
@@ -175,10 +175,8 @@ def test_attendees(wait: Wait, mode: str, connection: str, portal: Portal, airfl
     _check(wait, sensor, portal, airflow_clock)
 
 
-@pytest.mark.parametrize(("mode", "polls"), [("poke", [120, 70, 70]), ("deferrable", [120, 70, 70])])
-def test_what_has_arrived_is_not_asked_again(
-    mode: str, polls: list[int], connection: str, portal: Portal, airflow_clock: Clock
-) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_what_has_arrived_is_not_asked_again(mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
     """A poll is as many requests as fifties still wait: 120 take three, 70 take two."""
     for event_id in MANY[:50]:
         airflow_clock.later(10, lambda event=event_id: portal.answer(event, 1, "Y"))
@@ -228,3 +226,30 @@ def test_the_invited_are_counted_as_of_now(mode: str, connection: str, portal: P
     airflow_clock.later(130, lambda: portal.remove(SILENT, 3))
     sensor = Bitrix24AttendeesSensor(task_id="wait", event_id=SILENT, poke_interval=60, **_how(mode))
     assert run_sensor(sensor, airflow_clock, []) == {"accepted": [1], "declined": [], "silent": []}
+
+
+def test_without_a_memory_a_rescheduled_sensor_asks_for_all(
+    connection: str, portal: Portal, airflow_clock: Clock
+) -> None:
+    """As on Airflow before 3.3, and in a later try of the same task, which begins anew."""
+    sensor = Bitrix24MeetingStatusSensor(
+        task_id="wait", event_ids=[SILENT, ACCEPTED], poke_interval=60, mode="reschedule", deferrable=False
+    )
+    context = context_of(airflow_clock)
+    with pytest.raises(AirflowRescheduleException):
+        sensor.execute(context)
+    with pytest.raises(AirflowRescheduleException):
+        sensor.execute(context)
+    assert _asked(portal) == 2 + 1
+    context["ti"].try_number = 2
+    with pytest.raises(AirflowRescheduleException):
+        sensor.execute(context)
+    del context["task_state_store"]
+    with pytest.raises(AirflowRescheduleException):
+        sensor.execute(context)
+    assert _asked(portal) == 2 + 1 + 2 + 2
+
+
+def _asked(portal: Portal) -> int:
+    count: Any = portal.count()
+    return int(count["methods"].get("calendar.meeting.status.get", 0))
