@@ -113,6 +113,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         while True:
             await sleep(max(0.0, min(due, deadline) - time()))
             verdict = await self._judged(wait, poll, statuses)
+            told_at = self._tell(wait, statuses, verdict, told_at)
             if verdict.state is State.ARRIVED:
                 return End(Ending.ARRIVED, verdict.statuses)
             failure = verdict.error or verdict.trouble
@@ -121,7 +122,6 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             if failure is not None:
                 self.log.error("Poll failed, going on because of silent_fail: %s", failure)
             else:
-                told_at = self._tell(wait, statuses, verdict, told_at)
                 statuses = verdict.statuses
             if verdict.until is not None:
                 deadline = min(self.deadline, verdict.until)
@@ -147,7 +147,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         lines = list(news(before, verdict.statuses))
         for line in lines:
             self.log.info(line)
-        if not lines and before and time() - told_at < HEARTBEAT:
+        if not verdict.total or (not lines and before and time() - told_at < HEARTBEAT):
             return told_at
         self.log.info("Waiting for %s: %s", wait, progress(verdict, wait.rule))
         return time()
