@@ -297,7 +297,7 @@ def test_a_refusal_is_waited_out_together(connection: str, portal: Portal) -> No
 
     ends = asyncio.run(main())
     assert {end["ending"] for end in ends.values()} == {"arrived"}
-    assert _requests(portal) == 4, "those who were refused come back in full requests"
+    assert _requests(portal) <= 6, "those who were refused come back together, and not one by one"
 
 
 def test_two_triggerers(connection: str, server: SandboxServer, portal: Portal) -> None:
