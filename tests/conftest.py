@@ -34,6 +34,7 @@ from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.transport.operating import operating_times
 
 CANARY = "c4n4ryQ7x9z2w5k8"
 """The webhook code of the acting user; it must be seen nowhere but on the wire."""
@@ -85,6 +86,7 @@ def _serving() -> Iterator[SandboxServer]:
 def server(_serving: SandboxServer) -> SandboxServer:
     """A portal on a free port, as new."""
     _serving.renew()
+    operating_times.cache_clear()
     return _serving
 
 
@@ -140,6 +142,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("airflow_provider_b24cal.transport.lane.sleep", clock.sleep)
     monkeypatch.setattr("airflow_provider_b24cal.transport.lane.asleep", clock.asleep)
+    monkeypatch.setattr("airflow_provider_b24cal.transport.operating.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.sleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.sensors.waiting.time", clock.time)

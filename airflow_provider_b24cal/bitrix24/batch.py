@@ -66,7 +66,14 @@ def pack(calls: Sequence[Call[Any]]) -> Call[list[Outcome[Any]]]:
         values, errors = (_as_mapping(result[part]) for part in ("result", "result_error"))
         return [_outcome(call, key, values, errors, scrub) for key, call in zip(commands, calls, strict=True)]
 
-    return Call("batch", {"halt": 0, "cmd": commands}, "batch", read, writes=any(call.writes for call in calls))
+    return Call(
+        "batch",
+        {"halt": 0, "cmd": commands},
+        "batch",
+        read,
+        writes=any(call.writes for call in calls),
+        commands={key: call.method for key, call in zip(commands, calls, strict=True)},
+    )
 
 
 def command(call: Call[Any]) -> str:

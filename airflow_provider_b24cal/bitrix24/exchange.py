@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome, pack
 from airflow_provider_b24cal.bitrix24.errors import (
     Bitrix24Error,
+    OperatingLimitError,
     OrganiserError,
     Permanence,
     RateLimitError,
     SetNotKeptError,
+    error_from_dict,
 )
 from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
 from airflow_provider_b24cal.bitrix24.methods import STATUS_SET, Call, get_status, set_status
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Request
+    from airflow_provider_b24cal.bitrix24.limits import OperatingMemory
 
 T = TypeVar("T")
 
@@ -68,11 +71,13 @@ class Terms:
     """What every exchange with one portal has in common.
 
     :param chance: draws a number from 0 up to 1; given from outside, so that the exchange stays pure.
+    :param operating: remembers what the portal tells of operating time; given from outside as well.
     """
 
     endpoint: Endpoint
     policy: RetryPolicy
     chance: Callable[[], float]
+    operating: OperatingMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,22 +282,34 @@ def _alone(call: Call[Any], terms: Terms) -> Steps[list[Outcome[Any]]]:
     try:
         return [Outcome((yield from _once(call, terms)))]
     except Bitrix24Error as error:
-        return [Outcome(error=error.with_traceback(None))]
+        return [Outcome(error=_with_release(error, terms))]
 
 
 def _together(calls: Sequence[Call[Any]], terms: Terms) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls in one request; what befalls the request befalls each of them."""
     packed = pack(calls)
     try:
-        return (yield from _once(packed, terms))
+        outcomes = yield from _once(packed, terms)
     except Bitrix24Error as error:
-        return [Outcome(error=error.with_traceback(None))] * len(calls)
+        return [Outcome(error=_with_release(error, terms))] * len(calls)
+    return [
+        outcome if outcome.error is None else Outcome(error=_with_release(outcome.error, terms)) for outcome in outcomes
+    ]
 
 
 def _once(call: Call[T], terms: Terms) -> Steps[T]:
     reply = yield Send(terms.endpoint.request(call.method, call.params))
     assert reply is not None
-    return read(call, reply, terms.endpoint.scrub)
+    return read(call, reply, terms.endpoint.scrub, terms.operating.note)
+
+
+def _with_release(error: Bitrix24Error, terms: Terms) -> Bitrix24Error:
+    """Return the error, and if it is one of used up operating time, with the time at which it will be over."""
+    if not isinstance(error, OperatingLimitError) or error.method is None:
+        return error.with_traceback(None)
+    release = terms.operating.release(error.method)
+    when = f"It can be called again {'at' if release.known else 'by'} {release.at:%Y-%m-%d %H:%M:%S} UTC."
+    return error_from_dict({**error.to_dict(), "message": f"{when} {error.message}", "retry_after": release.seconds})
 
 
 def in_chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:

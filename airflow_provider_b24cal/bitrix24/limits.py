@@ -6,7 +6,9 @@ https://apidocs.bitrix24.com/limits.html
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime, timedelta
+from math import floor, isfinite
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +77,83 @@ class Bucket:
 
 
 _FURTHEST_AHEAD: Final = 600.0
+
+
+OPERATING_WINDOW: Final = 600.0
+"""Seconds over which a portal adds up what the calls of a method take."""
+_MINUTE: Final = 60.0
+"""The parts in which it forgets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """When a method that has used up its operating time may be called again.
+
+    :param seconds: from now.
+    :param at: the same as a point in time, UTC.
+    :param known: whether the portal has told it; otherwise it is the latest possible.
+    """
+
+    seconds: float
+    at: datetime
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingTime:
+    """What a portal has last told of one method's operating time, on this machine's clock.
+
+    :param told_at: when, in seconds since the epoch.
+    :param resets_at: when the oldest minute will be forgotten; ``None`` if the portal has not said.
+    """
+
+    told_at: float
+    resets_at: float | None = None
+
+    def release(self, now: float) -> Release:
+        """Return when the method may be called again, if it is refused now."""
+        if self.resets_at is None or not self.told_at <= now < self.told_at + OPERATING_WINDOW:
+            return _release(OPERATING_WINDOW, now, known=False)
+        # Refused although the oldest minute is forgotten: the next one is forgotten a minute later.
+        minutes = max(0, floor((now - self.resets_at) / _MINUTE) + 1)
+        return _release(self.resets_at + minutes * _MINUTE - now, now, known=True)
+
+
+def _release(seconds: float, now: float, *, known: bool) -> Release:
+    # Told in whole seconds, never too early.
+    at = datetime.fromtimestamp(now + seconds, UTC)
+    rest = timedelta(microseconds=-at.microsecond % 1_000_000)
+    return Release(seconds, at + rest, known)
+
+
+def read_operating_time(told: object, now: float) -> OperatingTime | None:
+    """Return what the ``time`` of an answer says of operating time; ``None`` when it says nothing.
+
+    The portal's clock may be another than this machine's, so its time is counted from the beginning of the
+    call as the portal saw it. A time beyond the window is not believed.
+    """
+    if not isinstance(told, dict) or _number(told.get("operating")) is None:
+        return None
+    reset, start = _number(told.get("operating_reset_at")), _number(told.get("start"))
+    if reset is None:
+        return OperatingTime(now)
+    ahead = reset - (now if start is None else start)
+    return OperatingTime(now, now + max(0.0, ahead) if ahead <= OPERATING_WINDOW + _MINUTE else None)
+
+
+def _number(value: object) -> float | None:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number if number is not None and isfinite(number) else None
+
+
+class OperatingMemory(Protocol):
+    """Remembers what a portal tells one credential of its methods' operating time."""
+
+    def note(self, method: str, told: object) -> None:
+        """Remember the ``time`` of an answer, if it says anything of operating time."""
+
+    def release(self, method: str) -> Release:
+        """Return when a method that is refused now may be called again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Call(Generic[T]):
     :param writes: whether the method changes anything; a write is never repeated after an ambiguous end.
     :param event_id: the event it is about, for errors.
     :param own_codes: what a code means for this method, where the common table is too vague.
+    :param commands: of a batch, the methods of its commands by their keys.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Call(Generic[T]):
     writes: bool = False
     event_id: int | None = None
     own_codes: Mapping[str, Meaning] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

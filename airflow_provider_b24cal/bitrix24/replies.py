@@ -33,6 +33,10 @@ _SHOWN: Final = 200
 _REDIRECTS: Final = range(300, 400)
 
 
+def _pass_over(_method: str, _told: object) -> None:
+    """Note nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer as it came over the wire.
@@ -47,21 +51,25 @@ class Reply:
     location: str | None = None
 
 
-def read(call: Call[T], reply: Reply, scrub: Callable[[str], str]) -> T:
+def read(
+    call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: Callable[[str, object], None] = _pass_over
+) -> T:
     """Return what a portal answered to a call.
 
     :param scrub: takes secrets out of a text; applied to whatever of the answer gets into an error.
+    :param note_time: is given each method that ran, of a batch those of its commands too, and what the
+        portal says of the time it took, in whatever shape it came.
     :raises Bitrix24Error: the portal refused, or the answer cannot be understood.
     """
     try:
-        return _read(call, reply, scrub)
+        return _read(call, reply, scrub, note_time)
     except Bitrix24Error as error:
         failure = error
     # Without the frames below, whose variables hold the raw answer: some tools print them.
     raise failure.with_traceback(None)
 
 
-def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str]) -> T:
+def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: Callable[[str, object], None]) -> T:
     if reply.http_status in _REDIRECTS:
         raise RedirectedError(
             f"The portal answered with a redirect to {scrub(ascii(reply.location))}; it may have been renamed. "
@@ -87,9 +95,21 @@ def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str]) -> T:
         elif "error" in answer:
             refusal = refused(call, answer, scrub, http_status=reply.http_status)
         else:
+            for method, told in _times(call, answer).items():
+                note_time(method, told)
             return read_result(call, answer["result"], scrub)
     # Outside the except block: an error raised there would keep the JSON error, and the body, as context.
     raise refusal
+
+
+def _times(call: Call[Any], answer: Mapping[str, Any]) -> dict[str, object]:
+    """Return what an answer says of each method's time; of a method that a batch ran many times, the last."""
+    times: dict[str, object] = {call.method: answer.get("time")}
+    inner = answer["result"].get("result_time") if call.commands and isinstance(answer["result"], dict) else None
+    if isinstance(inner, dict):
+        # Commands that failed have none.
+        times |= {method: inner[key] for key, method in call.commands.items() if key in inner}
+    return times
 
 
 def read_result(call: Call[T], result: Any, scrub: Callable[[str], str]) -> T:

@@ -23,6 +23,7 @@ from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.drive import arun, arun_many, run, run_many
 from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
+from airflow_provider_b24cal.transport.operating import operating_times
 from airflow_provider_b24cal.transport.pace import Pace
 from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 
@@ -164,7 +165,7 @@ class Client:
             self._asynchronous = None
 
     def _terms(self, settings: Settings) -> Terms:
-        return Terms(settings.endpoint, self._retry, random)
+        return Terms(settings.endpoint, self._retry, random, operating_times(settings.endpoint))
 
     def _opened(self) -> RequestsTransport:
         with self._opening:

@@ -28,6 +28,7 @@ from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
 from airflow_provider_b24cal.bitrix24.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.transport.operating import OperatingTimes
 from tests.conftest import CANARY
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY)))
@@ -98,7 +99,7 @@ def test_any_reply_gives_a_value_or_an_error_of_ours(call: methods.Call[Any], re
 @settings(max_examples=300, deadline=None)
 def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError]) -> None:
     policy = RetryPolicy(attempts=5, total=100.0)
-    terms = Terms(ENDPOINT, policy, lambda: 0.5)
+    terms = Terms(ENDPOINT, policy, lambda: 0.5, OperatingTimes())
     for steps, most in (
         (ask(methods.get_status(1), terms), 5),
         (ask_many([methods.get_status(number) for number in range(1, 60)], terms), 2 * 5),

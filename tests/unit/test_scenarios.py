@@ -22,6 +22,7 @@ from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.drive import arun, run
 from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
+from airflow_provider_b24cal.transport.operating import OperatingTimes
 from airflow_provider_b24cal.transport.pace import Pace
 from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from tests.conftest import (
@@ -328,7 +329,7 @@ def _foreign(error: BaseException) -> list[str]:
 
 
 def _terms(endpoint: Endpoint) -> Terms:
-    return Terms(endpoint, RetryPolicy(attempts=4), lambda: 0.5)
+    return Terms(endpoint, RetryPolicy(attempts=4), lambda: 0.5, OperatingTimes())
 
 
 @pytest.mark.parametrize("driver", ["blocking", "asynchronous"])
