@@ -143,6 +143,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("airflow_provider_b24cal.transport.lane.sleep", clock.sleep)
     monkeypatch.setattr("airflow_provider_b24cal.transport.lane.asleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.transport.operating.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.hooks.client.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.sleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.sensors.waiting.time", clock.time)

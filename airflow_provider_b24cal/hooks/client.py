@@ -1,7 +1,8 @@
 """The client of one Airflow connection: what the hook's methods ask, carried to the portal.
 
-It reads and masks the connection, opens connections to the portal, keeps its pace and tells of every pause.
-Each of these is there once for workers and, with an ``a`` before its name, once for event loops.
+It reads and masks the connection, opens connections to the portal, keeps its pace, and tells of every pause
+and of the progress of long runs. Each of these is there once for workers and, with an ``a`` before its name,
+once for event loops.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from random import random
 from threading import Lock
+from time import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -20,6 +22,7 @@ from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.exchange import Change, Terms, doom, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.hooks.progress import Progress
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.drive import arun, arun_many, run, run_many
 from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
@@ -53,8 +56,11 @@ Refusal: TypeAlias = "Callable[[Item, Bitrix24Error], Answer]"
 class Log(Protocol):
     """What is needed of a logger; Airflow's versions have different ones."""
 
-    def warning(self, message: str, /, *args: Any) -> None:
+    def info(self, message: str, /, *args: Any) -> None:
         """Log a line."""
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        """Log a line that wants attention."""
 
 
 class Client:
@@ -63,7 +69,7 @@ class Client:
     :param conn_id: the connection.
     :param get_connection: reads it, blocking.
     :param retry: bounds of repeating, for each exchange.
-    :param log: where pauses are told.
+    :param log: where pauses and progress are told.
     """
 
     def __init__(self, conn_id: str, get_connection: Callable[[str], Any], retry: RetryPolicy, log: Log) -> None:
@@ -122,8 +128,10 @@ class Client:
         settings = self.settings()
         terms = self._terms(settings)
         many = (exchange(chunk, terms) for chunk in in_chunks(items))
+        progress = self._progress(len(items))
         for part in run_many(many, self._lane(), settings.max_in_flight):
             answers += part
+            progress.add(len(part))
             if error := doom(part):
                 answers += [refused(item, error) for item in items[len(answers) :]]
                 break
@@ -141,6 +149,7 @@ class Client:
     ) -> AsyncGenerator[list[Answer], None]:
         """Run an exchange for every fifty items on an event loop, and yield the answers of each when it is done."""
         done = 0
+        progress = self._progress(len(items))
         settings = await self.asettings()
         terms = self._terms(settings)
         many = (exchange(chunk, terms) for chunk in in_chunks(items))
@@ -148,6 +157,7 @@ class Client:
             async for part in parts:
                 yield part
                 done += len(part)
+                progress.add(len(part))
                 if error := doom(part):
                     yield [refused(item, error) for item in items[done:]]
                     break
@@ -181,6 +191,9 @@ class Client:
         if self._asynchronous is None:
             self._asynchronous = HttpxTransport(settings)
         return AsyncLane(self._asynchronous, _pace(settings), self._tell)
+
+    def _progress(self, total: int) -> Progress:
+        return Progress(total, self._log.info, time)
 
     def _tell(self, pause: Pause) -> None:
         self._log.warning("Waiting %.1f s before trying again: %s", pause.seconds, pause.error)
