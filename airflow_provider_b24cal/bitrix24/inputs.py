@@ -141,6 +141,33 @@ def check_flag(value: object, argument: str) -> bool:
     return bool(_check(value, "flag", argument))
 
 
+def check_up_to(value: object, most: int, argument: str) -> int:
+    """Return a positive whole number that is not too large.
+
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    number = _as_plain_integer(value)
+    if type(number) is not int or not 1 <= number <= most:
+        raise InvalidArgumentError(
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a whole number from 1 to {most}."
+        )
+    return number
+
+
+def check_sections(values: object, argument: str = "sections") -> tuple[int, ...]:
+    """Return ids of sections, each once; ``None`` is none, for all of them.
+
+    :param values: an iterable of ids; an empty one is refused, for a portal takes it for all sections.
+    :raises InvalidArgumentError: it is none, it is empty, or one of them is not an id.
+    """
+    if values is None:
+        return ()
+    sections = tuple(check_event_ids(values, argument))
+    if not sections:
+        raise InvalidArgumentError(f"{argument} is empty; accepted is a list of at least one id, or None for all.")
+    return sections
+
+
 def check_method(value: object, argument: str = "method") -> str:
     """Return the name of a REST method.
 

@@ -7,15 +7,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.event_methods import get_busy, get_events
+from airflow_provider_b24cal.bitrix24.event_methods import (
+    get_busy,
+    get_events,
+    get_nearest,
+    get_zone,
+    read_nearest,
+    timed_ids,
+)
 from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import (
     check_calendar_type,
     check_event_id,
     check_flag,
     check_letters,
+    check_sections,
+    check_up_to,
 )
 from airflow_provider_b24cal.bitrix24.methods import profile
+from airflow_provider_b24cal.bitrix24.window import LONGEST as LONGEST_WINDOW
 from airflow_provider_b24cal.bitrix24.window import Window
 
 if TYPE_CHECKING:
@@ -30,6 +40,9 @@ LONGEST: Final = timedelta(days=31)
 """The longest part of a window in one call: a portal answers it in one list, without pages."""
 LONGEST_BUSY: Final = timedelta(days=14)
 """Shorter than the month by which two readings of a date, day or month first, lie apart."""
+NEAREST_DAYS: Final = 60
+NEAREST_MOST: Final = 75
+"""More occurrences than these a portal does not give, whatever is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,7 @@ class Listing:
 
     :param owner_id: ``None`` for the acting user.
     :param statuses: answers of the rows' owners; ``None`` for any, and for events without an answer.
+    :param sections: ids of the calendar's sections; none for all of them.
     """
 
     window: Window
@@ -45,6 +59,7 @@ class Listing:
     owner_id: int | None
     only_meetings: bool
     statuses: frozenset[MeetingStatus] | None
+    sections: tuple[int, ...] = ()
 
     def wants(self, event: CalendarEvent) -> bool:
         """Tell whether an event is one of those wanted."""
@@ -71,6 +86,7 @@ def check_listing(
     owner_id: object = None,
     only_meetings: object = False,
     statuses: object = None,
+    sections: object = None,
 ) -> Listing:
     """Return which events are wanted.
 
@@ -83,6 +99,7 @@ def check_listing(
         owner_id=_check_owner(kind, owner_id),
         only_meetings=check_flag(only_meetings, "only_meetings"),
         statuses=None if statuses is None else check_letters(statuses),
+        sections=check_sections(sections),
     )
 
 
@@ -119,10 +136,49 @@ def list_events(listing: Listing, terms: Terms) -> Steps[list[CalendarEvent]]:
             raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
         owner_id = user.user_id
     parts = listing.window.chunks(LONGEST)
-    outcomes = yield from ask_many([get_events(listing.calendar_type, owner_id, part) for part in parts], terms)
+    calls = [get_events(listing.calendar_type, owner_id, part, listing.sections) for part in parts]
+    outcomes = yield from ask_many(calls, terms)
     # What reaches over the end of a part is in two answers.
     found: dict[object, CalendarEvent] = {event.key: event for outcome in outcomes for event in outcome.unwrap()}
     return sorted(filter(listing.wants, found.values()), key=lambda event: (event.start, event.id))
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """What of the near future is wanted; made by :func:`check_nearest`."""
+
+    days: int
+    most: int
+    calendar_type: str | None
+
+
+def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
+    """Return what of the near future is wanted.
+
+    :raises InvalidArgumentError: an argument is not acceptable.
+    """
+    return Nearest(
+        check_up_to(days, LONGEST_WINDOW.days, "days"),
+        check_up_to(most, NEAREST_MOST, "most"),
+        None if calendar_type is None else check_calendar_type(calendar_type),
+    )
+
+
+def list_nearest(nearest: Nearest, terms: Terms) -> Steps[list[CalendarEvent]]:
+    """Return what comes next, in order of the start and id.
+
+    The rows have no time zone, and what else they say of time cannot be relied upon. So the zones are asked
+    for by id, in one request.
+
+    :raises Bitrix24Error: the list or a zone could not be read.
+    """
+    rows = yield from ask(get_nearest(nearest.days, nearest.most, nearest.calendar_type), terms)
+    scrub = terms.endpoint.scrub
+    ids = timed_ids(rows, scrub)
+    outcomes = yield from ask_many([get_zone(event_id) for event_id in ids], terms)
+    zones = {str(event_id): outcome.unwrap() for event_id, outcome in zip(ids, outcomes, strict=True)}
+    events = [read_nearest(row, zones.get(str(row.get("ID")), {}), scrub) for row in rows]
+    return sorted(events, key=lambda event: (event.start, event.id))
 
 
 def list_busy(users: Iterable[int], window: Window, terms: Terms) -> Steps[dict[int, list[Busy]]]:

@@ -221,6 +221,7 @@ class Bitrix24CalendarHook(BaseHook):
         owner_id: int | str | None = None,
         only_meetings: bool = False,
         statuses: Iterable[str] | None = None,
+        sections: Iterable[int | str] | None = None,
     ) -> list[CalendarEvent]:
         """
         Return the events of one calendar that lie in a window, each occurrence of a series by itself.
@@ -235,12 +236,42 @@ class Bitrix24CalendarHook(BaseHook):
         :param only_meetings: leave out events without attendees.
         :param statuses: only events to which the calendar's owner has given one of these answers: a list of
             ``Y``, ``N``, ``Q`` and ``H``.
+        :param sections: only events in these sections of this calendar, a list of ids; one that is not of this
+            calendar finds nothing, and is no error. Invitations lie in a section of their own.
         :return: the events in order of their start and id.
         :raises InvalidArgumentError: an argument is not acceptable; nothing is sent.
         :raises Bitrix24Error: the portal refused or could not be asked; there is no list with gaps.
         """
-        wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses)
+        wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses, sections)
         return self._client.run(partial(listing.list_events, wanted))
+
+    def nearest_events(
+        self,
+        *,
+        days: int = listing.NEAREST_DAYS,
+        most: int = listing.NEAREST_MOST,
+        calendar_type: str | None = None,
+    ) -> list[CalendarEvent]:
+        """
+        Return what comes next and what is under way, each occurrence of a series by itself.
+
+        Meetings that the calendar's owner has declined are left out. For one owner's calendar, for more than 75
+        events, or for a window that begins at another time there is :meth:`list_events`.
+
+        `calendar.event.get.nearest
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-nearest.html>`__
+
+        :param days: how many days from now, 1 to 1461; the last one is whole, in the portal's own zone.
+        :param most: how many events at most, 1 to 75.
+        :param calendar_type: in place of the acting user's own calendar, all of this type that they may see:
+            ``user``, ``group`` or ``company_calendar``.
+        :return: the events in order of their start and id.
+        :raises InvalidArgumentError: an argument is not acceptable; nothing is sent.
+        :raises NoSuchEventError: an event was deleted while its time zone was asked for; ask again.
+        :raises Bitrix24Error: the portal refused or could not be asked; there is no list with gaps.
+        """
+        wanted = listing.check_nearest(days, most, calendar_type)
+        return self._client.run(partial(listing.list_nearest, wanted))
 
     def get_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
         """
@@ -299,10 +330,22 @@ class Bitrix24CalendarHook(BaseHook):
         owner_id: int | str | None = None,
         only_meetings: bool = False,
         statuses: Iterable[str] | None = None,
+        sections: Iterable[int | str] | None = None,
     ) -> list[CalendarEvent]:
         """Return the events of a window without blocking the event loop; see :meth:`list_events`."""
-        wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses)
+        wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses, sections)
         return await self._client.arun(partial(listing.list_events, wanted))
+
+    async def anearest_events(
+        self,
+        *,
+        days: int = listing.NEAREST_DAYS,
+        most: int = listing.NEAREST_MOST,
+        calendar_type: str | None = None,
+    ) -> list[CalendarEvent]:
+        """Return what comes next without blocking the event loop; see :meth:`nearest_events`."""
+        wanted = listing.check_nearest(days, most, calendar_type)
+        return await self._client.arun(partial(listing.list_nearest, wanted))
 
     async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
         """Return when people are busy without blocking the event loop; see :meth:`get_accessibility`."""
