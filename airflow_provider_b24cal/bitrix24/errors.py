@@ -38,7 +38,8 @@
     ├── TransportError                    the wire
     │   ├── ConnectError                    no connection was made: nothing was sent
     │   ├── ConnectionLostError             the connection broke after sending began
-    │   ├── ResponseTimeoutError            no answer in time: the call may have run
+    │   ├── ResponseTimeoutError            no whole answer in time: the call may have run
+    │   ├── ReplyTooLargeError              more came than is read: the call may have run
     │   └── TlsError                        the portal's certificate is not trusted
     └── TriggerEventError                 a deferred task resumed without a word it understands
 
@@ -303,7 +304,11 @@ class ConnectionLostError(TransportError):
 
 
 class ResponseTimeoutError(TransportError):
-    """No answer came in time; the call may have run."""
+    """No answer came in time, or not the whole of it; the call may have run."""
+
+
+class ReplyTooLargeError(TransportError):
+    """The answer is larger than this provider reads; the call may have run."""
 
 
 class TlsError(TransportError):

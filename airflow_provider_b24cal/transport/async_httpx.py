@@ -15,14 +15,17 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectError,
     ConnectionLostError,
-    ResponseTimeoutError,
+    ReplyTooLargeError,
     TlsError,
     TransportError,
 )
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
+    WHOLE,
+    Body,
     find_route,
     keep_secrets_out_of_logs,
+    late,
     make_reply,
     make_tls,
     tls_refused,
@@ -54,23 +57,26 @@ class HttpxTransport:
         """
         carrier = await self._opened()
         try:
-            response = await carrier.handle_async_request(
-                httpx.Request(
-                    "POST",
-                    request.url.reveal(),
-                    headers=dict(HEADERS),
-                    content=request.body,
-                    extensions={"timeout": self._timeout},
+            async with asyncio.timeout(WHOLE * self._settings.timeout):
+                response = await carrier.handle_async_request(
+                    httpx.Request(
+                        "POST",
+                        request.url.reveal(),
+                        headers=dict(HEADERS),
+                        content=request.body,
+                        extensions={"timeout": self._timeout},
+                    )
                 )
-            )
-            try:
-                body = await response.aread()
-            finally:
-                await response.aclose()
+                body = Body(request.method)
+                try:
+                    async for part in response.aiter_bytes():
+                        body.add(part)
+                finally:
+                    await response.aclose()
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
             failure = _translated(problem, request.method, self._settings.timeout)
         else:
-            return make_reply(response.status_code, body, response.headers.get("Location"))
+            return make_reply(response.status_code, body.whole(), response.headers.get("Location"))
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure
 
@@ -107,11 +113,13 @@ def _make_tls(verify: bool | str) -> ssl.SSLContext:
 
 
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
+    if isinstance(problem, ReplyTooLargeError):
+        return problem.with_traceback(None)
     cause = type(problem).__name__
     if tls_refused(problem):
         return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)
     if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.PoolTimeout):
         return ConnectError("No connection to the portal could be made.", method=method, cause=cause)
-    if isinstance(problem, httpx.TimeoutException):
-        return ResponseTimeoutError(f"No answer within {timeout:g} s.", method=method, cause=cause)
+    if isinstance(problem, httpx.TimeoutException | TimeoutError):
+        return late(timeout, method, cause)
     return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)

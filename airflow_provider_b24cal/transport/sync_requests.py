@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectError,
     ConnectionLostError,
-    ResponseTimeoutError,
+    ReplyTooLargeError,
     TlsError,
     TransportError,
 )
+from airflow_provider_b24cal.transport.bounded import POOLS
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
+    Body,
     find_route,
     keep_secrets_out_of_logs,
+    late,
     make_reply,
     tls_refused,
 )
@@ -30,12 +33,30 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
 
+_PART: Final = 65_536
+
+
 class _Session(requests.Session):
     """A session that does not look where a redirect leads: reading an odd address raises."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Say that there is none."""
         return None
+
+
+class _Adapter(HTTPAdapter):
+    """Opens connections whose answers must be whole in time, also through a proxy."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the connections of this module's kind."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the connections of this module's kind."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
 
 class RequestsTransport:
@@ -57,12 +78,13 @@ class RequestsTransport:
         """
         try:
             response = self.session.post(
-                request.url.reveal(), data=request.body, timeout=self._timeout, allow_redirects=False
+                request.url.reveal(), data=request.body, timeout=self._timeout, allow_redirects=False, stream=True
             )
+            body = _read(response, request.method)
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
             failure = _translated(problem, request.method, self._timeout)
         else:
-            return make_reply(response.status_code, response.content, response.headers.get("Location"))
+            return make_reply(response.status_code, body, response.headers.get("Location"))
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure
 
@@ -81,20 +103,35 @@ def make_session(settings: Settings) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.headers.update(HEADERS)
     # Threads of one run share the session; none of them opens a connection beyond these.
-    pool = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_in_flight, pool_block=True)
+    pool = _Adapter(pool_connections=1, pool_maxsize=settings.max_in_flight, pool_block=True)
     for scheme in ("http://", "https://"):
         session.mount(scheme, pool)
     return session
 
 
+def _read(response: requests.Response, method: str) -> bytes:
+    """Return the body, and give the connection back for the next request."""
+    body = Body(method)
+    try:
+        for part in response.raw.stream(_PART, decode_content=True):
+            body.add(part)
+    except BaseException:
+        response.raw.close()
+        raise
+    response.raw.release_conn()
+    return body.whole()
+
+
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
+    if isinstance(problem, ReplyTooLargeError):
+        return problem.with_traceback(None)
     cause = type(problem).__name__
     if tls_refused(problem):
         return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)
     if isinstance(problem, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
         return ConnectError("No connection to the portal could be made.", method=method, cause=cause)
-    if isinstance(problem, requests.exceptions.Timeout):
-        return ResponseTimeoutError(f"No answer within {timeout:g} s.", method=method, cause=cause)
+    if isinstance(problem, requests.exceptions.Timeout | ReadTimeoutError):
+        return late(timeout, method, cause)
     reason = getattr(problem.args[0] if problem.args else None, "reason", None)
     if isinstance(reason, NewConnectionError):
         cause = type(reason).__name__

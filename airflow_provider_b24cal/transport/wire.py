@@ -14,7 +14,7 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_b24cal import __version__
 from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths
-from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError, ReplyTooLargeError, ResponseTimeoutError
 from airflow_provider_b24cal.bitrix24.replies import Reply
 from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
 
@@ -119,6 +119,50 @@ def make_tls(bundle: str) -> ssl.SSLContext:
     raise InvalidConnectionError(
         f"verify names {bundle!a}, which is no CA bundle ({reason}); accepted is true, false, or the path "
         "of a file with certificates in PEM form. It may also come from REQUESTS_CA_BUNDLE."
+    )
+
+
+WHOLE: Final = 2.0
+"""How many times the time-out the whole answer may take: a time-out alone begins anew with every byte."""
+
+LARGEST_BODY: Final = 64 * 1024 * 1024
+"""Bytes of an answer, unpacked, that are read at most; fifty full lists of events have a few."""
+
+
+class Body:
+    """The body of an answer, part by part.
+
+    :param method: of the request, for the error.
+    """
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._read = bytearray()
+
+    def add(self, part: bytes) -> None:
+        """Take a part.
+
+        :raises ReplyTooLargeError: it is one too many.
+        """
+        self._read += part
+        if len(self._read) > LARGEST_BODY:
+            raise ReplyTooLargeError(
+                f"The answer has more than {LARGEST_BODY} bytes. Ask for less at once.",
+                method=self._method,
+                attempts=2,
+            )
+
+    def whole(self) -> bytes:
+        """Return what was taken."""
+        return bytes(self._read)
+
+
+def late(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
+    """Return the error of an answer that did not come in time."""
+    return ResponseTimeoutError(
+        f"No answer within {timeout:g} s, or not the whole of it within {WHOLE * timeout:g} s.",
+        method=method,
+        cause=cause,
     )
 
 

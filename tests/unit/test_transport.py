@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -140,6 +141,77 @@ def test_broken_answers(answer: bytes, wanted: type[Exception], send: Send, list
         send(f"http://127.0.0.1:{listen(answer, answer).port}")
     assert caught.value.permanence == "ambiguous"  # type: ignore[attr-defined]
     assert caught.value.cause  # type: ignore[attr-defined]
+    assert caught.value.__context__ is None
+
+
+class Dripping:
+    """A server that sends its answer one byte at a time, for a minute."""
+
+    def __init__(self, at_once: bytes, dripped: bytes) -> None:
+        self._at_once, self._dripped = at_once, dripped
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._over = threading.Event()
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._socket.accept()
+            with connection:
+                _request(connection)
+                connection.sendall(self._at_once)
+                for number in range(len(self._dripped)):
+                    if self._over.wait(0.05):
+                        return
+                    connection.sendall(self._dripped[number : number + 1])
+
+    def close(self) -> None:
+        self._over.set()
+        self._socket.close()
+        self._thread.join(10)
+
+
+_HEAD = b"HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    "status line": (b"", b"HTTP/1.1 200 " + b"O" * 1200),
+    "headers": (_HEAD, b"X-Long: " + b"a" * 1200),
+    "body": (_HEAD + b"Content-Length: 1200\r\n\r\n", b'{"result":null}' + b" " * 1185),
+    "chunks": (_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 200),
+}
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_an_answer_that_drips(drip: str, send: Send) -> None:
+    """Each byte comes in time, and the whole would take a minute."""
+    server = Dripping(*DRIPS[drip])
+    try:
+        with pytest.raises(errors.ResponseTimeoutError, match="the whole of it within 1 s") as caught:
+            send(f"http://127.0.0.1:{server.port}", timeout=0.5)
+    finally:
+        server.close()
+    assert caught.value.permanence == "ambiguous"
+    assert caught.value.__context__ is None
+
+
+def _answer(body: bytes, *headers: bytes) -> bytes:
+    lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), b"Connection: close", *headers]
+    return b"\r\n".join((*lines, b"", body))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_beyond_all_measure(packed: bool, send: Send, listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_b24cal.transport.wire.LARGEST_BODY", 100_000)
+
+    def answer(size: int) -> bytes:
+        body = b" " * size
+        return _answer(gzip.compress(body), b"Content-Encoding: gzip") if packed else _answer(body)
+
+    listener = listen(answer(100_000), answer(100_000), answer(100_001))
+    assert len(send(f"http://127.0.0.1:{listener.port}").body) == 100_000
+    with pytest.raises(errors.ReplyTooLargeError, match="more than 100000 bytes") as caught:
+        send(f"http://127.0.0.1:{listener.port}")
+    assert (caught.value.permanence, caught.value.attempts, caught.value.method) == ("ambiguous", 2, "profile")
     assert caught.value.__context__ is None
 
 
