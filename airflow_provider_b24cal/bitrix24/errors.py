@@ -13,6 +13,7 @@
     │   ├── NoSuchEventError                unknown, deleted, or not visible to the acting user
     │   ├── SetNotKeptError                 the portal said true, reading back said otherwise
     │   ├── UnwantedStatusError             a status the wait was told to fail on
+    │   ├── OutOfReachError                 fewer can still arrive than a wait requires
     │   └── MeetingsFailedError             some of many meetings failed, each for its own reason
     ├── PortalError                       the portal refused, with a code
     │   ├── CredentialsError                the webhook or token is not accepted

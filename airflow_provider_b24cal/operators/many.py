@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, MeetingsFailedError, Permanence
+from airflow_provider_b24cal.bitrix24.size import guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 FAIL_ON: Final = ("any", "all", "none")
-XCOM_LIMIT: Final = 48 * 1024
-"""Bytes that a summary may have in XCom; databases bear more, but pages and backends do not like to."""
 _FEW: Final = 100
 _LOGGED: Final = 20
 
@@ -76,6 +74,4 @@ def summarise(changes: Iterable[Change]) -> dict[str, Any]:
         "previous": {str(change.event_id): change.previous.value for change in changes if change.previous},
         "failures": describe(failed),
     }
-    if len(json.dumps(summary)) > XCOM_LIMIT:
-        summary |= {"statuses": None, "previous": None}
-    return summary
+    return guard(summary, "statuses", "previous")

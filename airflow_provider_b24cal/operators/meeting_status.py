@@ -18,8 +18,9 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
     Return the acting user's participation status in one meeting or many.
 
     XCom ``return_value``: for ``event_id`` the letter, ``"Y"``; for ``event_ids`` the letters by id,
-    ``{"651": "Y"}``, without those that failed. Failures of many are under the key ``failures``, pushed before
-    the task fails.
+    ``{"651": "Y"}``, without those that failed. When that would be larger than 48 KiB they are counted instead of
+    listed, ``{"counts": {"Y": 5000}}``; for the letters of so many use the hook in ``@task``, where the decision
+    is made. Failures of many, the first hundred, are under the key ``failures``, pushed before the task fails.
 
     .. seealso:: `calendar.meeting.status.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html>`__
@@ -53,9 +54,10 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
         self.fail_on = fail_on
         self.bitrix24_conn_id = bitrix24_conn_id
 
-    def execute(self, context: Context) -> str | dict[str, str]:
+    def execute(self, context: Context) -> str | dict[str, Any]:
         """Read the statuses and return their letters."""
         from airflow_provider_b24cal.bitrix24.inputs import check_choice, one_of
+        from airflow_provider_b24cal.bitrix24.size import guard_letters
         from airflow_provider_b24cal.bitrix24.status import WORDS
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.many import FAIL_ON, describe, raise_failures
@@ -71,11 +73,12 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
         failed = {event_id: outcome.error for event_id, outcome in outcomes.items() if outcome.error is not None}
         letters = {str(event_id): outcome.unwrap().value for event_id, outcome in outcomes.items() if outcome.ok}
         self.log.info("%d meetings read, %d failed", len(letters), len(failed))
+        result = guard_letters(letters)
         if failed:
-            context["ti"].xcom_push(key="return_value", value=letters)
+            context["ti"].xcom_push(key="return_value", value=result)
             context["ti"].xcom_push(key="failures", value=describe(failed))
             raise_failures(failed, len(outcomes), fail_on, self.log)
-        return letters
+        return result
 
 
 class Bitrix24SetMeetingStatusOperator(BaseOperator):
@@ -91,8 +94,8 @@ class Bitrix24SetMeetingStatusOperator(BaseOperator):
          "statuses": {"651": "Y"}, "previous": {"651": "Q"}, "failures": {}}
 
     ``statuses`` holds what was read back. On failure the same is pushed before the task fails, with
-    ``failures`` naming the error's class, code and text. When all of it would be larger than 48 KiB,
-    ``statuses`` and ``previous`` are ``null`` and ``failures`` holds the first hundred; the counts are whole.
+    ``failures`` naming the error's class, code and text of the first hundred. When all of it would be larger
+    than 48 KiB, ``statuses`` and ``previous`` are counted instead of listed, ``{"counts": {"Y": 5000}}``.
 
     .. seealso:: `calendar.meeting.status.set
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-set.html>`__

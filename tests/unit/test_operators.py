@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_b24cal.bitrix24 import errors
 from airflow_provider_b24cal.bitrix24.exchange import Change
+from airflow_provider_b24cal.bitrix24.size import guard_letters
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.operators.many import summarise
 from airflow_provider_b24cal.operators.meeting_status import (
@@ -17,14 +18,14 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.sandbox.portal import Portal
-from tests.conftest import ACCEPTED, FOREIGN, HOSTED, SILENT, UNKNOWN, Clock
+from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, SILENT, UNKNOWN, Clock
 
 
 class Pushes(SimpleNamespace):
     """Stands for a task instance: remembers what is pushed."""
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed = {key: value}
+        self.pushed = {**(self.pushed or {}), key: value}
 
 
 def _execute(operator: Any) -> tuple[Any, Pushes]:
@@ -191,8 +192,35 @@ def test_a_summary_too_large_for_xcom_keeps_its_counts() -> None:
     failed = [Change(number, letters[0], error=errors.ScopeError("no")) for number in range(20_000, 21_000)]
     summary = summarise([*changes, *failed])
     assert (summary["total"], summary["changed"], summary["failed"]) == (21_000, 20_000, 1_000)
-    assert (summary["statuses"], summary["previous"], len(summary["failures"])) == (None, None, 100)
+    assert summary["statuses"] == {"counts": {"Y": 20_000}}
+    assert summary["previous"] == {"counts": {"Q": 20_000}}
+    assert len(summary["failures"]) == 100
     assert len(json.dumps(summary)) < 48 * 1024
+
+
+def test_letters_too_many_for_xcom_are_counted(
+    connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Bitrix24GetMeetingStatusOperator(
+        task_id="get", event_ids=[ACCEPTED, DECLINED, *MANY, UNKNOWN], fail_on="none"
+    )
+    few, _ = _execute(read)
+    assert (few[str(ACCEPTED)], len(few)) == ("Y", 2 + len(MANY))
+    monkeypatch.setattr("airflow_provider_b24cal.bitrix24.size.XCOM_LIMIT", 1000)
+    counted, task = _execute(read)
+    assert counted == {"counts": {"Y": 1, "N": 1, "Q": len(MANY)}}
+    assert list(task.pushed["failures"]) == [str(UNKNOWN)]
+    read.fail_on = "any"
+    with pytest.raises(errors.MeetingsFailedError):
+        read.execute({"ti": task})
+    assert task.pushed["return_value"] == counted
+
+
+def test_what_xcom_just_bears_is_listed() -> None:
+    letters = dict.fromkeys(map(str, range(1000, 1000 + 3779)), "Y")
+    assert guard_letters(letters) == letters
+    assert guard_letters(letters | {"9999": "Q"}) == {"counts": {"Y": 3779, "Q": 1}}
+    assert guard_letters({}) == {}
 
 
 class Whole:

@@ -1,0 +1,31 @@
+"""The size of what goes to XCom: letters of very many events are counted instead of listed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+XCOM_LIMIT: Final = 48 * 1024
+"""Bytes that a task's result may have in XCom; databases bear more, but pages and backends do not like to."""
+
+
+def guard(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return a summary that XCom bears.
+
+    :param summary: JSON values.
+    :param names: its entries that are letters by id, ``{"651": "Y"}``. When the whole is too large, each of
+        them becomes its counts, ``{"counts": {"Y": 5000}}``.
+    """
+    if len(json.dumps(summary)) <= XCOM_LIMIT:
+        return dict(summary)
+    return {**summary, **{name: {"counts": dict(Counter(summary[name].values()))} for name in names}}
+
+
+def guard_letters(letters: Mapping[str, str]) -> dict[str, Any]:
+    """Return letters by id, ``{"651": "Y"}``, or ``{"counts": {"Y": 5000}}`` when they are too many for XCom."""
+    guarded: dict[str, Any] = guard({"letters": letters}, "letters")["letters"]
+    return dict(guarded)
