@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_AT_ONCE: Final = 65_536
+
+
 class _Reader(RawIOBase):
     """Reads from a socket until its time is up."""
 
@@ -62,7 +65,8 @@ class _Source:
 
     def makefile(self, _mode: str) -> BufferedReader:
         """Return the file that the answer is read from."""
-        return BufferedReader(_Reader(self._socket))
+        # An answer to a full batch in one or two readings.
+        return BufferedReader(_Reader(self._socket), _AT_ONCE)
 
 
 class _Response(HTTPResponse):
