@@ -28,7 +28,8 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
     answer is changed later. Only a rescheduled sensor on Airflow before 3.3 asks for all of them: it is a new
     process at each poll and has no memory.
 
-    XCom ``return_value``: the statuses last seen, for example ``{"651": "Y"}``; on a time-out or failure too.
+    XCom ``return_value``: the statuses last seen, for example ``{"651": "Y"}``; on a time-out or failure too. Beyond
+    48 KiB their counts: ``{"counts": {"Y": 5000}}``.
 
     .. seealso:: `calendar.meeting.status.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html>`__

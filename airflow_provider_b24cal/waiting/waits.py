@@ -24,6 +24,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 from airflow_provider_b24cal.bitrix24.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.inputs import check_wanted_status
 from airflow_provider_b24cal.bitrix24.methods import get_status
+from airflow_provider_b24cal.bitrix24.size import guard_letters
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.waiting.judgement import Rule, State, Verdict, judge, letters, of_status
 from airflow_provider_b24cal.waiting.quorum import check_quorum
@@ -89,8 +90,8 @@ class MeetingsWait:
         return len(arrived) >= self.rule.quorum.needed(len(self.event_ids))
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
-        """Return ``{"651": "Y"}``."""
-        return {str(event): status.value for event, status in statuses.items()}
+        """Return ``{"651": "Y"}``, or the counts of letters that are too many for XCom."""
+        return guard_letters({str(event): status.value for event, status in statuses.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wait as JSON values."""

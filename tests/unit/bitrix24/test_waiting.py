@@ -14,6 +14,7 @@ from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.waiting.end import End, Ending, end_from_event
 from airflow_provider_b24cal.waiting.judgement import Rule, State, judge
 from airflow_provider_b24cal.waiting.schedule import interval
+from airflow_provider_b24cal.waiting.waits import MeetingsWait
 
 PASSING = errors.RateLimitError("slow down")
 LASTING = errors.CredentialsError("no")
@@ -75,3 +76,9 @@ def test_interval() -> None:
     assert [interval(60, n, exponential_backoff=True, max_wait=100) for n in (0, 1)] == [60, 100]
     assert interval(60, 10**6, exponential_backoff=True, max_wait=None) == 60 * 2.0**64
     assert interval(0, 0, exponential_backoff=True, max_wait=0) == 1
+
+
+def test_letters_too_many_for_xcom_are_counted() -> None:
+    wait = MeetingsWait(tuple(range(1, 10_001)), Rule())
+    assert wait.xcom(dict.fromkeys(wait.event_ids, MeetingStatus.ACCEPTED)) == {"counts": {"Y": 10_000}}
+    assert wait.xcom({1: MeetingStatus.ACCEPTED}) == {"1": "Y"}
