@@ -1,28 +1,48 @@
-"""Who is calling: the webhook credentials of a request."""
+"""Who is calling: the webhook credentials or the access token of a request."""
 
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox.errors import RestError
+from airflow_provider_b24cal.sandbox.office import Webhook
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, key, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from airflow_provider_b24cal.sandbox.office import Person, Webhook
+    from airflow_provider_b24cal.sandbox.office import Person
 
 
-def authorise(people: Iterable[Person], parameters: PhpArray, scope: str) -> tuple[Person, Webhook]:
-    """Return the caller and the webhook used.
+@dataclass(frozen=True)
+class Application:
+    """The application that access tokens belong to.
 
-    :param parameters: of the request; ``aplogin`` and ``ap`` hold user and secret.
+    :param check: returns the id of a token's user, or raises the error that the portal answers with.
+    :param scopes: what it may be used for.
+    """
+
+    check: Callable[[str], int]
+    scopes: tuple[str, ...]
+
+
+def authorise(
+    people: Iterable[Person], parameters: PhpArray, scope: str, application: Application
+) -> tuple[Person, Webhook]:
+    """Return the caller and the webhook used, or what stands in its place for an application.
+
+    :param parameters: of the request; ``aplogin`` and ``ap`` hold user and secret, ``auth`` or
+        ``access_token`` a token.
     :param scope: what the method needs, or empty.
     :raises RestError: when the credentials are missing, wrong, or do not suffice.
     """
     if "aplogin" not in parameters or "ap" not in parameters:
-        raise RestError("NO_AUTH_FOUND", "Wrong authorization data")
+        token = _text(parameters.get("auth", parameters.get("access_token", "")))
+        if not token:
+            raise RestError("NO_AUTH_FOUND", "Wrong authorization data")
+        return _authorise_token(people, token, scope, application)
     person = _find(people, _text(parameters["aplogin"]))
     webhook = None if person is None else person.webhook
     if person is None or webhook is None or not _same(webhook.secret, _text(parameters["ap"])):
@@ -34,6 +54,19 @@ def authorise(people: Iterable[Person], parameters: PhpArray, scope: str) -> tup
             "insufficient_scope", "The request requires higher privileges than provided by the webhook token"
         )
     return person, webhook
+
+
+def _authorise_token(
+    people: Iterable[Person], token: str, scope: str, application: Application
+) -> tuple[Person, Webhook]:
+    person = _find(people, str(application.check(token)))
+    if person is None or not person.active:
+        raise RestError("authorization_error", "Unable to authorize user")
+    if scope and scope not in application.scopes:
+        raise RestError(
+            "insufficient_scope", "The request requires higher privileges than provided by the access token"
+        )
+    return person, Webhook(token, application.scopes)
 
 
 def _find(people: Iterable[Person], login: str) -> Person | None:

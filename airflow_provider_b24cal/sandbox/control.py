@@ -74,6 +74,16 @@ def _settings(portal: Portal, body: object) -> object:
     return asdict(portal.configure(body))
 
 
+def _tokens(portal: Portal, body: object) -> object:
+    fields = checks.mapping(body, "", ("do", "user_id"), ("do",))
+    deed = checks.choice(fields["do"], "do", ("grant", "expire", "revoke"))
+    if deed == "grant":
+        pair = portal.grant(checks.integer(fields.get("user_id", 1), "user_id", 1))
+        return {"access_token": pair.access, "refresh_token": pair.refresh, "user_id": pair.user_id}
+    (portal.expire_tokens if deed == "expire" else portal.revoke_tokens)()
+    return {"ok": True}
+
+
 def _reset(portal: Portal, _: object) -> object:
     portal.reset()
     return {"ok": True}
@@ -88,6 +98,7 @@ _ACTIONS: tuple[tuple[str, str, Action], ...] = (
     ("POST", "/-/fault", _fault),
     ("DELETE", "/-/fault", _forget_faults),
     ("POST", "/-/settings", _settings),
+    ("POST", "/-/tokens", _tokens),
     ("POST", "/-/reset", _reset),
 )
 # Requests that carry nothing need no body.

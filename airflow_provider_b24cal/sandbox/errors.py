@@ -29,7 +29,10 @@ STATUSES = {
     "insufficient_scope": (401, 403),
     "INTERNAL_SERVER_ERROR": (500, 500),
     "INVALID_CREDENTIALS": (401, 403),
+    "invalid_client": (400, 400),
+    "invalid_grant": (400, 400),
     "INVALID_REQUEST": (401, 400),
+    "invalid_scope": (400, 400),
     "invalid_token": (401, 401),
     "METHOD_CONFIRM_DENIED": (403, 403),
     "METHOD_CONFIRM_WAITING": (401, 401),
@@ -42,6 +45,7 @@ STATUSES = {
     "QUERY_LIMIT_EXCEEDED": (503, 503),
     "user_access_error": (401, 403),
     "WRONG_AUTH_TYPE": (403, 403),
+    "wrong_client": (200, 200),
     "WRONG_ENCODING": (200, 200),
     "WRONG_LICENSE": (403, 403),
 }

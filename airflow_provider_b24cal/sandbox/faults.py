@@ -29,7 +29,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
 class Fault:
     """One rule.
 
-    :param method: lower-cased name, or ``*`` for every request.
+    :param method: lower-cased name, or ``*`` for every REST request; ``oauth.token`` for requests for tokens.
     :param times: how often it still strikes.
     :param inner: whether it strikes commands of a batch instead of requests.
     :param run_first: whether the method does its work before the trouble begins.
@@ -113,10 +113,10 @@ class FaultPlan:
         """Forget all rules."""
         self._rules.clear()
 
-    def take(self, method: str, *, inner: bool) -> Fault | None:
+    def take(self, method: str, *, inner: bool, any_method: str = "*") -> Fault | None:
         """Return the first rule that applies to a method, and use it up by one."""
         for index, rule in enumerate(self._rules):
-            if rule.inner == inner and rule.method in ("*", method):
+            if rule.inner == inner and rule.method in (any_method, method):
                 left = rule.times - 1
                 self._rules[index : index + 1] = [replace(rule, times=left)] if left else []
                 return rule

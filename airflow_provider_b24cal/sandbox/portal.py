@@ -21,11 +21,13 @@ from airflow_provider_b24cal.sandbox import (
     participation,
     settings,
 )
-from airflow_provider_b24cal.sandbox.auth import authorise
+from airflow_provider_b24cal.sandbox.auth import Application, authorise
 from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.counters import Counters
 from airflow_provider_b24cal.sandbox.errors import PhpFatalError, RestError
 from airflow_provider_b24cal.sandbox.limits import Limiter, Tab
+from airflow_provider_b24cal.sandbox.oauth import METHOD as TOKEN
+from airflow_provider_b24cal.sandbox.oauth import AuthServer, Pair
 from airflow_provider_b24cal.sandbox.office import ANSWERS, Book, Event, Office, Person, Row
 from airflow_provider_b24cal.sandbox.reply import Reply, fatal, render
 from airflow_provider_b24cal.sandbox.rest import Call, Surroundings
@@ -72,6 +74,7 @@ class Portal:
             self.book = Book(self._office)
             self.settings = self._start
             self.counters = Counters()
+            self.auth_server = AuthServer()
             self._limiter = Limiter()
             self._plan.clear()
             self._connections_seen = len(self._connections)
@@ -134,7 +137,8 @@ class Portal:
     def _run(self, request: RestRequest) -> Work[PhpArray]:
         method = dispatch.find(METHODS, request.method)
         self.counters.ran(request.method, inner=False)
-        caller, webhook = authorise(self.book.people.values(), request.parameters, method.scope)
+        application = Application(self._check_token, self.auth_server.scopes)
+        caller, webhook = authorise(self.book.people.values(), request.parameters, method.scope, application)
         if self.settings.blocked:
             self.counters.refused("OVERLOAD_LIMIT")
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.")
@@ -151,7 +155,46 @@ class Portal:
         outcome = yield from dispatch.run(request.method, method, call)
         return {"result": outcome.result, "time": outcome.time}
 
+    # Tokens
+
+    def grant(self, user_id: int) -> Pair:
+        """Give out a pair of tokens, as if a person had just let the application in."""
+        with self._lock:
+            return self.auth_server.grant(user_id, self._clock())
+
+    def agree(self, user_id: int) -> str:
+        """Let a person agree to the application, and return the code that it is told."""
+        with self._lock:
+            return self.auth_server.authorise(user_id, self._clock())
+
+    def expire_tokens(self) -> None:
+        """Let all access tokens run out."""
+        with self._lock:
+            self.auth_server.expire()
+
+    def revoke_tokens(self) -> None:
+        """Let nobody know any token any more."""
+        with self._lock:
+            self.auth_server.revoke()
+
+    def answer_token(self, parameters: PhpArray, address: str) -> Reply:
+        """Answer a request for tokens."""
+        with self._lock:
+            try:
+                answer = self.auth_server.answer(parameters, address, self.settings, self._clock())
+            except RestError as error:
+                return self.error_reply(error, "json")
+            return render(200, answer, "json")
+
+    def _check_token(self, token: str) -> int:
+        return self.auth_server.check(token, self.settings, self._clock())
+
     # Planned trouble
+
+    def arrive_for_token(self) -> faults.Fault | None:
+        """Return what keeps a request for tokens from being served normally; only rules that name it apply."""
+        with self._lock:
+            return self._plan.take(TOKEN, inner=False, any_method=TOKEN)
 
     def arrive(self, request: RestRequest, address: str) -> faults.Fault | None:
         """Count a request and return what keeps it from being served normally, if anything does.
@@ -265,4 +308,5 @@ class Portal:
         """Return all counters as JSON data."""
         with self._lock:
             connections = {"open": len(self._connections), "seen": self._connections_seen}
-            return {**self.counters.summary(), "connections": connections}
+            tokens = {"issued": dict(self.auth_server.issued), "refused": dict(self.auth_server.refused)}
+            return {**self.counters.summary(), "tokens": tokens, "connections": connections}

@@ -38,15 +38,23 @@ class RestRequest:
     parameters: PhpArray
 
 
-def read(verb: str, path: str, query: str, content_type: str, body: bytes) -> RestRequest:
+def read(verb: str, path: str, query: str, content_type: str, body: bytes, authorization: str = "") -> RestRequest:
     """Return the request as the portal understands it.
 
     :param path: the decoded path after ``/rest/``.
     :param query: the encoded query.
+    :param authorization: the header of this name.
     """
     credentials, method, form = _read_path(path)
-    sent = _read_body(content_type, body) if verb == "POST" else {}
-    return RestRequest(method, form, {**parse_str(query), **sent, **credentials})
+    kind, _, token = authorization.partition(" ")
+    if kind.lower() == "bearer" and token:
+        credentials["auth"] = token.strip()
+    return RestRequest(method, form, {**read_parameters(verb, query, content_type, body), **credentials})
+
+
+def read_parameters(verb: str, query: str, content_type: str, body: bytes) -> PhpArray:
+    """Return the parameters of query and body; the body wins."""
+    return {**parse_str(query), **(_read_body(content_type, body) if verb == "POST" else {})}
 
 
 def _read_path(path: str) -> tuple[PhpArray, str, str]:

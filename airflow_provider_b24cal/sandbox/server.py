@@ -146,6 +146,22 @@ class SandboxServer:
             }
         )
 
+    def oauth_connection_json(self, user_id: int, **extra: object) -> str:
+        """Return an Airflow connection with a new pair of tokens for a person.
+
+        :param extra: further keys of the connection's extra, such as ``token_store``.
+        """
+        pair, application = self.portal.grant(user_id), self.portal.auth_server
+        told = {
+            "auth": "oauth",
+            "client_id": application.client_id,
+            "client_secret": application.client_secret,
+            "access_token": pair.access,
+            "refresh_token": pair.refresh,
+            "auth_server": self.url,
+        }
+        return json.dumps({"conn_type": "bitrix24", "host": self.url, "extra": {**self._limits(), **told, **extra}})
+
     def _limits(self) -> dict[str, object]:
         """Return what a client should know of the limits; without any it is as a portal on one's own server."""
         settings = self.portal.settings

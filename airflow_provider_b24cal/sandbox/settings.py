@@ -21,6 +21,8 @@ ACCEPTED = {
     "duplicate_row": ("oldest", "newest"),
     "culture": tuple(CULTURES),
     "plan": ("none", *PLANS),
+    "application": ("installed", "removed", "unpaid"),
+    "auth_server": ("up", "down"),
 }
 
 
@@ -46,6 +48,11 @@ class Settings:
     :param latency_ms: what every request takes.
     :param command_ms: what a call takes in addition, alone or as a command of a batch.
     :param blocked: whether somebody at the portal has blocked all webhooks by hand.
+    :param application: what has become of the application that tokens belong to.
+    :param auth_server: whether the portal can reach the authorisation server.
+    :param server_endpoint: the authorisation server that token answers name, in place of this one.
+    :param renamed_to: scheme, host and port that the portal has moved to; requests to any other host are
+        answered with a redirect.
     """
 
     language: str = "en"
@@ -64,6 +71,10 @@ class Settings:
     latency_ms: float = 0.0
     command_ms: float = 0.0
     blocked: bool = False
+    application: str = "installed"
+    auth_server: str = "up"
+    server_endpoint: str | None = None
+    renamed_to: str | None = None
 
     @property
     def bucket(self) -> tuple[float, int] | None:
@@ -103,6 +114,8 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
     "latency_ms": checks.number,
     "command_ms": checks.number,
     "blocked": checks.flag,
+    "server_endpoint": _or_none(checks.text),
+    "renamed_to": _or_none(checks.text),
 }
 
 

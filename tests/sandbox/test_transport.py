@@ -64,7 +64,7 @@ def test_method_is_looked_up_before_credentials(server: SandboxServer, path: str
         ("profile", "NO_AUTH_FOUND"),
         ("profile?aplogin=1", "NO_AUTH_FOUND"),
         (f"profile?ap={SECRET}", "NO_AUTH_FOUND"),
-        ("profile?auth=token", "NO_AUTH_FOUND"),
+        ("profile?auth=token", "invalid_token"),
         ("1/wrong/profile", "INVALID_CREDENTIALS"),
         ("1/martin0000000002/profile", "INVALID_CREDENTIALS"),
         (f"2/{SECRET}/profile", "INVALID_CREDENTIALS"),
