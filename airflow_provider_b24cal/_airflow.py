@@ -7,6 +7,7 @@ beside the constraint files of the versions supported here.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,9 @@ __all__ = [
     "deferral_timed_out",
     "get_async_connection",
     "mask_secret",
+    "read_variable",
     "task_memory",
+    "write_variable",
 ]
 
 
@@ -84,6 +87,36 @@ def mask_secret(secret: str) -> None:
     except ImportError:  # 2.11
         register = import_module("airflow.utils.log.secrets_masker").mask_secret
     register(secret)
+
+
+def read_variable(key: str) -> str | None:
+    """Return the text of an Airflow variable, or ``None``; blocking, and masked by Airflow if the key says so."""
+    if _runs_beside_supervisor():
+        from airflow.sdk import Variable as Remote
+
+        found: str | None = Remote.get(key, default=None)
+    else:
+        from airflow.models import Variable as Local
+
+        found = Local.get(key, default_var=None)
+    return found
+
+
+def write_variable(key: str, text: str, description: str) -> None:
+    """Store the text of an Airflow variable, which Airflow encrypts; blocking, and not masked."""
+    if _runs_beside_supervisor():
+        from airflow.sdk import Variable as Remote
+
+        Remote.set(key, text, description=description)
+    else:
+        from airflow.models import Variable as Local
+
+        Local.set(key, text, description=description)
+
+
+def _runs_beside_supervisor() -> bool:
+    """Tell whether this is a task or a triggerer of Airflow 3, which have no access to the database."""
+    return hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS")
 
 
 async def get_async_connection(conn_id: str) -> Connection:

@@ -4,6 +4,41 @@ Airflow 3.2 and later load this module while ``airflow`` itself is being importe
 """
 
 CONNECTION_FIELDS = {
+    "auth": {
+        "label": "Authentication",
+        "description": "webhook, or oauth for an application with tokens.",
+        "schema": {"type": "string", "enum": ["webhook", "oauth"], "default": "webhook"},
+    },
+    "client_id": {
+        "label": "OAuth: application id",
+        "description": "Such as local.0123456789abcd.01234567.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "client_secret": {
+        "label": "OAuth: application key",
+        "description": "The key that the application's card shows beside its id.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "access_token": {
+        "label": "OAuth: access token",
+        "description": "The first pair only; later ones are in the token store.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "refresh_token": {
+        "label": "OAuth: refresh token",
+        "description": "A new pair here takes the place of what is in the token store.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "token_store": {
+        "label": "OAuth: token store",
+        "description": "variable, file:<folder>, or the dotted path of a class; variable when empty.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "auth_server": {
+        "label": "OAuth: authorisation server",
+        "description": "Such as oauth.bitrix.info; by the portal's zone when empty.",
+        "schema": {"type": ["string", "null"]},
+    },
     "timeout": {
         "label": "Timeout (seconds)",
         "description": "How long to wait for an answer, above 0 and at most 600; 70 when empty.",

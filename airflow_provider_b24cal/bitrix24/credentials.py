@@ -1,7 +1,7 @@
 """Secrets, and the one place that can build a URL.
 
-A webhook's code travels in the path of every request. It is held in :class:`Secret`, which shows itself
-nowhere, and leaves it only through :meth:`Secret.reveal` in the transports.
+A webhook's code travels in the path of every request, an access token in its body. Both are held in
+:class:`Secret`, which shows itself nowhere, and leave it only through :meth:`Secret.reveal`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+
 _QUOTED_PATH: Final = re.compile(
     r"(?P<slash>\\?/|%2F)rest(?P=slash)[^/?#\s%\\]+(?P=slash)[^/?#\s%\\'\"&]+", re.IGNORECASE
 )
+# A cloud portal: one name in a zone of Bitrix24, such as example.bitrix24.com or example.bitrix24.com.br.
+_ZONE: Final = re.compile(r"[a-z0-9-]+\.(?P<zone>bitrix24\.[a-z]{2,}(\.[a-z]{2})?)")
+_PORTS: Final = {"https": 443, "http": 80}
 _HOST: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 
 
@@ -63,11 +66,12 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, ready for the wire. Its URL holds the secret."""
+    """One POST, ready for the wire. Its URL or its body holds the secret."""
 
     url: Secret
-    body: bytes
+    body: bytes = field(repr=False)
     method: str
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,34 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token that an application was given for one user."""
+
+    token: Secret
+
+
+class Scrubber:
+    """Takes secrets out of a text, in whatever form a portal may have echoed them."""
+
+    __slots__ = ("_forms",)
+
+    def __init__(self, *secrets: Secret) -> None:
+        texts = [text for secret in secrets if (text := secret.reveal())]
+        forms = {form for text in texts for form in (*spellings(text), ascii(text)[1:-1], json.dumps(text)[1:-1])}
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for form in self._forms:
+            text = text.replace(form, HIDDEN)
+        return hide_webhook_paths(text)
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """Return a secret as it is and percent-encoded; both must be masked."""
+    return tuple(dict.fromkeys((text, quote(text, safe=""))))
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A portal's origin and the credential for it.
 
@@ -86,32 +118,53 @@ class Endpoint:
     """
 
     origin: str
-    webhook: Webhook
-    _forms: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    credential: Webhook | AccessToken
+    scrub: Scrubber = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        code = self.webhook.code.reveal()
-        forms = {code, quote(code, safe=""), ascii(code)[1:-1], json.dumps(code)[1:-1]}
-        object.__setattr__(self, "_forms", tuple(sorted(forms, key=len, reverse=True)))
+        object.__setattr__(self, "scrub", Scrubber(self._secret()))
 
     def request(self, method: str, params: Mapping[str, Any]) -> Request:
         """Build the request for a REST method."""
-        path = f"/rest/{quote(self.webhook.user_id, safe='')}/{quote(self.webhook.code.reveal(), safe='')}/{method}"
-        return Request(Secret(self.origin + path), json.dumps(params).encode(), method)
+        sent = dict(params)
+        if isinstance(self.credential, AccessToken):
+            # In the body, for the address of a request ends in the logs of whatever passes it on.
+            sent["auth"] = self.credential.token.reveal()
+        return Request(Secret(f"{self._base()}{method}"), json.dumps(sent).encode(), method)
 
     def secrets(self) -> tuple[str, ...]:
-        """Return every text that must be masked: the code, its percent-encoded form, the webhook URL."""
-        code = self.webhook.code.reveal()
-        encoded = quote(code, safe="")
-        return tuple(
-            dict.fromkeys((code, encoded, f"{self.origin}/rest/{quote(self.webhook.user_id, safe='')}/{encoded}/"))
-        )
+        """Return every text that must be masked: code or token, percent-encoded too, and the webhook URL."""
+        texts = spellings(self._secret().reveal())
+        return (*texts, self._base()) if isinstance(self.credential, Webhook) else texts
 
-    def scrub(self, text: str) -> str:
-        """Take the secret out of a text, in whatever form a portal may have echoed it."""
-        for form in self._forms:
-            text = text.replace(form, HIDDEN)
-        return hide_webhook_paths(text)
+    def renamed(self, location: str | None) -> Endpoint | None:
+        """Return the endpoint that a redirect leads to, if a portal's secret may go there.
+
+        It may go to another name in the same zone of Bitrix24, such as ``bitrix24.com``, on the same port, and
+        never from https to http.
+
+        :param location: scheme, host and port that the redirect names.
+        """
+        try:
+            here, there = urlsplit(self.origin), urlsplit(location or "")
+            port, new_port = (None if parts.port == _PORTS.get(parts.scheme) else parts.port for parts in (here, there))
+        except ValueError:
+            return None
+        zone, new_zone = (_ZONE.fullmatch(parts.hostname or "") for parts in (here, there))
+        safe = there.scheme == "https" or (here.scheme == there.scheme == "http")
+        if not (zone and new_zone and zone["zone"] == new_zone["zone"] and safe and port == new_port):
+            return None
+        origin = f"{there.scheme}://{there.hostname}" + (f":{port}" if port else "")
+        return None if origin == self.origin else Endpoint(origin, self.credential)
+
+    def _base(self) -> str:
+        if isinstance(self.credential, AccessToken):
+            return f"{self.origin}/rest/"
+        user_id, code = self.credential.user_id, self.credential.code.reveal()
+        return f"{self.origin}/rest/{quote(user_id, safe='')}/{quote(code, safe='')}/"
+
+    def _secret(self) -> Secret:
+        return self.credential.token if isinstance(self.credential, AccessToken) else self.credential.code
 
 
 def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
@@ -138,18 +191,19 @@ def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
     return origin, Webhook(unquote(found["user"]), Secret(unquote(found["code"])))
 
 
-def parse_origin(host: str, port: int | None, *, allow_http: bool) -> str:
+def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = "host") -> str:
     """Return the origin that the host field of a connection names.
 
     :param host: ``example.bitrix24.com`` or with ``https://``; ``http://`` only for this machine.
     :param port: 0 and ``None`` mean none.
     :param allow_http: permit plain http for any host.
+    :param field: what a message calls the host.
     :raises InvalidConnectionError: the host is not acceptable.
     """
     if _WEBHOOK_PATH.search(host):
         raise InvalidConnectionError(
-            "host holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into password, leave "
-            "host empty, and make a new webhook, since this one was visible."
+            f"{field} holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into password, "
+            "leave host empty, and make a new webhook, since this one was visible."
         )
     if port and not 0 < port < 65536:
         raise InvalidConnectionError(f"port={port} is not acceptable; accepted is 1 to 65535, or none.")
@@ -164,20 +218,19 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool) -> str:
     bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
     if not plain or not bare or not (address or _HOST.match(_to_ascii(name))):
         raise InvalidConnectionError(
-            f"host={hide_webhook_paths(host)!a} is not acceptable; accepted is a portal such as "
+            f"{field}={hide_webhook_paths(host)!a} is not acceptable; accepted is a host such as "
             "example.bitrix24.com or https://example.bitrix24.com."
         )
     loopback = name == "localhost" or (address is not None and ip_address(name).is_loopback)
     if parts.scheme == "http" and not (loopback or allow_http):
         raise InvalidConnectionError(
-            f"host={host!a} would send the secret in clear; use https, or set allow_http in extra."
+            f"{field}={host!a} would send the secret in clear; use https, or set allow_http in extra."
         )
     if own_port and port and own_port != port:
         raise InvalidConnectionError(f"host={host!a} and port={port} name two different ports.")
     shown = f"[{name}]" if address == 6 else _to_ascii(name)
     final = own_port or port
-    default = {"https": 443, "http": 80}[parts.scheme]
-    return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != default else "")
+    return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")
 
 
 def _as_address(name: str) -> int | None:

@@ -17,6 +17,9 @@
     │   └── MeetingsFailedError             some of many meetings failed, each for its own reason
     ├── PortalError                       the portal refused, with a code
     │   ├── CredentialsError                the webhook or token is not accepted
+    │   │   ├── RefreshTokenExpiredError      not used for 180 days
+    │   │   ├── RefreshTokenRevokedError      used up, or taken back
+    │   │   └── WrongClientError              the application's id or secret is wrong
     │   ├── TokenError                      the access token is expired or unknown
     │   ├── ScopeError                      the credential lacks the scope
     │   ├── AccessError                     the user, plan or licence does not permit it
@@ -30,10 +33,11 @@
     │   ├── OperatingLimitError             this method used up its time; refused before execution
     │   ├── BlockedError                    the portal's owner or Bitrix24 blocked this credential by hand
     │   ├── AuthServerError                 the portal could not reach its authorisation server
+    │   │   └── AuthServerUnreachableError    we could not reach it, or it is out of order
     │   └── ServerFaultError                the portal failed inside; the call may have run
     ├── ReplyError                        an answer that cannot be understood
     │   ├── NotJsonError                    HTML, a cut or an empty body
-    │   ├── RedirectedError                 the portal lives elsewhere; redirects are never followed
+    │   ├── RedirectedError                 the portal lives elsewhere, where its secret may not go
     │   ├── UnexpectedReplyError            JSON of another shape than the method's
     │   └── UnansweredError                 a batch answered without this command
     ├── TransportError                    the wire
@@ -42,6 +46,7 @@
     │   ├── ResponseTimeoutError            no whole answer in time: the call may have run
     │   ├── ReplyTooLargeError              more came than is read: the call may have run
     │   └── TlsError                        the portal's certificate is not trusted
+    ├── TokenStoreError                   the tokens could not be read or stored
     └── TriggerEventError                 a deferred task resumed without a word it understands
 
 Errors carry fields and never a URL, so that they can be logged, stored and decided upon.
@@ -198,6 +203,18 @@ class CredentialsError(PortalError):
     """The webhook or token is not accepted; a new one is needed."""
 
 
+class RefreshTokenExpiredError(CredentialsError):
+    """The refresh token was not used for 180 days; a person has to let the application in again."""
+
+
+class RefreshTokenRevokedError(CredentialsError):
+    """The refresh token was used by somebody else or taken back; a person has to let the application in again."""
+
+
+class WrongClientError(CredentialsError):
+    """The authorisation server knows no application with this id and secret."""
+
+
 class TokenError(PortalError):
     """The access token is expired or unknown to the authorisation server."""
 
@@ -256,6 +273,10 @@ class AuthServerError(PortalError):
     default_permanence = Permanence.TRANSIENT
 
 
+class AuthServerUnreachableError(AuthServerError):
+    """The authorisation server could not be reached or is out of order; the call was refused before execution."""
+
+
 class ServerFaultError(PortalError):
     """The portal failed inside; the call may have run."""
 
@@ -273,7 +294,7 @@ class NotJsonError(ReplyError):
 
 
 class RedirectedError(ReplyError):
-    """The portal answered with a redirect; it is not followed, for the secret would travel with it."""
+    """The portal answered with a redirect to where its secret may not go."""
 
     default_permanence = Permanence.PERMANENT
 
@@ -316,6 +337,12 @@ class TlsError(TransportError):
     """The portal's certificate is not trusted, or TLS could not be agreed upon."""
 
     default_permanence = Permanence.PERMANENT
+
+
+class TokenStoreError(Bitrix24Error):
+    """The store of tokens could not be read or written; the call itself was refused before execution."""
+
+    default_permanence = Permanence.TRANSIENT
 
 
 class TriggerEventError(Bitrix24Error):
@@ -405,6 +432,32 @@ CODES: Final[Mapping[str, Meaning]] = {
     "internal_wrong_handler_class": Meaning(BadRequestError, _MISCONFIGURED),
 }
 """The portal's error codes, in lower case."""
+
+_NEW_PAIR = "Let the application in again, and put the new pair of tokens into the connection."
+
+TOKEN_CODES: Final[Mapping[str, Meaning]] = {
+    "invalid_grant": Meaning(
+        RefreshTokenRevokedError,
+        f"The refresh token is not good any more: it was used elsewhere, taken back, or not used for 180 days. "
+        f"{_NEW_PAIR}",
+    ),
+    "wrong_client": Meaning(WrongClientError, "Check client_id and client_secret of the connection."),
+    "invalid_client": Meaning(WrongClientError, "Check client_id and client_secret of the connection."),
+    "invalid_request": Meaning(BadRequestError, "The authorisation server calls the request malformed."),
+    "invalid_scope": Meaning(ScopeError, "The application asks for a scope that it was not given."),
+    "payment_required": Meaning(
+        PaymentRequiredError, "The application's trial or paid period is over. Pay for it in the portal."
+    ),
+}
+"""What codes of the authorisation server mean, in lower case; others mean what the portal's do."""
+
+REFRESH_TOKEN_LIFE: Final = 180 * 24 * 3600.0
+"""Seconds after which an unused refresh token is good no more."""
+
+EXPIRED_GRANT: Final = Meaning(
+    RefreshTokenExpiredError, f"The refresh token was not used for 180 days, and is good no more. {_NEW_PAIR}"
+)
+"""What ``invalid_grant`` means of a pair known to be older."""
 
 _UNKNOWN_PERMANENCE: Final = {429: Permanence.TRANSIENT}
 

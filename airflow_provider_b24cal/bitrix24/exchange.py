@@ -1,6 +1,6 @@
 """The exchanges with a portal, written once as generators.
 
-A generator yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Refused`), is given the reply or the
+A generator yields what it wants done (:class:`Send`, :class:`Pause`, ...), is given the reply or the
 transport's error, and returns the result. The drivers in ``transport/drive.py`` run it over sockets, in a
 thread or on an event loop; a test runs it over a list. Repeating and reading back exist in no other place.
 """
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome, pack
+from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.errors import (
     Bitrix24Error,
     OperatingLimitError,
@@ -19,17 +20,19 @@ from airflow_provider_b24cal.bitrix24.errors import (
     Permanence,
     RateLimitError,
     SetNotKeptError,
+    TokenError,
     error_from_dict,
 )
 from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
 from airflow_provider_b24cal.bitrix24.methods import STATUS_SET, Call, get_status, set_status
-from airflow_provider_b24cal.bitrix24.replies import Reply, read
+from airflow_provider_b24cal.bitrix24.oauth import TOKEN_METHOD
+from airflow_provider_b24cal.bitrix24.replies import Reply, is_redirect, read
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Request
+    from airflow_provider_b24cal.bitrix24.credentials import Request
     from airflow_provider_b24cal.bitrix24.limits import OperatingMemory
 
 T = TypeVar("T")
@@ -59,7 +62,27 @@ class Refused:
     """Take note that the portal's bucket is full, whatever was modelled."""
 
 
-Steps: TypeAlias = Generator[Send | Pause | Refused, Reply | None, T]
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Have the access token replaced that the portal has refused, or throw the error in.
+
+    :param stale: the endpoint that holds it.
+    """
+
+    stale: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Note that the portal is to be found elsewhere.
+
+    :param endpoint: where; the same credential is good there.
+    """
+
+    endpoint: Endpoint
+
+
+Steps: TypeAlias = Generator[Send | Pause | Refused | Renew | Moved, Any, T]
 
 Repeating: TypeAlias = Generator[
     "Sequence[Call[Any]] | Pause", "Sequence[Outcome[Any]] | None", tuple[list[Outcome[Any]], Patience]
@@ -70,14 +93,22 @@ Repeating: TypeAlias = Generator[
 class Terms:
     """What every exchange with one portal has in common.
 
+    :param endpoint: the portal and the credential.
     :param chance: draws a number from 0 up to 1; given from outside, so that the exchange stays pure.
     :param operating: remembers what the portal tells of operating time; given from outside as well.
+    :param present: returns what has become of the endpoint since; an exchange beside this one may have had its
+        token renewed, or found that the portal has moved.
     """
 
     endpoint: Endpoint
     policy: RetryPolicy
     chance: Callable[[], float]
     operating: OperatingMemory
+    present: Callable[[], Endpoint] | None = None
+
+    def latest(self) -> Endpoint:
+        """Return the endpoint to use for the next request."""
+        return self.endpoint if self.present is None else self.present()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +218,7 @@ def _write_and_read_back(changes: Sequence[Change], terms: Terms) -> Steps[list[
     # All sets come before all gets: two ids may name the same meeting, and each must see the last write.
     sets = [set_status(change.event_id, change.wanted) for change in changes]
     gets = [get_status(change.event_id) for change in changes]
-    outcomes = yield from _together([*sets, *gets], terms)
+    outcomes = yield from _attempt([*sets, *gets], terms, packed=True)
     return [
         _after_writing(change, written, seen)
         for change, written, seen in zip(changes, outcomes[: len(sets)], outcomes[len(sets) :], strict=True)
@@ -233,7 +264,7 @@ def _insist(
             yield step
             answers = None
         else:
-            answers = yield from (_alone(step[0], terms) if alone else _together(step, terms))
+            answers = yield from _attempt(step, terms, packed=not alone)
             if any(isinstance(outcome.error, RateLimitError) for outcome in answers):
                 yield Refused()
         try:
@@ -278,18 +309,39 @@ def _may_repeat(call: Call[Any], error: Bitrix24Error | None) -> bool:
     return error.permanence is Permanence.TRANSIENT or not call.writes
 
 
-def _alone(call: Call[Any], terms: Terms) -> Steps[list[Outcome[Any]]]:
+def _attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps[list[Outcome[Any]]]:
+    """Make up to fifty calls; those that a worn access token kept from running are made once more with a new one."""
+    endpoint = terms.latest()
+    outcomes = yield from _request(calls, endpoint, terms, packed=packed)
+    first = next((number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)), None)
+    if first is None or not isinstance(endpoint.credential, AccessToken):
+        return outcomes
+    # Reads are repeated together with the writes before them that have not run until now.
+    again = [
+        number
+        for number in range(first, len(calls))
+        if isinstance(outcomes[number].error, TokenError) or not calls[number].writes
+    ]
     try:
-        return [Outcome((yield from _once(call, terms)))]
+        yield Renew(endpoint)
     except Bitrix24Error as error:
-        return [Outcome(error=_with_release(error, terms))]
+        answers: list[Outcome[Any]] = [Outcome(error=error.with_traceback(None))] * len(again)
+    else:
+        answers = yield from _request([calls[number] for number in again], terms.latest(), terms, packed=packed)
+    for number, answer in zip(again, answers, strict=True):
+        outcomes[number] = answer
+    return outcomes
 
 
-def _together(calls: Sequence[Call[Any]], terms: Terms) -> Steps[list[Outcome[Any]]]:
+def _request(
+    calls: Sequence[Call[Any]], endpoint: Endpoint, terms: Terms, *, packed: bool
+) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls in one request; what befalls the request befalls each of them."""
-    packed = pack(calls)
+    together = pack(calls) if packed else None
     try:
-        outcomes = yield from _once(packed, terms)
+        if together is None:
+            return [Outcome((yield from _once(calls[0], endpoint, terms)))]
+        outcomes = yield from _once(together, endpoint, terms)
     except Bitrix24Error as error:
         return [Outcome(error=_with_release(error, terms))] * len(calls)
     return [
@@ -297,10 +349,14 @@ def _together(calls: Sequence[Call[Any]], terms: Terms) -> Steps[list[Outcome[An
     ]
 
 
-def _once(call: Call[T], terms: Terms) -> Steps[T]:
-    reply = yield Send(terms.endpoint.request(call.method, call.params))
-    assert reply is not None
-    return read(call, reply, terms.endpoint.scrub, terms.operating.note)
+def _once(call: Call[T], endpoint: Endpoint, terms: Terms) -> Steps[T]:
+    reply: Reply = yield Send(endpoint.request(call.method, call.params))
+    moved = endpoint.renamed(reply.location) if is_redirect(reply) else None
+    if moved is not None:
+        # Whoever redirects has not executed, so writes are repeated too.
+        yield Moved(moved)
+        reply = yield Send(moved.request(call.method, call.params))
+    return read(call, reply, endpoint.scrub, terms.operating.note)
 
 
 def _with_release(error: Bitrix24Error, terms: Terms) -> Bitrix24Error:
@@ -317,6 +373,9 @@ def in_chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
+_WHOLE: Final = frozenset({"batch", TOKEN_METHOD})
+
+
 def doom(answers: Sequence[Outcome[Any] | Change]) -> Bitrix24Error | None:
     """Return the error that the next request would meet too, if these answers show one.
 
@@ -324,6 +383,6 @@ def doom(answers: Sequence[Outcome[Any] | Change]) -> Bitrix24Error | None:
     the calls in it.
     """
     error = answers[0].error if answers else None
-    if error is None or error.method != "batch" or error.permanence is not Permanence.PERMANENT:
+    if error is None or error.method not in _WHOLE or error.permanence is not Permanence.PERMANENT:
         return None
     return error if all(answer.error is error for answer in answers) else None

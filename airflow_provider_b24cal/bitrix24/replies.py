@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 _SHOWN: Final = 200
 _REDIRECTS: Final = range(300, 400)
+_REPEATABLE: Final = frozenset({301, 302, 307, 308})
 
 
 def _pass_over(_method: str, _told: object) -> None:
@@ -43,12 +44,17 @@ class Reply:
 
     :param http_status: HTTP status.
     :param body: decoded of any content encoding.
-    :param location: host named by a redirect, without path; ``None`` when there is none.
+    :param location: scheme, host and port named by a redirect, without path; ``None`` when there is none.
     """
 
     http_status: int
     body: bytes = field(repr=False)
     location: str | None = None
+
+
+def is_redirect(reply: Reply) -> bool:
+    """Tell whether an answer says that the same request is answered elsewhere."""
+    return reply.http_status in _REPEATABLE
 
 
 def read(
@@ -72,8 +78,9 @@ def read(
 def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: Callable[[str, object], None]) -> T:
     if reply.http_status in _REDIRECTS:
         raise RedirectedError(
-            f"The portal answered with a redirect to {scrub(ascii(reply.location))}; it may have been renamed. "
-            "Put the new host into the connection.",
+            f"The portal answered with a redirect to {scrub(ascii(reply.location))}, where its secret may not go: "
+            "followed is one redirect to another name in the same zone of Bitrix24, never from https to http. "
+            "If that is the portal, put the new host into the connection.",
             http_status=reply.http_status,
             method=call.method,
             event_id=call.event_id,

@@ -7,7 +7,7 @@ URI's extras are all text, the form leaves ``null`` for what was not filled in. 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.credentials import (
+    AccessToken,
     Endpoint,
     Secret,
     Webhook,
@@ -23,6 +24,7 @@ from airflow_provider_b24cal.bitrix24.credentials import (
 )
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.limits import PLANS, Plan
+from airflow_provider_b24cal.bitrix24.oauth import Application, Grant, TokenPair, usual_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +37,12 @@ DEFAULT_TIMEOUT: Final = 70.0
 """Seconds to wait for an answer: cloud portals cut a call at 60 seconds, and then say so."""
 
 
+_OAUTH_NEEDS: Final = ("client_id", "client_secret", "access_token", "refresh_token")
+_OAUTH_MAY: Final = ("token_store", "auth_server")
+
+AUTH_SERVER_TIMEOUT: Final = 30.0
+"""Seconds to wait for the authorisation server at most: others may be waiting for their turn meanwhile."""
+
 PROXY_WANTED: Final = schemas.expected("connection", "proxy")
 
 
@@ -42,12 +50,13 @@ PROXY_WANTED: Final = schemas.expected("connection", "proxy")
 class Settings:
     """What a connection says.
 
-    :param endpoint: the portal and the credential.
+    :param endpoint: the portal and the credential; of OAuth the access token as the connection holds it.
     :param timeout: seconds to wait for a connection, and again for an answer.
     :param verify: whether certificates are checked, or the path of a CA bundle.
     :param proxy: URL of a proxy; may hold a login and is therefore secret.
     :param plan: the portal's limits; ``None`` for a portal without any.
     :param max_in_flight: requests of one hook under way at once, at most.
+    :param grant: of OAuth, the application and its tokens.
     """
 
     endpoint: Endpoint
@@ -56,6 +65,27 @@ class Settings:
     proxy: Secret | None = None
     plan: Plan | None = PLANS["standard"]
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
+    grant: Grant | None = None
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text that must be masked."""
+        proxy = () if self.proxy is None else (self.proxy.reveal(),)
+        return (*self.endpoint.secrets(), *(self.grant.secrets() if self.grant else ()), *proxy)
+
+    def for_auth_server(self, grant: Grant) -> Settings:
+        """Return the settings of the way to the authorisation server.
+
+        Certificates are checked there in the usual way, whatever the portal needs, unless the connection
+        names the server.
+        """
+        application = grant.application
+        return replace(
+            self,
+            endpoint=Endpoint(application.server_of(grant.pair), AccessToken(Secret(""))),
+            timeout=min(self.timeout, AUTH_SERVER_TIMEOUT),
+            verify=self.verify if application.auth_server else True,
+            max_in_flight=1,
+        )
 
 
 def read_settings(
@@ -69,23 +99,21 @@ def read_settings(
     """Check a connection's fields and return its settings.
 
     :param host: the portal; may stay empty when ``password`` is a whole webhook URL.
-    :param login: user id of the webhook; likewise.
-    :param password: the webhook's code, or the whole webhook URL as the portal shows it.
+    :param login: user id of the webhook; likewise. Empty with OAuth.
+    :param password: the webhook's code, or the whole webhook URL as the portal shows it. Empty with OAuth.
     :param port: 0 and ``None`` mean none.
     :param extra: ``timeout``, ``verify``, ``proxy``, ``allow_http``, ``plan``, ``requests_per_second``, ``burst``,
-        ``max_in_flight``; nulls and empty texts mean absent.
+        ``max_in_flight``, ``auth``, and with OAuth ``client_id``, ``client_secret``, ``access_token``,
+        ``refresh_token``, ``token_store``, ``auth_server``; nulls and empty texts mean absent.
     :raises InvalidConnectionError: a field is missing, unknown or not acceptable; secrets are not repeated.
     """
     known = _read_extra(extra)
-    allow_http = known.get("allow_http", False)
     host, login, password = ((text or "").strip() for text in (host, login, password))
-    if not password:
-        raise InvalidConnectionError("password is empty; put the webhook's code, or its whole URL, into it.")
-    pasted = parse_webhook_url(password)
-    if pasted is not None:
-        endpoint = _from_pasted_url(pasted, host, login, port, allow_http=allow_http)
+    grant: Grant | None = None
+    if known.get("auth") == "oauth":
+        grant, endpoint = _from_tokens(host, login, password, port, known)
     else:
-        endpoint = _from_fields(host, login, password, port, allow_http=allow_http)
+        endpoint = _from_webhook(host, login, password, port, known)
     return Settings(
         endpoint,
         timeout=float(known.get("timeout", DEFAULT_TIMEOUT)),
@@ -93,7 +121,54 @@ def read_settings(
         proxy=Secret(known["proxy"]) if "proxy" in known else None,
         plan=_plan(known),
         max_in_flight=int(known.get("max_in_flight", DEFAULT_MAX_IN_FLIGHT)),
+        grant=grant,
     )
+
+
+def _from_tokens(
+    host: str, login: str, password: str, port: int | None, known: Mapping[str, Any]
+) -> tuple[Grant, Endpoint]:
+    for name, text in (("login", login), ("password", password)):
+        if text:
+            raise InvalidConnectionError(
+                f"{name} is for webhooks, and auth is oauth; leave {name} empty, or set auth to webhook."
+            )
+    missing = [f"extra key {key}" for key in _OAUTH_NEEDS if key not in known]
+    for where in [*(() if host else ("host",)), *missing]:
+        raise InvalidConnectionError(
+            f"{where} is empty, and auth is oauth; `python -m airflow_provider_b24cal.oauth` makes a whole connection."
+        )
+    allow_http = known.get("allow_http", False)
+    origin = parse_origin(host, port, allow_http=allow_http)
+    server = known.get("auth_server")
+    application = Application(
+        known["client_id"],
+        Secret(known["client_secret"]),
+        parse_origin(server, None, allow_http=allow_http, field="auth_server") if server else None,
+        usual_server(origin),
+    )
+    pair = TokenPair(Secret(known["access_token"]), Secret(known["refresh_token"]))
+    return (
+        Grant(application, pair, known.get("token_store", "variable")),
+        Endpoint(origin, AccessToken(pair.access)),
+    )
+
+
+def _from_webhook(host: str, login: str, password: str, port: int | None, known: Mapping[str, Any]) -> Endpoint:
+    for key in (*_OAUTH_NEEDS, *_OAUTH_MAY):
+        if key in known:
+            raise InvalidConnectionError(
+                f"extra key {key} is for OAuth, and auth is webhook; set auth to oauth, or remove {key}."
+            )
+    if not password:
+        raise InvalidConnectionError(
+            "password is empty; put the webhook's code, or its whole URL, into it, or set auth to oauth."
+        )
+    allow_http = known.get("allow_http", False)
+    pasted = parse_webhook_url(password)
+    if pasted is not None:
+        return _from_pasted_url(pasted, host, login, port, allow_http=allow_http)
+    return _from_fields(host, login, password, port, allow_http=allow_http)
 
 
 def _plan(known: Mapping[str, Any]) -> Plan | None:
@@ -154,14 +229,15 @@ def _read_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidConnectionError(
                 f"extra holds the unknown key {key!a}{hint} Known are: {', '.join(sorted(accepted))}."
             )
-    typed = {key: _typed(value) if key != "proxy" else value for key, value in given.items()}
+    # What is a text by its definition is one also when it spells a number.
+    typed = {key: value if accepted[key].get("type") == "string" else _typed(value) for key, value in given.items()}
     for key, value in typed.items():
         if (
             schemas.mismatch(value, "connection", key) is not None
             or (key == "timeout" and not isfinite(value))
             or (key == "proxy" and not is_proxy_url(value))
         ):
-            shown = "" if key == "proxy" else f"={ascii(value)[:80]}"
+            shown = "" if accepted[key].get("writeOnly") else f"={ascii(value)[:80]}"
             raise InvalidConnectionError(
                 f"extra key {key}{shown} is not acceptable; accepted is {schemas.expected('connection', key)}."
             )

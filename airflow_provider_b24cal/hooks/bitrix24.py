@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.bitrix24 import event_methods, listing, methods
 from airflow_provider_b24cal.bitrix24.batch import Outcome, command
+from airflow_provider_b24cal.bitrix24.credentials import Webhook
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.exchange import Change, ask, ask_many, change_statuses
 from airflow_provider_b24cal.bitrix24.inputs import (
@@ -366,7 +367,8 @@ class Bitrix24CalendarHook(BaseHook):
             # A person waits for this, and the web server with them.
             with closing(self._client.hasty(_TEST_TIMEOUT, RetryPolicy(attempts=2))) as client:
                 profile, scopes = client.run(partial(ask_many, [methods.profile(), methods.scope()]))
-                return _judge_connection(client.settings(), profile.unwrap(), scopes.unwrap())
+                good, told = _judge_connection(client.settings(), profile.unwrap(), scopes.unwrap())
+                return good, " ".join([told, *client.warnings])
         except Bitrix24Error as error:
             return False, str(error)
 
@@ -426,9 +428,11 @@ def _raw(method: str, params: Mapping[str, Any] | None, *, writes: bool) -> meth
 
 
 def _judge_connection(settings: Settings, profile: Profile, scopes: tuple[str, ...]) -> tuple[bool, str]:
-    origin, user_id = settings.endpoint.origin, settings.endpoint.webhook.user_id
+    origin, credential = settings.endpoint.origin, settings.endpoint.credential
+    # A token says nothing of whose it is.
+    user_id = credential.user_id if isinstance(credential, Webhook) else ""
     if profile.user_id is None:
-        return False, f"Connected to {origin}, but the webhook's user is not active."
+        return False, f"Connected to {origin}, but the acting user is not active."
     who = f"{profile.name} (user {profile.user_id})"
     if user_id.isdecimal() and int(user_id) != profile.user_id:
         return False, (
@@ -437,5 +441,6 @@ def _judge_connection(settings: Settings, profile: Profile, scopes: tuple[str, .
         )
     told = f"Connected to {origin} as {who}; scopes: {', '.join(scopes) or 'none'}."
     if NEEDED_SCOPE not in scopes:
-        return False, f"{told} The scope `{NEEDED_SCOPE}` is missing: add it to the webhook's permissions."
+        owner = "webhook" if user_id else "application"
+        return False, f"{told} The scope `{NEEDED_SCOPE}` is missing: add it to the {owner}'s permissions."
     return True, told

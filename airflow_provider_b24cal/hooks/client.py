@@ -22,6 +22,7 @@ from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.exchange import Change, Terms, doom, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.hooks.access import Access
 from airflow_provider_b24cal.hooks.progress import Progress
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.drive import arun, arun_many, run, run_many
@@ -70,6 +71,7 @@ class Client:
     :param get_connection: reads it, blocking.
     :param retry: bounds of repeating, for each exchange.
     :param log: where pauses and progress are told.
+    :ivar warnings: what was told besides, such as that the portal has moved.
     """
 
     def __init__(self, conn_id: str, get_connection: Callable[[str], Any], retry: RetryPolicy, log: Log) -> None:
@@ -77,16 +79,20 @@ class Client:
         self._get_connection = get_connection
         self._retry = retry
         self._log = log
+        self.warnings: list[str] = []
+        self._renews = True
         self._settings: Settings | None = None
+        self._access: Access | None = None
         self._blocking: RequestsTransport | None = None
         self._asynchronous: HttpxTransport | None = None
         self._opening = Lock()
 
     def hasty(self, timeout: float, retry: RetryPolicy) -> Client:
-        """Return a client of the same connection with less patience; close it by itself."""
+        """Return a client of the same connection with less patience, which renews no token; close it by itself."""
         other = Client(self._conn_id, self._get_connection, retry, self._log)
         settings = self.settings()
         other._settings = replace(settings, timeout=min(settings.timeout, timeout))
+        other._renews = False
         return other
 
     def settings(self) -> Settings:
@@ -110,12 +116,12 @@ class Client:
 
     def run(self, exchange: Exchange[T]) -> T:
         """Run one exchange to its end."""
-        return run(exchange(self._terms(self.settings())), self._lane())
+        return run(exchange(self._terms(self._get_access())), self._lane())
 
     async def arun(self, exchange: Exchange[T]) -> T:
         """Run one exchange to its end on an event loop."""
-        terms = self._terms(await self.asettings())
-        return await arun(exchange(terms), await self._alane())
+        lane = await self._alane()
+        return await arun(exchange(self._terms(await self._aget_access())), lane)
 
     def run_chunks(
         self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
@@ -126,7 +132,7 @@ class Client:
         """
         answers: list[Answer] = []
         settings = self.settings()
-        terms = self._terms(settings)
+        terms = self._terms(self._get_access())
         many = (exchange(chunk, terms) for chunk in in_chunks(items))
         progress = self._progress(len(items))
         for part in run_many(many, self._lane(), settings.max_in_flight):
@@ -151,7 +157,7 @@ class Client:
         done = 0
         progress = self._progress(len(items))
         settings = await self.asettings()
-        terms = self._terms(settings)
+        terms = self._terms(await self._aget_access())
         many = (exchange(chunk, terms) for chunk in in_chunks(items))
         async with aclosing(arun_many(many, await self._alane(), settings.max_in_flight)) as parts:
             async for part in parts:
@@ -174,8 +180,21 @@ class Client:
             await self._asynchronous.aclose()
             self._asynchronous = None
 
-    def _terms(self, settings: Settings) -> Terms:
-        return Terms(settings.endpoint, self._retry, random, operating_times(settings.endpoint))
+    def _terms(self, access: Access) -> Terms:
+        # The connection's endpoint, for what is remembered of a credential outlasts its tokens.
+        memory = operating_times(self.settings().endpoint)
+        return Terms(access.endpoint, self._retry, random, memory, lambda: access.endpoint)
+
+    def _get_access(self) -> Access:
+        settings = self.settings()
+        with self._opening:
+            if self._access is None:
+                self._access = Access(settings, self._tell, self._warn, renews=self._renews)
+            return self._access
+
+    async def _aget_access(self) -> Access:
+        await self.asettings()
+        return self._access or await sync_to_async(self._get_access)()
 
     def _opened(self) -> RequestsTransport:
         with self._opening:
@@ -184,13 +203,17 @@ class Client:
             return self._blocking
 
     def _lane(self) -> Lane:
-        return Lane(self._opened(), _pace(self.settings()), self._tell)
+        return Lane(self._opened(), _pace(self.settings()), self._tell, self._get_access())
 
     async def _alane(self) -> AsyncLane:
         settings = await self.asettings()
         if self._asynchronous is None:
             self._asynchronous = HttpxTransport(settings)
-        return AsyncLane(self._asynchronous, _pace(settings), self._tell)
+        return AsyncLane(self._asynchronous, _pace(settings), self._tell, await self._aget_access())
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self._log.warning("%s", text)
 
     def _progress(self, total: int) -> Progress:
         return Progress(total, self._log.info, time)
@@ -220,7 +243,5 @@ def _settings_of(connection: Any) -> Settings:
 
 
 def _mask(settings: Settings) -> None:
-    for text in settings.endpoint.secrets():
+    for text in settings.secrets():
         mask_secret(text)
-    if settings.proxy is not None:
-        mask_secret(settings.proxy.reveal())

@@ -62,7 +62,7 @@ class HttpxTransport:
                     httpx.Request(
                         "POST",
                         request.url.reveal(),
-                        headers=dict(HEADERS),
+                        headers={**HEADERS, "Content-Type": request.content_type},
                         content=request.body,
                         extensions={"timeout": self._timeout},
                     )

@@ -6,13 +6,12 @@ import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from airflow_provider_b24cal.bitrix24.errors import TransportError
-from airflow_provider_b24cal.bitrix24.exchange import Pause, Send
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
     from concurrent.futures import Future
 
     from airflow_provider_b24cal.bitrix24.exchange import Steps
@@ -21,47 +20,47 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(steps: Steps[T], lane: Lane) -> T:
+class Doer(Protocol):
+    """Does what an exchange wants, and returns the answer or raises the error for it."""
+
+    def do(self, step: Any) -> Any:
+        """Do one step."""
+
+
+class AsyncDoer(Protocol):
+    """The same without blocking the event loop."""
+
+    async def do(self, step: Any) -> Any:
+        """Do one step."""
+
+
+def run(steps: Generator[Any, Any, T], lane: Doer) -> T:
     """Run an exchange to its end."""
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Send):
-                try:
-                    reply = lane.send(step.request)
-                except TransportError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(reply)
+            try:
+                answer = lane.do(step)
+            except Bitrix24Error as error:
+                step = steps.throw(error)
             else:
-                if isinstance(step, Pause):
-                    lane.pause(step)
-                else:
-                    lane.refused()
-                step = next(steps)
+                step = steps.send(answer)
     except StopIteration as end:
         result: T = end.value
         return result
 
 
-async def arun(steps: Steps[T], lane: AsyncLane) -> T:
+async def arun(steps: Generator[Any, Any, T], lane: AsyncDoer) -> T:
     """Run an exchange to its end on an event loop; the twin of :func:`run`."""
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Send):
-                try:
-                    reply = await lane.send(step.request)
-                except TransportError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(reply)
+            try:
+                answer = await lane.do(step)
+            except Bitrix24Error as error:
+                step = steps.throw(error)
             else:
-                if isinstance(step, Pause):
-                    await lane.pause(step)
-                else:
-                    await lane.refused()
-                step = next(steps)
+                step = steps.send(answer)
     except StopIteration as end:
         result: T = end.value
         return result

@@ -1,4 +1,4 @@
-"""The way of requests to one portal: kept at its pace, carried, and paused as the exchange wants."""
+"""The way of requests to one portal: kept at its pace, carried, paused, and let in, as the exchange wants."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
+from airflow_provider_b24cal.bitrix24.exchange import Moved, Pause, Refused, Renew, Send
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_b24cal.bitrix24.credentials import Request
-    from airflow_provider_b24cal.bitrix24.exchange import Pause
+    from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Request
     from airflow_provider_b24cal.bitrix24.replies import Reply
     from airflow_provider_b24cal.transport.pace import Pace
 
@@ -33,6 +34,19 @@ class AsyncTransport(Protocol):
         """Carry a request."""
 
 
+class Access(Protocol):
+    """The credential in use, which may change while exchanges run."""
+
+    def renew(self, stale: Endpoint, stop: Event) -> None:
+        """Replace a token that the portal has refused, or raise the error for it."""
+
+    async def arenew(self, stale: Endpoint) -> None:
+        """Do the same without blocking the event loop."""
+
+    def moved(self, endpoint: Endpoint) -> None:
+        """Note that the portal is to be found elsewhere."""
+
+
 def sleep(seconds: float, stop: Event) -> None:
     """Wait, unless the lane is stopped in the meantime.
 
@@ -49,13 +63,35 @@ class Lane:
     """A blocking way, shared by the threads of one run.
 
     :param tell: is told of every pause before it begins.
+    :param access: needed for tokens, and to remember a new name of the portal.
     """
 
-    def __init__(self, transport: Transport, pace: Pace, tell: Callable[[Pause], None]) -> None:
+    def __init__(
+        self, transport: Transport, pace: Pace, tell: Callable[[Pause], None], access: Access | None = None
+    ) -> None:
         self._transport = transport
         self._pace = pace
         self._tell = tell
+        self._access = access
         self._stop = Event()
+
+    def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | None:
+        """Do a step of an exchange.
+
+        :raises Bitrix24Error: it cannot be done.
+        """
+        if isinstance(step, Send):
+            return self.send(step.request)
+        if isinstance(step, Pause):
+            self.pause(step)
+        elif isinstance(step, Refused):
+            self.refused()
+        elif self._access is not None:
+            if isinstance(step, Renew):
+                self._access.renew(step.stale, self._stop)
+            else:
+                self._access.moved(step.endpoint)
+        return None
 
     def send(self, request: Request) -> Reply:
         """Carry a request when its turn has come."""
@@ -81,10 +117,31 @@ class Lane:
 class AsyncLane:
     """The same for an event loop."""
 
-    def __init__(self, transport: AsyncTransport, pace: Pace, tell: Callable[[Pause], None]) -> None:
+    def __init__(
+        self, transport: AsyncTransport, pace: Pace, tell: Callable[[Pause], None], access: Access | None = None
+    ) -> None:
         self._transport = transport
         self._pace = pace
         self._tell = tell
+        self._access = access
+
+    async def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | None:
+        """Do a step of an exchange.
+
+        :raises Bitrix24Error: it cannot be done.
+        """
+        if isinstance(step, Send):
+            return await self.send(step.request)
+        if isinstance(step, Pause):
+            await self.pause(step)
+        elif isinstance(step, Refused):
+            await self.refused()
+        elif self._access is not None:
+            if isinstance(step, Renew):
+                await self._access.arenew(step.stale)
+            else:
+                self._access.moved(step.endpoint)
+        return None
 
     async def send(self, request: Request) -> Reply:
         """Carry a request when its turn has come."""

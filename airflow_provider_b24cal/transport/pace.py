@@ -37,7 +37,7 @@ class Pace:
     def __init__(self, origin: str, plan: Plan | None, folder: Path | None = None) -> None:
         self._plan = plan
         self._lock = Lock()
-        self._path = None if plan is None else _state_file(origin, folder)
+        self._path = None if plan is None else state_file(origin, folder)
         self._own = 0.0
 
     def reserve(self) -> float:
@@ -81,8 +81,8 @@ class Pace:
             os.close(descriptor)
 
 
-def _state_file(origin: str, folder: Path | None) -> Path | None:
-    """Return the file that all processes of this user share, or ``None`` when there can be none.
+def state_file(name: str, folder: Path | None) -> Path | None:
+    """Return the file of a name that all processes of this user share, or ``None`` when there can be none.
 
     Then each process keeps the pace by itself, and refusals are waited out.
     """
@@ -94,4 +94,4 @@ def _state_file(origin: str, folder: Path | None) -> Path | None:
             return None
     except OSError:
         return None
-    return folder / hashlib.sha256(origin.encode()).hexdigest()[:16]
+    return folder / hashlib.sha256(name.encode()).hexdigest()[:16]

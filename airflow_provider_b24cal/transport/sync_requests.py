@@ -78,7 +78,12 @@ class RequestsTransport:
         """
         try:
             response = self.session.post(
-                request.url.reveal(), data=request.body, timeout=self._timeout, allow_redirects=False, stream=True
+                request.url.reveal(),
+                data=request.body,
+                headers={"Content-Type": request.content_type},
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
             )
             body = _read(response, request.method)
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL

@@ -167,15 +167,19 @@ def late(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
 
 
 def make_reply(http_status: int, body: bytes, location: str | None) -> Reply:
-    """Return the reply; of a redirect's target only the host is kept, for the path may hold the secret."""
-    return Reply(http_status, body, _host_of(location) if location else None)
+    """Return the reply; of a redirect's target only the origin is kept, for the path may hold the secret."""
+    return Reply(http_status, body, _origin_of(location) if location else None)
 
 
-def _host_of(location: str) -> str:
+def _origin_of(location: str) -> str:
     try:
-        return urlsplit(location).hostname or "the same host"
+        parts = urlsplit(location)
+        host, port = parts.hostname, parts.port
     except ValueError:
         return "an unreadable address"
+    if not host:
+        return "the same host"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 
 class _HideWebhookPaths(logging.Filter):

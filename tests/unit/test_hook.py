@@ -270,7 +270,7 @@ def test_test_connection_tells_a_webhook_that_acts_as_somebody_else(hook: Bitrix
             '{"result":{"c0":{"ID":"99","NAME":"System"},"c1":["calendar"]},"result_error":[]}',
             "acts as System (user 99)",
         ),
-        ('{"result":{"c0":[],"c1":["calendar"]},"result_error":[]}', "the webhook's user is not active"),
+        ('{"result":{"c0":[],"c1":["calendar"]},"result_error":[]}', "the acting user is not active"),
     ):
         portal.plan({"method": "batch", "times": 1, "http_status": 200, "body": f'{{"result":{result}}}',
                      "content_type": "application/json"})  # fmt: skip

@@ -261,7 +261,7 @@ def test_a_redirect_is_not_followed(send: Send, listen: Any) -> None:
     target = f"http://127.0.0.1:{other.port}/rest/1/x/"
     moved = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
     reply = send(f"http://127.0.0.1:{listen(moved, moved).port}")
-    assert reply == Reply(302, b"", "127.0.0.1")
+    assert reply == Reply(302, b"", f"http://127.0.0.1:{other.port}")
     assert other.heard == []
 
 

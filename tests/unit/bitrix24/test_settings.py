@@ -118,6 +118,20 @@ def test_plans(extra: dict[str, Any], plan: Plan | None) -> None:
     assert _read(extra=extra).plan == plan
 
 
+def oauth(**changes: Any) -> dict[str, Any]:
+    extra = {
+        "auth": "oauth",
+        "client_id": "local.1",
+        "client_secret": f"{CANARY}-key",
+        "access_token": f"{CANARY}-access",
+        "refresh_token": f"{CANARY}-refresh",
+    }
+    return {"login": None, "password": None, "extra": {**extra, **changes}}
+
+
+OAUTH = oauth()
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"password": None}, "password is empty"),
     ({"password": "  "}, "password is empty"),
@@ -141,7 +155,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"password": f"https://other.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
     ({"login": "2", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
     ({"extra": {"time_out": 3}}, "unknown key 'time_out'; did you mean timeout?"),
-    ({"extra": {"zzz": 3}}, "unknown key 'zzz'. Known are: allow_http, burst, max_in_flight, plan, proxy,"),
+    ({"extra": {"zzz": 3}}, "unknown key 'zzz'. Known are: access_token, allow_http, auth, auth_server, burst,"),
     ({"extra": {"timeout": 0}}, "extra key timeout=0 is not acceptable; accepted is a number of seconds"),
     ({"extra": {"timeout": "soon"}}, "extra key timeout='soon' is not acceptable"),
     ({"extra": {"timeout": True}}, "extra key timeout=True is not acceptable"),
@@ -155,6 +169,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"proxy": "http://[::1"}}, "extra key proxy is not acceptable"),
     ({"extra": {"proxy": "http://proxy:99999999"}}, "extra key proxy is not acceptable"),
     ({"extra": {"timeout": float("nan")}}, "extra key timeout=nan is not acceptable"),
+    ({"extra": {"auth": "basic"}}, "extra key auth='basic' is not acceptable; accepted is webhook or oauth"),
+    ({"extra": {"client_id": "local.1"}}, "extra key client_id is for OAuth, and auth is webhook"),
+    ({"extra": {"auth": "webhook", "token_store": "variable"}}, "extra key token_store is for OAuth"),
+    ({**OAUTH, "password": CANARY}, "password is for webhooks, and auth is oauth"),
+    ({**OAUTH, "login": "1"}, "login is for webhooks, and auth is oauth"),
+    ({**OAUTH, "host": ""}, "host is empty, and auth is oauth"),
+    (oauth(refresh_token=None), "extra key refresh_token is empty, and auth is oauth"),
+    (oauth(client_secret=""), "extra key client_secret is empty, and auth is oauth"),
+    (oauth(access_token=f"{CANARY} x"), "extra key access_token is not acceptable; accepted is an access token"),
+    (oauth(refresh_token=[CANARY]), "extra key refresh_token is not acceptable"),
+    (oauth(token_store="file:tokens"), "extra key token_store='file:tokens' is not acceptable; accepted is variable"),
+    (oauth(token_store="store"), "extra key token_store='store' is not acceptable"),
+    (oauth(auth_server="http://oauth.example"), "auth_server='http://oauth.example' would send the secret in clear"),
+    (oauth(auth_server="https://u:p@x"), "is not acceptable"),
     ({"port": 99_999}, "port=99999 is not acceptable"),
     ({"port": -1}, "port=-1 is not acceptable"),
     ({"port": 8443, "host": "", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
@@ -184,12 +212,109 @@ def test_extra_that_is_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_secrets_show_themselves_nowhere() -> None:
     settings = _read(extra={"proxy": f"http://u:{CANARY}@proxy:1"})
     request = settings.endpoint.request("profile", {"a": 1})
-    for thing in (settings, settings.endpoint, settings.endpoint.webhook, request, Secret(CANARY)):
+    for thing in (settings, settings.endpoint, settings.endpoint.credential, request, Secret(CANARY)):
         assert CANARY not in f"{thing}{thing!r}{thing!s}"
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(thing)
     assert request.url.reveal() == f"{ORIGIN}/rest/1/{CANARY}/profile"
     assert json.loads(request.body) == {"a": 1}
+
+
+def test_secrets_of_oauth_show_themselves_nowhere() -> None:
+    settings = _read(**oauth(token_store="file:/x"))
+    grant = settings.grant
+    assert grant is not None
+    rest, token = settings.endpoint.request("batch", {"a": 1}), grant.application.refresh(grant.pair)
+    code = grant.application.exchange(CANARY)
+    for thing in (settings, settings.endpoint, settings.endpoint.credential, grant, grant.application, grant.pair,
+                  rest, token, code):  # fmt: skip
+        assert CANARY not in f"{thing}{thing!r}{thing!s}"
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(thing)
+    assert rest.url.reveal() == f"{ORIGIN}/rest/batch"
+    assert json.loads(rest.body) == {"a": 1, "auth": f"{CANARY}-access"}
+    assert token.url.reveal() == code.url.reveal() == "https://oauth.bitrix.info/oauth/token/"
+    assert CANARY.encode() in token.body
+    assert CANARY not in grant.key
+    for end in ("key", "access", "refresh"):
+        assert f"{CANARY}-{end}" in settings.secrets()
+        assert settings.endpoint.scrub(f"x {CANARY}-access y") == "x *** y"
+
+
+def test_a_number_is_a_text_where_a_text_is_meant() -> None:
+    grant = _read(**oauth(client_secret="12345678", access_token="1e9", refresh_token="true")).grant
+    assert grant is not None
+    assert [secret.reveal() for secret in (grant.application.client_secret, grant.pair.access, grant.pair.refresh)] == [
+        "12345678", "1e9", "true",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("host", "named", "server"),
+    [
+        ("example.bitrix24.com", None, "https://oauth.bitrix.info"),
+        ("example.bitrix24.com.br", None, "https://oauth.bitrix.info"),
+        ("example.bitrix24.ru", None, "https://oauth.bitrix24.tech"),
+        ("example.bitrix24.kz", None, "https://oauth.bitrix24.tech"),
+        ("portal.ru", None, "https://oauth.bitrix.info"),
+        ("portal.ru", "oauth.bitrix24.tech", "https://oauth.bitrix24.tech"),
+        ("portal.ru", "http://127.0.0.1:81", "http://127.0.0.1:81"),
+    ],
+)
+def test_which_auth_server(host: str, named: str | None, server: str) -> None:
+    grant = _read(host=host, **oauth(auth_server=named)).grant
+    assert grant is not None
+    assert grant.application.server_of(grant.pair) == server
+
+
+def test_a_key_belongs_to_the_pair_of_the_connection() -> None:
+    keys = [
+        _read(**fields).grant.key  # type: ignore[union-attr]
+        for fields in (
+            OAUTH,
+            {**OAUTH, "host": "renamed.bitrix24.com"},
+            oauth(client_secret="new"),
+            oauth(access_token="new"),
+            oauth(refresh_token="new"),
+            oauth(client_id="local.2"),
+        )
+    ]
+    assert keys[0] == keys[1] == keys[2] == keys[3]
+    assert len(set(keys)) == 3
+    assert all(key.startswith("b24cal_refresh_token__") for key in keys)
+
+
+RENAMED = [
+    ("https://old.bitrix24.com", "https://new.bitrix24.com", "https://new.bitrix24.com"),
+    ("https://old.bitrix24.com", "https://new.bitrix24.com:443", "https://new.bitrix24.com"),
+    ("https://old.bitrix24.com", "https://NEW.bitrix24.com", "https://new.bitrix24.com"),
+    ("https://old.bitrix24.com.br", "https://new.bitrix24.com.br", "https://new.bitrix24.com.br"),
+    ("http://old.bitrix24.com:81", "http://new.bitrix24.com:81", "http://new.bitrix24.com:81"),
+    ("http://old.bitrix24.com", "https://old.bitrix24.com", "https://old.bitrix24.com"),
+    ("https://old.bitrix24.com", "https://old.bitrix24.com", None),
+    ("https://old.bitrix24.com", "https://new.bitrix24.de", None),
+    ("https://old.bitrix24.com", "https://new.bitrix24.com.br", None),
+    ("https://old.bitrix24.com", "http://new.bitrix24.com", None),
+    ("https://old.bitrix24.com", "https://new.bitrix24.com:8443", None),
+    ("https://old.bitrix24.com", "https://new.bitrix24.com.evil.example", None),
+    ("https://old.bitrix24.com", "https://new.bitrix24.com@evil.example", None),
+    ("https://old.bitrix24.com", "https://evil.example", None),
+    ("https://old.bitrix24.com", "https://evil.example/.bitrix24.com", None),
+    ("https://old.bitrix24.com", "https://a.b.bitrix24.com", None),
+    ("https://old.bitrix24.com", "https://bitrix24.com", None),
+    ("https://old.bitrix24.com", "ftp://new.bitrix24.com", None),
+    ("https://old.bitrix24.com", "https://[1", None),
+    ("https://old.bitrix24.com", "https://x:99999999", None),
+    ("https://old.bitrix24.com", None, None),
+    ("https://portal.example", "https://new.portal.example", None),
+    ("https://portal.example", "https://new.bitrix24.com", None),
+]
+
+
+@pytest.mark.parametrize(("here", "there", "wanted"), RENAMED)
+def test_where_a_secret_may_go(here: str, there: str | None, wanted: str | None) -> None:
+    endpoint = Endpoint(here, Webhook("1", Secret(CANARY)))
+    assert endpoint.renamed(there) == (None if wanted is None else Endpoint(wanted, endpoint.credential))
 
 
 def test_scrubbing_finds_every_form() -> None:
