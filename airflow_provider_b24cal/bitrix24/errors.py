@@ -459,6 +459,11 @@ EXPIRED_GRANT: Final = Meaning(
 )
 """What ``invalid_grant`` means of a pair known to be older."""
 
+USED_CODE: Final = Meaning(
+    CredentialsError, "The code is not good: it serves once, within 30 seconds. Let the application in again."
+)
+"""What ``invalid_grant`` means of an authorisation code."""
+
 _UNKNOWN_PERMANENCE: Final = {429: Permanence.TRANSIENT}
 
 

@@ -17,6 +17,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     EXPIRED_GRANT,
     REFRESH_TOKEN_LIFE,
     TOKEN_CODES,
+    USED_CODE,
     AuthServerUnreachableError,
     Bitrix24Error,
     Permanence,
@@ -30,6 +31,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_b24cal.bitrix24.errors import Meaning
     from airflow_provider_b24cal.bitrix24.replies import Reply
 
 TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request
@@ -178,9 +180,8 @@ class Application:
     ) -> Bitrix24Error:
         code = str(answer["error"])
         meaning = TOKEN_CODES.get(code.lower()) or meaning_of_code(code, http_status)
-        given = before.renewed_at if before else None
-        if meaning.error is RefreshTokenRevokedError and given is not None and now - given >= REFRESH_TOKEN_LIFE:
-            meaning = EXPIRED_GRANT
+        if meaning.error is RefreshTokenRevokedError:
+            meaning = _of_grant(meaning, now, before)
         permanence = meaning.permanence or meaning.error.default_permanence
         told = ascii(answer.get("error_description") or "")[1:-1]
         says = f" The authorisation server says: {scrub(told)[:200]}" if told else ""
@@ -220,6 +221,14 @@ class Grant:
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must be masked."""
         return (*self.application.secrets(), *self.pair.secrets())
+
+
+def _of_grant(meaning: Meaning, now: float, before: TokenPair | None) -> Meaning:
+    """Return what a grant that is not good any more means, as far as can be told."""
+    if before is None:
+        return USED_CODE
+    given = before.renewed_at
+    return EXPIRED_GRANT if given is not None and now - given >= REFRESH_TOKEN_LIFE else meaning
 
 
 def with_pair(endpoint: Endpoint, pair: TokenPair) -> Endpoint:

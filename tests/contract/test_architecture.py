@@ -32,6 +32,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         # The form's libraries are imported when Airflow before 3.2 draws the form.
         STANDARD | {"asgiref", "requests", "flask_appbuilder", "flask_babel", "wtforms"},
     ),
+    "oauth": (frozenset({"bitrix24", "transport"}), STANDARD),
     "operators": (frozenset({"_airflow", "bitrix24", "hooks", "operators"}), STANDARD),
     "sensors": (frozenset({"_airflow", "bitrix24", "hooks", "waiting", "triggers", "sensors"}), STANDARD),
     # The base class of triggers is in the same place in all versions.

@@ -1,0 +1,167 @@
+"""From an authorisation code to a connection: ``python -m airflow_provider_b24cal.oauth``.
+
+It prints the address at which a person lets the application in, reads what the portal then told, exchanges the
+code for the first pair of tokens, and prints the connection. Secrets are read from the standard input, for
+arguments end in the shell's history and in the list of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import secrets
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint, Secret, parse_origin
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.oauth import KNOWN_SERVERS, Application, Grant, TokenPair, usual_server
+from airflow_provider_b24cal.bitrix24.settings import Settings
+from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "python -m airflow_provider_b24cal.oauth"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a portal tells when a person has let an application in.
+
+    :param server: origin of the authorisation server that it names.
+    """
+
+    code: Secret
+    server: str | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 for a refusal, 2 for wrong arguments."""
+    options = _parser().parse_args(arguments)
+    try:
+        origin = parse_origin(options.portal, None, allow_http=False, field="--portal")
+        server = _server(options.auth_server)
+        secret = Secret(_read("Key of the application (client_secret): "))
+        application = Application(options.client_id, secret, server, usual_server(origin))
+        state = secrets.token_urlsafe(16)
+        asked = urlencode({"client_id": options.client_id, "state": state})
+        _say("Open this address in a browser, as the person for whom tasks shall act:\n")
+        _say(f"  {origin}/oauth/authorize/?{asked}\n")
+        _say("Then paste the address that you were led to, or the code in it. A code is good for 30 seconds.")
+        told = read_told(_read("Address or code: "), state, server)
+        pair = exchange(application, told, origin)
+        connection = make_connection(origin, application, pair, options.token_store)
+        if options.output is None:
+            print(json.dumps(connection))
+        else:
+            _write(options.output, json.dumps({options.conn_id: connection}))
+            _say(f"Written to {options.output}; read it with `airflow connections import`, and delete it.")
+    except (Bitrix24Error, OSError) as error:
+        _say(f"{PROGRAM}: {error}")
+        return 1
+    except (EOFError, KeyboardInterrupt):
+        _say(f"{PROGRAM}: nothing was entered")
+        return 1
+    return 0
+
+
+def read_told(text: str, state: str, server: str | None = None) -> Told:
+    """Return the code in what a person has pasted.
+
+    :param text: a code, or the whole address that the portal has led to.
+    :param state: what the portal was given to repeat; an address with another one is not an answer to this.
+    :param server: the authorisation server that was named by hand.
+    :raises InvalidArgumentError: there is no code in it, or it is not an answer to this. The code is not repeated.
+    """
+    if "://" not in text:
+        if text.isascii() and text.isalnum():
+            return Told(Secret(text))
+        raise InvalidArgumentError("That is neither a code nor the address with the code in it.")
+    try:
+        given = {name: values[0] for name, values in parse_qs(urlsplit(text).query).items()}
+    except ValueError:
+        given = {}
+    if not given.get("code"):
+        raise InvalidArgumentError("There is no code in that address; accepted is the one that the portal led to.")
+    if given.get("state") != state:
+        raise InvalidArgumentError("That address answers another request: open the one that was printed just now.")
+    named = f"https://{given['server_domain']}" if given.get("server_domain") else None
+    if server is None and named is not None and named not in KNOWN_SERVERS:
+        raise InvalidArgumentError(
+            f"The portal names the authorisation server {named.removeprefix('https://')!a}, which is not one of "
+            f"Bitrix24's; if you trust it with the application's key, name it with --auth-server."
+        )
+    return Told(Secret(given["code"]), named)
+
+
+def exchange(application: Application, told: Told, origin: str) -> TokenPair:
+    """Return the first pair of tokens for a code.
+
+    :raises Bitrix24Error: the authorisation server cannot be reached, or refuses.
+    """
+    empty = Secret("")
+    grant = Grant(application, TokenPair(empty, empty, told.server if told.server in KNOWN_SERVERS else None))
+    settings = Settings(Endpoint(origin, AccessToken(empty))).for_auth_server(grant)
+    with closing(RequestsTransport(settings)) as transport:
+        reply = transport.send(application.exchange(told.code.reveal(), told.server))
+    return application.read(reply, told.code, time())
+
+
+def make_connection(origin: str, application: Application, pair: TokenPair, token_store: str | None) -> dict[str, Any]:
+    """Return a connection in the form that Airflow reads as JSON."""
+    server = application.auth_server or pair.auth_server
+    extra = {
+        "auth": "oauth",
+        "client_id": application.client_id,
+        "client_secret": application.client_secret.reveal(),
+        "access_token": pair.access.reveal(),
+        "refresh_token": pair.refresh.reveal(),
+        **({"auth_server": server} if server and server != application.usual_server else {}),
+        **({"token_store": token_store} if token_store else {}),
+    }
+    return {"conn_type": "bitrix24", "host": origin, "extra": extra}
+
+
+def _server(text: str | None) -> str | None:
+    return None if text is None else parse_origin(text, None, allow_http=False, field="--auth-server")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Make a connection for an OAuth application.")
+    parser.add_argument("--portal", required=True, help="such as example.bitrix24.com")
+    parser.add_argument("--client-id", required=True, help="such as local.0123456789abcd.01234567")
+    parser.add_argument("--auth-server", help="where tokens are given out; by default as the portal says")
+    parser.add_argument("--token-store", help="variable, file:<folder> or a dotted path; by default variable")
+    parser.add_argument("--output", type=Path, help="write to this new file instead of printing secrets")
+    parser.add_argument("--conn-id", default="bitrix24_default", help="name of the connection in that file")
+    return parser
+
+
+def _read(prompt: str) -> str:
+    """Read a line without showing it; from a pipe as it comes."""
+    line = getpass.getpass(prompt, stream=sys.stderr) if sys.stdin.isatty() else sys.stdin.readline()
+    if not line.strip():
+        raise EOFError
+    return line.strip()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _write(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

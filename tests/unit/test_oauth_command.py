@@ -1,0 +1,125 @@
+"""The way to the first pair: the command as a person runs it, and its parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from airflow_provider_b24cal.oauth import read_told
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from tests.conftest import SILENT
+
+
+def _start(server: SandboxServer, *more: str) -> subprocess.Popen[str]:
+    client_id = server.portal.auth_server.client_id
+    command = [sys.executable, "-m", "airflow_provider_b24cal.oauth", "--portal", server.url, "--client-id", client_id]
+    return subprocess.Popen(
+        [*command, "--auth-server", server.url, *more],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
+    )  # fmt: skip
+
+
+def _agree(process: subprocess.Popen[str], secret: str) -> tuple[str, str]:
+    """Enter the key, open the printed address, and return the address led to and its code."""
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(f"{secret}\n")
+    process.stdin.flush()
+    for line in process.stderr:
+        if found := re.search(r"http://\S+/oauth/authorize/\S+", line):
+            led = requests.get(found[0], timeout=30).url
+            return led, led.split("code=")[1].split("&")[0]
+    raise AssertionError("no address was printed")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_from_a_code_to_a_connection_that_works(
+    whole: bool, server: SandboxServer, portal: Portal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    process = _start(server, "--token-store", f"file:{tmp_path}")
+    led, code = _agree(process, portal.auth_server.client_secret)
+    out, err = process.communicate(f"{led if whole else code}\n", timeout=60)
+    assert process.returncode == 0, err
+    told = json.loads(out)
+    for secret in (code, portal.auth_server.client_secret, told["extra"]["access_token"]):
+        assert secret not in err
+    monkeypatch.setenv("AIRFLOW_CONN_MADE", out)
+    with Bitrix24CalendarHook("made") as hook:
+        assert hook.get_meeting_status(SILENT) == "Q"
+        portal.expire_tokens()
+        assert hook.get_meeting_status(SILENT) == "Q"
+    assert portal.auth_server.issued == {"authorization_code": 1, "refresh_token": 1}
+
+
+def test_into_a_file_that_airflow_imports(server: SandboxServer, portal: Portal, tmp_path: Path) -> None:
+    file = tmp_path / "made.json"
+    for attempt in range(2):
+        process = _start(server, "--output", str(file), "--conn-id", "mine")
+        _, code = _agree(process, portal.auth_server.client_secret)
+        out, err = process.communicate(f"{code}\n", timeout=60)
+        assert out == ""
+        # A file that is there already is left alone.
+        assert (process.returncode, "File exists" in err) == ((0, False), (1, True))[attempt]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(file.read_text())["mine"]["conn_type"] == "bitrix24"
+
+
+@pytest.mark.parametrize(
+    ("secret", "code", "message"),
+    [
+        (None, "0123", "The code is not good: it serves once"),
+        ("other", None, "Check client_id and client_secret"),
+        (None, "not a code", "neither a code nor the address"),
+        (None, "", "nothing was entered"),
+    ],
+)
+def test_refusals(secret: str | None, code: str | None, message: str, server: SandboxServer, portal: Portal) -> None:
+    process = _start(server)
+    _, real = _agree(process, secret or portal.auth_server.client_secret)
+    out, err = process.communicate(f"{real if code is None else code}\n", timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert re.search(message, err), err
+    assert "Traceback" not in err
+    assert real not in err
+
+
+LED = "https://app.example/?code=c0de&domain=example.bitrix24.com&server_domain={server}&state={state}"
+
+
+@pytest.mark.parametrize(
+    ("text", "server", "message"),
+    [
+        (
+            LED.format(server="oauth.evil.example", state="s"),
+            None,
+            "names the authorisation server 'oauth.evil.example'",
+        ),
+        (LED.format(server="oauth.bitrix.info", state="other"), None, "answers another request"),
+        (LED.format(server="oauth.bitrix.info", state=""), None, "answers another request"),
+        ("https://app.example/?error=denied", None, "There is no code in that address"),
+        ("http://[bad?code=c0de", None, "There is no code in that address"),
+    ],
+)
+def test_what_is_pasted_is_checked(text: str, server: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message) as caught:
+        read_told(text, "s", server)
+    assert "c0de" not in str(caught.value)
+
+
+def test_a_server_named_by_hand_is_trusted_and_a_known_one_followed() -> None:
+    text = LED.format(server="oauth.own.example", state="s")
+    assert read_told(text, "s", "https://oauth.own.example").code.reveal() == "c0de"
+    assert read_told(LED.format(server="oauth.bitrix24.tech", state="s"), "s").server == "https://oauth.bitrix24.tech"
