@@ -313,20 +313,17 @@ def _attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps
     """Make up to fifty calls; those that a worn access token kept from running are made once more with a new one."""
     endpoint = terms.latest()
     outcomes = yield from _request(calls, endpoint, terms, packed=packed)
-    first = next((number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)), None)
-    if first is None or not isinstance(endpoint.credential, AccessToken):
+    worn = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)]
+    if not worn or not isinstance(endpoint.credential, AccessToken):
         return outcomes
-    # Reads are repeated together with the writes before them that have not run until now.
-    again = [
-        number
-        for number in range(first, len(calls))
-        if isinstance(outcomes[number].error, TokenError) or not calls[number].writes
-    ]
+    answers: list[Outcome[Any]]
     try:
         yield Renew(endpoint)
     except Bitrix24Error as error:
-        answers: list[Outcome[Any]] = [Outcome(error=error.with_traceback(None))] * len(again)
+        again, answers = worn, [Outcome(error=error.with_traceback(None))] * len(worn)
     else:
+        # Reads are repeated together with the writes before them that have not run until now.
+        again = [number for number in range(worn[0], len(calls)) if number in worn or not calls[number].writes]
         answers = yield from _request([calls[number] for number in again], terms.latest(), terms, packed=packed)
     for number, answer in zip(again, answers, strict=True):
         outcomes[number] = answer

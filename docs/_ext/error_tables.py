@@ -1,7 +1,7 @@
 """Tables of errors, made at build time from the one table that the provider itself decides by.
 
-``error-codes`` lists the portal's codes, ``error-pages`` the answers that are not JSON, ``error-classes`` documents
-every class of error.
+``error-codes`` lists the portal's codes, ``token-codes`` those of the authorisation server, ``error-pages`` the answers
+that are not JSON, ``error-classes`` documents every class of error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from sphinx.util.docutils import SphinxDirective
 from airflow_provider_b24cal.bitrix24.errors import (
     CLASSES,
     CODES,
+    EXPIRED_GRANT,
     NOT_JSON,
+    TOKEN_CODES,
+    USED_CODE,
     Bitrix24Error,
     meaning_of_code,
     meaning_of_page,
@@ -47,6 +50,13 @@ def _pages() -> Iterator[tuple[str, Meaning]]:
     for status, meaning in NOT_JSON.items():
         yield str(status), meaning
     yield "any other", meaning_of_page(200)
+
+
+def _token_codes() -> Iterator[tuple[str, Meaning]]:
+    for code, meaning in TOKEN_CODES.items():
+        yield f"``{code}``", meaning
+    yield "``invalid_grant`` after 180 days", EXPIRED_GRANT
+    yield "``invalid_grant`` for a code", USED_CODE
 
 
 class _Generated(SphinxDirective):
@@ -92,6 +102,13 @@ class ErrorCodes(_Table):
     rows = staticmethod(_codes)
 
 
+class TokenCodes(_Table):
+    """Error codes of the authorisation server."""
+
+    head = "Code"
+    rows = staticmethod(_token_codes)
+
+
 class ErrorPages(_Table):
     """Answers that are not JSON."""
 
@@ -125,5 +142,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("error-codes", ErrorCodes)
     app.add_directive("error-pages", ErrorPages)
+    app.add_directive("token-codes", TokenCodes)
     app.add_directive("error-classes", ErrorClasses)
     return {"parallel_read_safe": True}

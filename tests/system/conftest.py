@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.stage import Stage
 
@@ -22,12 +23,23 @@ def office_server() -> Iterator[SandboxServer]:
 
 
 @pytest.fixture(scope="session")
-def stage(office_server: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def auth_server(office_server: SandboxServer) -> AuthServer:
+    """The authorisation server that knows the tokens of the stage; a renewed portal has a new one."""
+    return office_server.portal.auth_server
+
+
+@pytest.fixture(scope="session")
+def stage(
+    office_server: SandboxServer, auth_server: AuthServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
     """Airflow's processes with the example DAGs and those of the system tests."""
     dags = tmp_path_factory.mktemp("dags")
     for source in (*ROOT.glob("dags_examples/*.py"), *ROOT.glob("tests/system/dags/*.py")):
         shutil.copy(source, dags)
-    settings = {"AIRFLOW_CONN_BITRIX24_DEFAULT": office_server.connection_json(1)}
+    settings = {
+        "AIRFLOW_CONN_BITRIX24_DEFAULT": office_server.connection_json(1),
+        "AIRFLOW_CONN_BITRIX24_TOKENS": office_server.oauth_connection_json(1),
+    }
     with Stage(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
         running.migrate()
         running.start()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.stage import Stage, StageError
@@ -161,13 +162,38 @@ def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> No
     assert stage.xcom("waits", run_id, "quorum") == {"668": "Q", "681": "Q", "702": "N"}
     assert stage.xcom("waits", run_id, "attendee_declines") == {"accepted": [], "declined": [1], "silent": []}
     assert stage.xcom("waits", run_id, "not_a_meeting")["failures"]["1"]["error"] == "NoSuchMeetingError"
+    assert "accident: ***" in stage.task_logs(), "the masker knows the whole URL"
     _assert_nowhere(office_server.secret(1), stage)
+
+
+def test_tokens(stage: Stage, portal: Portal, auth_server: AuthServer) -> None:
+    """Workers that meet a worn token at once, and the triggerer, renew it through Airflow's variables."""
+    portal.auth_server = auth_server
+    portal.expire_tokens()
+    worn = False
+
+    def look(states: dict[str, str]) -> None:
+        nonlocal worn
+        if states.get("answered") == "deferred" and not worn:
+            worn = True
+            portal.expire_tokens()
+        # Three polls at least: one with the worn token, one with what the triggerer has stored.
+        if worn and auth_server.issued["refresh_token"] == 2 and portal.status(702, 1) == "Q":
+            portal.answer(702, 1, "Y")
+
+    run_id = _finish(stage, "tokens", {}, look)
+    assert stage.run_state("tokens", run_id) == "success", stage.task_logs("dag_id=tokens")
+    assert [portal.status(event_id, 1) for event_id in (668, 681, 689)] == ["Y"] * 3
+    assert (auth_server.issued, auth_server.refused) == ({"refresh_token": 2}, {})
+    logs = stage.task_logs("dag_id=tokens")
+    assert 'accident: {"auth": "***"}' in logs
+    for pair in auth_server._by_access.values():
+        for token in (pair.access, pair.refresh):
+            _assert_nowhere(token, stage)
 
 
 def _assert_nowhere(secret: str, stage: Stage) -> None:
     """Look into the database (XCom, rendered fields, triggers), every task log and every component's output."""
-    logs = stage.task_logs()
-    assert "accident: ***" in logs, "the masker knows the whole URL"
     for path in stage.home.rglob("*"):
         if path.is_file():
             # Airflow 3.3 repeats what a task prints on the scheduler's own output without its masker.

@@ -47,17 +47,19 @@ class Blocking:
     def status(self, event_id: int) -> str:
         return self.hook.get_meeting_status(event_id)
 
+    def outcomes(self, event_ids: Any) -> Any:
+        return self.hook.get_meeting_statuses(event_ids).values()
+
     def statuses(self, event_ids: Any) -> list[str]:
-        return [outcome.unwrap() for outcome in self.hook.get_meeting_statuses(event_ids).values()]
+        return [outcome.unwrap() for outcome in self.outcomes(event_ids)]
 
 
 class Asynchronous(Blocking):
     def status(self, event_id: int) -> str:
         return asyncio.run(self._ended(self.hook.aget_meeting_status(event_id)))
 
-    def statuses(self, event_ids: Any) -> list[str]:
-        outcomes = asyncio.run(self._ended(self.hook.aget_meeting_statuses(event_ids)))
-        return [outcome.unwrap() for outcome in outcomes.values()]
+    def outcomes(self, event_ids: Any) -> Any:
+        return asyncio.run(self._ended(self.hook.aget_meeting_statuses(event_ids))).values()
 
     async def _ended(self, work: Any) -> Any:
         try:
@@ -121,6 +123,15 @@ def test_what_a_token_kept_from_running_in_a_batch_is_made_up_for(
     assert reader().statuses(MANY[:20]) == ["Q"] * 20
     assert _issued(portal) == 1
     assert portal.counters.requests == 2
+
+
+def test_a_failed_renewal_takes_nothing_from_what_was_answered(reader: Any, connect: Connect, portal: Portal) -> None:
+    connect()
+    portal.plan({"inner": "calendar.meeting.status.get", "error": "expired_token", "times": 2})
+    portal.plan({"method": "oauth.token", "error": "wrong_client"})
+    outcomes = list(reader().outcomes(MANY[:5]))
+    assert [type(outcome.error) for outcome in outcomes[:2]] == [errors.WrongClientError] * 2
+    assert [outcome.value for outcome in outcomes[2:]] == ["Q"] * 3
 
 
 def test_a_write_that_a_token_kept_from_running_is_made_once(connect: Connect, portal: Portal, clock: Clock) -> None:
@@ -449,4 +460,35 @@ def test_a_cancelled_task_does_not_lose_the_pair(connect: Connect, portal: Porta
 
     asyncio.run(asyncio.wait_for(cancelled(), 60))
     assert Blocking().status(SILENT) == "Q"
+    assert _issued(portal) == 1
+
+
+@pytest.fixture
+def database() -> Iterator[None]:
+    """The tables of Airflow's database, for as long as a test lasts."""
+    from airflow import settings
+    from airflow.models import Variable
+
+    Variable.metadata.create_all(settings.engine)
+    yield
+    Variable.metadata.drop_all(settings.engine)
+
+
+def test_the_default_store_is_a_variable_that_airflow_hides(
+    reader: Any, connect: Connect, portal: Portal, database: None
+) -> None:
+    """Through a real database; a worker and a triggerer of Airflow 3 would ask their supervisor instead."""
+    from airflow.models import Variable
+    from airflow.utils.session import create_session
+
+    connect(token_store=None)
+    portal.expire_tokens()
+    hook = reader()
+    assert hook.status(SILENT) == "Q"
+    key = hook.hook._client.settings().grant.key
+    assert "token" in key
+    with create_session() as session:
+        (row,) = session.query(Variable).filter(Variable.key == key)
+        assert read_stored(row.val).access == hook.hook._client._access.endpoint.credential.token
+    assert reader().status(SILENT) == "Q"
     assert _issued(portal) == 1
