@@ -186,7 +186,7 @@ def test_tokens(stage: Stage, portal: Portal, auth_server: AuthServer) -> None:
     assert [portal.status(event_id, 1) for event_id in (668, 681, 689)] == ["Y"] * 3
     assert (auth_server.issued, auth_server.refused) == ({"refresh_token": 2}, {})
     logs = stage.task_logs("dag_id=tokens")
-    assert 'accident: {"auth": "***"}' in logs
+    assert "accident: ***" in logs, "the masker knows the renewed token"
     for pair in auth_server._by_access.values():
         for token in (pair.access, pair.refresh):
             _assert_nowhere(token, stage)

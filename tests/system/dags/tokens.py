@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from airflow.sdk import DAG, task
 
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
@@ -30,7 +32,7 @@ with DAG("tokens", schedule=None, catchup=False, is_paused_upon_creation=False) 
         with Bitrix24CalendarHook(CONNECTION) as hook:
             hook.whoami()
             endpoint = hook._client._get_access().endpoint
-            print("accident:", endpoint.request("profile", {}).body.decode())
+            print("accident:", json.loads(endpoint.request("profile", {}).body)["auth"])
         return "printed"
 
     accept >> answered >> leak_by_accident()
