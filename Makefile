@@ -1,15 +1,17 @@
 # `make demo` and `make test` need Python 3.11+ and nothing else; everything is installed into .venv/.
-# Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install).
+# Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install), PYTEST_ARGS.
 
 PYTHON ?= python3
 AIRFLOW ?= 3.3
 VENV := .venv/$(AIRFLOW)
 BIN := $(VENV)/bin
 LOCK := .ci/locks/airflow-$(AIRFLOW).txt
+LOCKS := $(patsubst .ci/locks/airflow-%.in,%,$(wildcard .ci/locks/airflow-*.in))
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 # Package downloads stay inside the clone unless a shared cache is named.
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 
-.PHONY: help setup demo demo-ui test lint types docs bench lock clean
+.PHONY: help setup demo demo-ui test lint types docs bench matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -49,11 +51,20 @@ docs: setup ## Build the documentation into docs/_build/html, warnings are error
 bench: setup ## Run the benchmarks (about eight minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-lock: setup ## Resolve the locks anew
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  .ci/locks/uv.in -o .ci/locks/uv.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  pyproject.toml --extra sandbox --group dev -c .ci/locks/airflow-$(AIRFLOW).in -o $(LOCK)
+matrix: ## Run the tests on every Airflow that has a lock and every Python found (AIRFLOWS="2.11 3.3" for some)
+	@$(PYTHON) .ci/matrix $(AIRFLOWS)
+
+lock: lock-uv $(LOCKS:%=lock-%) ## Resolve the locks anew (lock-3.3 for one of them)
+
+lock-uv: setup
+	@$(COMPILE) .ci/locks/uv.in -o .ci/locks/uv.txt
+
+# Airflow caps few of its dependencies, and newer ones break its older versions: each lock but the default one
+# is resolved as of the day that its .in file names. What is pinned already stays, as far as it fits.
+lock-%: setup
+	@set -- --group dev; as_of=$$(sed -n 's/^# As of //p' .ci/locks/airflow-$*.in); \
+	  test -z "$$as_of" || set -- --group test --exclude-newer "$$as_of"; \
+	  $(COMPILE) pyproject.toml --extra sandbox "$$@" -c .ci/locks/airflow-$*.in -o .ci/locks/airflow-$*.txt
 
 clean: ## Remove everything that make has made
 	@rm -rf .venv .cache dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

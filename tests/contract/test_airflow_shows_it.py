@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ AIRFLOW = str(Path(sys.executable).with_name("airflow"))
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_airflow_providers(command: tuple[str, ...], wanted: dict[str, str]) -> None:
+    if command == ("behaviours",) and version("apache-airflow").startswith(("3.0.", "3.1.")) and not find_spec("wtforms"):
+        pytest.skip("Airflow 3.0 and 3.1 show no behaviours of any provider without wtforms, which is not installed")
     done = subprocess.run([AIRFLOW, "providers", *command, "-o", "json"], capture_output=True, text=True, check=True)
     rows = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[{")))
     assert any(wanted.items() <= row.items() for row in rows), rows

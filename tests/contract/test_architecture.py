@@ -130,7 +130,7 @@ def test_what_airflow_loads_while_it_is_imported_is_light() -> None:
 
 PARSED = """
 import sys
-from airflow.sdk import DAG, BaseSensorOperator
+from airflow_provider_b24cal._airflow import BaseOperator, BaseSensorOperator
 before = set(sys.modules)
 import airflow_provider_b24cal.operators.events
 import airflow_provider_b24cal.operators.meeting_status, airflow_provider_b24cal.sensors.meeting_status

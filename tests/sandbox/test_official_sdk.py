@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.sandbox.portal import Portal
 
 trustme: Any = pytest.importorskip("trustme")
-sdk: Any = pytest.importorskip("b24pysdk")
+sdk: Any = pytest.importorskip("b24pysdk", reason="the vendor's client is younger than this version of Airflow")
 errors: Any = pytest.importorskip("b24pysdk.errors")
 
 
