@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection
+    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, Connection
     from airflow.sdk import Context as Context  # noqa: PLC0414 - exported for annotations only
+    from airflow.sdk.bases.decorator import (
+        DecoratedOperator,
+        TaskDecorator,
+        determine_kwargs,
+        task_decorator_factory,
+    )
     from airflow.sdk.bases.sensor import PokeReturnValue
     from airflow.sdk.configuration import conf
+    from airflow.sdk.definitions.context import context_merge
+    from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
     from airflow.sdk.exceptions import (
+        AirflowFailException,
         AirflowRescheduleException,
         AirflowSensorTimeout,
         AirflowSkipException,
@@ -28,13 +37,29 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import TaskDeferralTimeout as _TaskDeferralTimeout
 
     TaskDeferralTimeout: type[_TaskDeferralTimeout] | None
+    HAS_RETRY_POLICIES: bool
 else:
     try:
-        from airflow.sdk import BaseOperator, BaseSensorOperator
+        from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator
+        from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
         from airflow.sdk.bases.sensor import PokeReturnValue
+        from airflow.sdk.definitions.context import context_merge
     except ImportError:  # 2.11
+        from airflow.decorators.base import DecoratedOperator, TaskDecorator, task_decorator_factory
         from airflow.models.baseoperator import BaseOperator
+        from airflow.models.baseoperatorlink import BaseOperatorLink
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+        from airflow.utils.context import context_merge
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # 2.11, 3.0, 3.1
+        from airflow.utils.operator_helpers import determine_kwargs
+    try:
+        from airflow.sdk import RetryDecision, RetryPolicy
+    except ImportError:  # before 3.3
+        RetryDecision = None
+        RetryPolicy = object
+    HAS_RETRY_POLICIES = RetryDecision is not None
     try:
         from airflow.sdk import BaseHook
     except ImportError:  # 2.11, 3.0
@@ -49,6 +74,7 @@ else:
         _exceptions = None
     if not hasattr(_exceptions, "TaskDeferralError"):  # 2.11, 3.0, 3.1
         from airflow import exceptions as _exceptions
+    AirflowFailException = _exceptions.AirflowFailException
     AirflowRescheduleException = _exceptions.AirflowRescheduleException
     AirflowSensorTimeout = _exceptions.AirflowSensorTimeout
     AirflowSkipException = _exceptions.AirflowSkipException
@@ -57,19 +83,30 @@ else:
     TaskDeferralTimeout = getattr(_exceptions, "TaskDeferralTimeout", None)
 
 __all__ = [
+    "HAS_RETRY_POLICIES",
+    "AirflowFailException",
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "BaseSensorOperator",
+    "DecoratedOperator",
     "PokeReturnValue",
+    "RetryDecision",
+    "RetryPolicy",
+    "TaskDecorator",
     "conf",
+    "context_merge",
     "deferral_timed_out",
+    "determine_kwargs",
     "get_async_connection",
     "mask_secret",
     "read_variable",
+    "read_xcom",
+    "task_decorator_factory",
     "task_memory",
     "write_variable",
 ]
@@ -132,6 +169,15 @@ async def get_async_connection(conn_id: str) -> Connection:
             return await BaseHook.aget_connection(conn_id)
     found: Connection = await sync_to_async(BaseHook.get_connection)(conn_id)
     return found
+
+
+def read_xcom(ti_key: Any, key: str) -> Any:
+    """Return what a task instance has pushed under a key, or ``None``; in a worker, or in 2.11's web server."""
+    try:
+        from airflow.sdk.execution_time.xcom import XCom
+    except ImportError:  # 2.11
+        XCom = import_module("airflow.models.xcom").XCom  # noqa: N806 - the class's own name
+    return XCom.get_value(ti_key=ti_key, key=key)
 
 
 def deferral_timed_out(error: Exception) -> bool:

@@ -126,6 +126,10 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
             }
         ],
         "triggers": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.triggers.attendance"]}],
+        "extra-links": [f"{package}.links.bitrix24.Bitrix24Link"],
+        "task-decorators": [
+            {"name": "bitrix24_statuses", "class-name": f"{package}.decorators.statuses.bitrix24_statuses_task"}
+        ],
         "connection-types": [
             {
                 "connection-type": "bitrix24",

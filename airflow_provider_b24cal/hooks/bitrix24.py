@@ -291,6 +291,20 @@ class Bitrix24CalendarHook(BaseHook):
         checked, span = listing.check_users(users), listing.check_window(window)
         return self._client.run(partial(listing.list_busy, checked, span))
 
+    def acting_user_id(self) -> int | None:
+        """
+        Return the id of the user whom this connection acts as, from the webhook itself where it says so.
+
+        :return: ``None`` when the user is not active.
+        :raises Bitrix24Error: the portal had to be asked, and refused or could not be.
+        """
+        named = self._client.settings().endpoint.webhook.user_id
+        return int(named) if named.isdecimal() else self.whoami().user_id
+
+    def portal_url(self) -> str:
+        """Return the portal's address, such as ``https://example.bitrix24.com``; nothing in it is secret."""
+        return self._client.settings().endpoint.origin
+
     async def aget_meeting_status(self, event_id: int | str) -> MeetingStatus:
         """Return one status without blocking the event loop; see :meth:`get_meeting_status`."""
         return await self._client.arun(partial(ask, methods.get_status(check_event_id(event_id))))

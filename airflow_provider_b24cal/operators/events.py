@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal._airflow import BaseOperator
+from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
 
 
-class Bitrix24ListEventsOperator(BaseOperator):
+class Bitrix24ListEventsOperator(LinkedTask):
     """
     List the events of a calendar that lie in a window, each occurrence of a series by itself.
 
@@ -43,6 +43,8 @@ class Bitrix24ListEventsOperator(BaseOperator):
     :param sections: only events in these sections of the calendar, a list of ids; one that is not of this
         calendar finds nothing, and is no error. Invitations lie in a section of their own. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
+        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
     argument is not acceptable or what the portal refused.
@@ -65,6 +67,7 @@ class Bitrix24ListEventsOperator(BaseOperator):
         statuses: Iterable[str] | None = None,
         sections: Iterable[int | str] | None = None,
         bitrix24_conn_id: str = "bitrix24_default",
+        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,17 +79,30 @@ class Bitrix24ListEventsOperator(BaseOperator):
         self.statuses = statuses
         self.sections = sections
         self.bitrix24_conn_id = bitrix24_conn_id
+        self.retry_permanent_errors = retry_permanent_errors
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the events and return a small row for each."""
+        from airflow_provider_b24cal.retry_policy import repeating
+
+        with repeating(permanent_errors=self.retry_permanent_errors):
+            return self._list()
+
+    def shown_page(self) -> dict[str, Any]:
+        """Return what the button opens: the calendar listed."""
+        return {"calendar_type": self.calendar_type, "owner_id": self.owner_id}
+
+    def _list(self) -> list[dict[str, Any]]:
         from airflow_provider_b24cal.bitrix24.window import Window, check_moment
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+        from airflow_provider_b24cal.operators.told import in_words, log_table
 
         window = Window(
             check_moment(self.window_start, "window_start"),
             check_moment(self.window_end, "window_end"),
         )
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+            self.log.info("Acting as user %s on %s", hook.acting_user_id(), hook.portal_url())
             events = hook.list_events(
                 window,
                 calendar_type=self.calendar_type,
@@ -96,6 +112,12 @@ class Bitrix24ListEventsOperator(BaseOperator):
                 sections=self.sections,
             )
         self.log.info("%d events from %s to %s", len(events), window.start, window.end)
+        log_table(
+            self.log,
+            "Events",
+            ("event", "start", "status", "name"),
+            [(event.id, f"{event.start:%Y-%m-%d %H:%M}Z", in_words(event.status), event.name) for event in events],
+        )
         return [_row(event) for event in events]
 
 

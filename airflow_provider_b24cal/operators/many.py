@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     class Logger(Protocol):
         """What is used of a task's logger, which is another class in each version of Airflow."""
 
+        def info(self, message: str, /, *values: object) -> object:
+            """Log what is as it should be."""
+
         def error(self, message: str, /, *values: object) -> object:
             """Log an error."""
 
@@ -54,10 +57,12 @@ def raise_failures(failed: Mapping[int, Bitrix24Error], total: int, fail_on: str
         return
     if total == 1:
         raise next(iter(failed.values()))
+    times = [error.retry_after for error in failed.values() if error.retry_after is not None]
     lasting = all(error.permanence is Permanence.PERMANENT for error in failed.values())
     raise MeetingsFailedError(
         f"{len(failed)} of {total} meetings failed: {told}.",
         permanence=Permanence.PERMANENT if lasting else Permanence.AMBIGUOUS,
+        retry_after=max(times, default=None),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal._airflow import BaseOperator
+from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 
-class Bitrix24GetMeetingStatusOperator(BaseOperator):
+class Bitrix24GetMeetingStatusOperator(LinkedTask):
     """
     Return the acting user's participation status in one meeting or many.
 
@@ -30,6 +30,8 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
     :param fail_on: with ``event_ids``, when the task fails: ``any`` meeting failed (default), ``all`` did, or
         ``none``: never. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
+        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
     argument is not acceptable, that the user is not invited, that there is no such meeting, or what the
@@ -46,6 +48,7 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
         event_ids: Sequence[int | str] | None = None,
         fail_on: str = "any",
         bitrix24_conn_id: str = "bitrix24_default",
+        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -53,26 +56,40 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
         self.event_ids = event_ids
         self.fail_on = fail_on
         self.bitrix24_conn_id = bitrix24_conn_id
+        self.retry_permanent_errors = retry_permanent_errors
 
     def execute(self, context: Context) -> str | dict[str, Any]:
         """Read the statuses and return their letters."""
+        from airflow_provider_b24cal.retry_policy import repeating
+
+        with repeating(permanent_errors=self.retry_permanent_errors):
+            return self._read(context)
+
+    def _read(self, context: Context) -> str | dict[str, Any]:
         from airflow_provider_b24cal.bitrix24.inputs import check_choice, one_of
         from airflow_provider_b24cal.bitrix24.size import guard_letters
-        from airflow_provider_b24cal.bitrix24.status import WORDS
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.many import FAIL_ON, describe, raise_failures
+        from airflow_provider_b24cal.operators.told import in_words, log_table
 
         one_of(event_id=self.event_id, event_ids=self.event_ids)
         fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+            self.log.info("Acting as user %s on %s", hook.acting_user_id(), hook.portal_url())
             if self.event_id is not None:
                 status = hook.get_meeting_status(self.event_id)
-                self.log.info("Event %s: %s (%s)", self.event_id, status.value, WORDS.get(status, "unknown letter"))
+                self.log.info("Event %s: %s", self.event_id, in_words(status))
                 return status.value
             outcomes = hook.get_meeting_statuses(self.event_ids or ())
         failed = {event_id: outcome.error for event_id, outcome in outcomes.items() if outcome.error is not None}
         letters = {str(event_id): outcome.unwrap().value for event_id, outcome in outcomes.items() if outcome.ok}
         self.log.info("%d meetings read, %d failed", len(letters), len(failed))
+        log_table(
+            self.log,
+            "Statuses",
+            ("event", "status"),
+            [(event_id, in_words(outcome.value, outcome.error)) for event_id, outcome in outcomes.items()],
+        )
         result = guard_letters(letters)
         if failed:
             context["ti"].xcom_push(key="return_value", value=result)
@@ -81,7 +98,7 @@ class Bitrix24GetMeetingStatusOperator(BaseOperator):
         return result
 
 
-class Bitrix24SetMeetingStatusOperator(BaseOperator):
+class Bitrix24SetMeetingStatusOperator(LinkedTask):
     """
     Set the acting user's participation status in one meeting or many, and prove it by reading it back.
 
@@ -109,6 +126,8 @@ class Bitrix24SetMeetingStatusOperator(BaseOperator):
     :param fail_on: when the task fails: ``any`` meeting failed (default), ``all`` did, or ``none``:
         never. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
+        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
     argument is not acceptable, that the user is not invited or is the organiser, that there is no such
@@ -127,6 +146,7 @@ class Bitrix24SetMeetingStatusOperator(BaseOperator):
         status: str | None = None,
         fail_on: str = "any",
         bitrix24_conn_id: str = "bitrix24_default",
+        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -136,27 +156,38 @@ class Bitrix24SetMeetingStatusOperator(BaseOperator):
         self.status = status
         self.fail_on = fail_on
         self.bitrix24_conn_id = bitrix24_conn_id
+        self.retry_permanent_errors = retry_permanent_errors
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the statuses, read them back and return the summary."""
+        from airflow_provider_b24cal.retry_policy import repeating
+
+        with repeating(permanent_errors=self.retry_permanent_errors):
+            return self._set(context)
+
+    def _set(self, context: Context) -> dict[str, Any]:
         from airflow_provider_b24cal.bitrix24.inputs import check_choice
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.many import FAIL_ON, raise_failures, summarise
+        from airflow_provider_b24cal.operators.told import log_changes
 
         wanted, fail_on = self._wanted(), check_choice(self.fail_on, FAIL_ON, "fail_on")
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+            self.log.info("Acting as user %s on %s", hook.acting_user_id(), hook.portal_url())
             changes = hook.set_meeting_statuses(wanted)
         summary = summarise(changes.values())
-        counts = ", ".join(f"{summary[key]} {key}" for key in ("changed", "unchanged", "failed"))
-        self.log.info("%d meetings: %s", summary["total"], counts)
-        if self.event_id is not None:
-            for change in changes.values():
-                self.log.info("Event %s: %s -> %s", change.event_id, change.previous, change.current)
+        log_changes(self.log, list(changes.values()))
         failed = {event_id: change.error for event_id, change in changes.items() if change.error is not None}
         if failed:
             context["ti"].xcom_push(key="return_value", value=summary)
             raise_failures(failed, len(changes), fail_on, self.log)
         return summary
+
+    def shown_page(self) -> dict[str, Any]:
+        """Return what the button opens: the meeting, or the calendar when there are many."""
+        if isinstance(self.statuses, dict) and len(self.statuses) == 1:
+            return {"event_id": next(iter(self.statuses))}
+        return super().shown_page()
 
     def _wanted(self) -> dict[int, MeetingStatus]:
         from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError

@@ -22,11 +22,16 @@ AIRFLOW = str(Path(sys.executable).with_name("airflow"))
         (("hooks",), {"connection_type": "bitrix24", "hook_name": "Bitrix24"}),
         (("behaviours",), {"field_behaviours": "bitrix24"}),
         (("triggers",), {"class": "airflow_provider_b24cal.triggers.attendance"}),
+        (("links",), {"extra_link_class_name": "airflow_provider_b24cal.links.bitrix24.Bitrix24Link"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_airflow_providers(command: tuple[str, ...], wanted: dict[str, str]) -> None:
-    if command == ("behaviours",) and version("apache-airflow").startswith(("3.0.", "3.1.")) and not find_spec("wtforms"):
+    if (
+        command == ("behaviours",)
+        and version("apache-airflow").startswith(("3.0.", "3.1."))
+        and not find_spec("wtforms")
+    ):
         pytest.skip("Airflow 3.0 and 3.1 show no behaviours of any provider without wtforms, which is not installed")
     done = subprocess.run([AIRFLOW, "providers", *command, "-o", "json"], capture_output=True, text=True, check=True)
     rows = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[{")))

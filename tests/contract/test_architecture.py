@@ -33,8 +33,14 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         STANDARD | {"asgiref", "requests", "flask_appbuilder", "flask_babel", "wtforms"},
     ),
     "oauth": (frozenset({"bitrix24", "transport"}), STANDARD),
-    "operators": (frozenset({"_airflow", "bitrix24", "hooks", "operators"}), STANDARD),
-    "sensors": (frozenset({"_airflow", "bitrix24", "hooks", "waiting", "triggers", "sensors"}), STANDARD),
+    "retry_policy": (frozenset({"_airflow", "bitrix24"}), STANDARD),
+    "links": (frozenset({"_airflow", "bitrix24", "hooks"}), STANDARD),
+    "operators": (
+        frozenset({"_airflow", "bitrix24", "hooks", "links", "operators", "retry_policy"}),
+        STANDARD,
+    ),
+    "decorators": (frozenset({"_airflow", "bitrix24", "operators", "retry_policy"}), STANDARD),
+    "sensors": (frozenset({"_airflow", "bitrix24", "hooks", "links", "waiting", "triggers", "sensors"}), STANDARD),
     # The base class of triggers is in the same place in all versions.
     "triggers": (
         frozenset({"_airflow", "bitrix24", "hooks", "waiting", "triggers"}),
@@ -132,7 +138,8 @@ PARSED = """
 import sys
 from airflow_provider_b24cal._airflow import BaseOperator, BaseSensorOperator
 before = set(sys.modules)
-import airflow_provider_b24cal.operators.events
+import airflow_provider_b24cal.decorators.statuses, airflow_provider_b24cal.links.bitrix24
+import airflow_provider_b24cal.operators.events, airflow_provider_b24cal.retry_policy
 import airflow_provider_b24cal.operators.meeting_status, airflow_provider_b24cal.sensors.meeting_status
 print(sorted({name.split(".")[0] for name in set(sys.modules) - before}
       & {"requests", "httpx", "jsonschema", "starlette", "uvicorn", "yaml"}))

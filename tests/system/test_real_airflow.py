@@ -76,6 +76,7 @@ def test_attendance_round(stage: Stage, portal: Portal) -> None:
         ("accept_every_morning", {}, {668: "Y"}),
         ("answer_from_the_form", {"event_id": 681, "status": "N"}, {681: "N"}),
         ("decide_in_python", {}, {668: "Y", 681: "Y", 689: "Y"}),
+        ("decide_with_a_decorator", {}, {668: "Y", 681: "Y", 689: "N"}),
         ("list_and_decide", {}, {668: "Y"}),
         ("map_over_meetings", {}, {668: "Y", 681: "N"}),
     ],

@@ -1,0 +1,1 @@
+"""Decorators that turn a Python function into a task."""

@@ -1,0 +1,102 @@
+"""``@task.bitrix24_statuses``: a function decides, the task applies and proves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_b24cal._airflow import (
+    DecoratedOperator,
+    context_merge,
+    determine_kwargs,
+    task_decorator_factory,
+)
+from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from airflow_provider_b24cal._airflow import Context, TaskDecorator
+
+
+class Bitrix24StatusesDecoratedOperator(DecoratedOperator, Bitrix24SetMeetingStatusOperator):
+    """
+    Call a function for the wanted statuses, and set them as the set operator does.
+
+    .. seealso:: `calendar.meeting.status.set
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-set.html>`__
+
+    :param python_callable: returns the wanted status of each meeting, ``{651: "Y", 653: "N"}``; an empty mapping
+        is a success that did nothing.
+    :param op_args: its positional arguments. (templated)
+    :param op_kwargs: its named arguments. (templated)
+
+    The other arguments are those of
+    :class:`~airflow_provider_b24cal.operators.meeting_status.Bitrix24SetMeetingStatusOperator`, without the ones
+    that say what to set.
+    """
+
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *Bitrix24SetMeetingStatusOperator.template_fields,
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **DecoratedOperator.template_fields_renderers,
+        "statuses": "json",
+    }
+    custom_operator_name = "@task.bitrix24_statuses"
+    # The page "Rendered template" shows what the function decided.
+    overwrite_rtif_after_execution = True
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+
+        given = [name for name in ("event_id", "event_ids", "statuses", "status") if kwargs.get(name) is not None]
+        if given:
+            raise InvalidArgumentError(
+                f"{self.custom_operator_name} takes no {' or '.join(given)}; "
+                "the function returns the wanted status of each meeting."
+            )
+        # The outcome is one value, also when the function is annotated to return a dict.
+        kwargs["multiple_outputs"] = False
+        super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Call the function, set what it returned, and return the summary.
+
+        :raises InvalidArgumentError: it returned no mapping of event ids to statuses; nothing is sent.
+        """
+        from airflow_provider_b24cal.bitrix24.inputs import check_wanted_statuses
+        from airflow_provider_b24cal.retry_policy import repeating
+
+        context_merge(context, self.op_kwargs)
+        arguments = determine_kwargs(self.python_callable, self.op_args, context)
+        decided = self.python_callable(*self.op_args, **arguments)
+        with repeating(permanent_errors=self.retry_permanent_errors):
+            wanted = check_wanted_statuses(decided, f"The return value of {self.python_callable.__name__}")
+        self.statuses = {event_id: status.value for event_id, status in wanted.items()}
+        return Bitrix24SetMeetingStatusOperator.execute(self, context)
+
+
+def bitrix24_statuses_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """
+    Make a task of a function that returns the wanted status of each meeting.
+
+    .. code-block:: python
+
+        @task.bitrix24_statuses(bitrix24_conn_id="bitrix24_default")
+        def decide(meetings: list[dict]) -> dict[str, str]:
+            return {str(meeting["event_id"]): "Y" for meeting in meetings}
+
+    :param python_callable: the function; returns ``{event_id: "Y" | "N" | "Q"}``.
+    :param kwargs: ``fail_on``, ``bitrix24_conn_id`` and whatever tasks take.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable, decorated_operator_class=Bitrix24StatusesDecoratedOperator, **kwargs
+    )

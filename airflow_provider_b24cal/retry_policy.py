@@ -1,0 +1,83 @@
+"""Which failures Airflow repeats, and when."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES, AirflowFailException, RetryDecision, RetryPolicy
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, Permanence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Bitrix24RetryPolicy(RetryPolicy):
+    """
+    Repeat what can pass, when it can pass; for Airflow 3.3 and later.
+
+    A permanent error fails the task at once, whatever is left of its ``retries``. An error for which the portal
+    has named a time is repeated then. Other errors of this provider back off: ``first_delay``, and twice as long
+    after every try. Errors that are not of this provider follow the task's own ``retry_delay``.
+
+    .. code-block:: python
+
+        Bitrix24SetMeetingStatusOperator(..., retries=5, retry_policy=Bitrix24RetryPolicy())
+
+    On older versions use ``retry_permanent_errors=False`` of the operators.
+
+    :param first_delay: seconds before the second try; default 30.
+    :param longest_delay: seconds between two tries at most, unless the portal names a later time; default 1800.
+    :raises RuntimeError: this Airflow is older than 3.3.
+    """
+
+    def __init__(self, first_delay: float = 30.0, longest_delay: float = 1800.0) -> None:
+        if not HAS_RETRY_POLICIES:
+            raise RuntimeError(
+                "Retry policies came with Airflow 3.3; on this version use retry_permanent_errors=False "
+                "of the operators."
+            )
+        self.first_delay = first_delay
+        self.longest_delay = longest_delay
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
+        """Decide about one failure; called by Airflow in the worker."""
+        if not isinstance(exception, Bitrix24Error):
+            return RetryDecision.default()
+        name = type(exception).__name__
+        if exception.permanence is Permanence.PERMANENT:
+            return RetryDecision.fail(f"{name} is permanent: repeating cannot help")
+        if exception.retry_after is not None:
+            return RetryDecision.retry(
+                timedelta(seconds=exception.retry_after), f"{name}: not before the time that the portal has named"
+            )
+        # The exponent is bounded, for a float has an end.
+        delay = min(self.longest_delay, self.first_delay * 2.0 ** min(max(try_number, 1) - 1, 64))
+        return RetryDecision.retry(timedelta(seconds=delay), f"{name}: backing off after try {try_number}")
+
+    def serialize(self) -> dict[str, Any]:
+        """Return the policy as JSON values."""
+        return {"first_delay": self.first_delay, "longest_delay": self.longest_delay}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Bitrix24RetryPolicy:
+        """Turn :meth:`serialize` back into a policy."""
+        return cls(**data)
+
+
+@contextmanager
+def repeating(*, permanent_errors: bool) -> Iterator[None]:
+    """Let a permanent error end the task for good, unless they are to be repeated as Airflow repeats anything.
+
+    :raises AirflowFailException: in place of a permanent error, with its class and text.
+    """
+    told = None
+    try:
+        yield
+    except Bitrix24Error as error:
+        if permanent_errors or error.permanence is not Permanence.PERMANENT:
+            raise
+        told = f"{type(error).__name__}: {error}"
+    if told is not None:
+        raise AirflowFailException(told)

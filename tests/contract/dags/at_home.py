@@ -1,0 +1,60 @@
+"""What every version of Airflow must do with this provider's tasks: the link, the decorator, failure, mapping."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # 2.11
+    from airflow import DAG
+    from airflow.decorators import task
+
+from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
+from airflow_provider_b24cal.operators.meeting_status import (
+    Bitrix24GetMeetingStatusOperator,
+    Bitrix24SetMeetingStatusOperator,
+)
+
+with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False) as dag:
+    Bitrix24SetMeetingStatusOperator(task_id="one", event_id="{{ 101 }}", status="Y")
+    Bitrix24SetMeetingStatusOperator(task_id="not_invited", event_id=105, status="Y")
+    Bitrix24SetMeetingStatusOperator(
+        task_id="not_invited_for_good", event_id=105, status="Y", retries=3, retry_permanent_errors=False
+    )
+    Bitrix24GetMeetingStatusOperator(task_id="many", event_ids=[102, 103])
+    Bitrix24GetMeetingStatusOperator.partial(task_id="mapped").expand(event_id=[102, 103])
+    for calendar_type, owner in {"user": None, "group": 7, "company_calendar": None}.items():
+        Bitrix24ListEventsOperator(
+            task_id=f"list_{calendar_type}",
+            window_start="2026-09-01T00:00:00Z",
+            window_end="2026-09-30T00:00:00Z",
+            calendar_type=calendar_type,
+            owner_id=owner,
+        )
+
+    @task.bitrix24_statuses
+    def decide() -> dict[int, str]:
+        """Answer two meetings."""
+        return {1001: "Y", 1002: "n"}
+
+    @task.bitrix24_statuses(fail_on="none")
+    def decide_mapped(event_id: int, params: dict[str, Any]) -> dict[str, str]:
+        """Answer one of several, with what Airflow's context holds at hand."""
+        return {str(event_id): "Y"} if isinstance(params, dict) or params is not None else {}
+
+    @task.bitrix24_statuses
+    def decide_nothing() -> dict[str, str]:
+        """Find nothing to answer."""
+        return {}
+
+    @task.bitrix24_statuses
+    def decide_badly() -> str:
+        """Return what is no mapping."""
+        return "Y"
+
+    decide()
+    decide_mapped.expand(event_id=[1003, 1004])
+    decide_nothing()
+    decide_badly()
