@@ -48,6 +48,11 @@ types: setup ## Check types
 docs: setup ## Build the documentation into docs/_build/html, warnings are errors
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
+dist: setup ## Build wheel and sdist into dist/ and check them
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/python -m twine check --strict dist/*
+
 bench: setup ## Run the benchmarks (about eight minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 

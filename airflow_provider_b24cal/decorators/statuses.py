@@ -80,7 +80,8 @@ class Bitrix24StatusesDecoratedOperator(DecoratedOperator, Bitrix24SetMeetingSta
         decided = self.python_callable(*self.op_args, **arguments)
         with repeating(permanent_errors=self.retry_permanent_errors):
             wanted = check_wanted_statuses(decided, f"The return value of {self.python_callable.__name__}")
-        self.statuses = {event_id: status.value for event_id, status in wanted.items()}
+        # Airflow 3.0 cannot show a mapping whose keys are numbers.
+        self.statuses = {str(event_id): status.value for event_id, status in wanted.items()}
         return Bitrix24SetMeetingStatusOperator.execute(self, context)
 
 

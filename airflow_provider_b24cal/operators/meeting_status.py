@@ -120,7 +120,7 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
     :param event_id: the meeting, a positive whole number or its decimal text. (templated)
     :param event_ids: the meetings, a list of such ids. (templated)
     :param statuses: the wanted status of each meeting, ``{651: "Y", 653: "N"}``; exactly one of this,
-        ``event_ids`` and ``event_id``. (templated)
+        ``event_ids`` and ``event_id``. Airflow 3.0 takes only texts as keys, ``{"651": "Y"}``. (templated)
     :param status: with ``event_id`` or ``event_ids``: ``Y`` accepted, ``N`` declined or ``Q`` not answered, in
         any case. (templated)
     :param fail_on: when the task fails: ``any`` meeting failed (default), ``all`` did, or ``none``:

@@ -23,6 +23,7 @@ with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), 
     Bitrix24SetMeetingStatusOperator(
         task_id="not_invited_for_good", event_id=105, status="Y", retries=3, retry_permanent_errors=False
     )
+    Bitrix24SetMeetingStatusOperator(task_id="by_statuses", statuses={"1005": "Y"})
     Bitrix24GetMeetingStatusOperator(task_id="many", event_ids=[102, 103])
     Bitrix24GetMeetingStatusOperator.partial(task_id="mapped").expand(event_id=[102, 103])
     for calendar_type, owner in {"user": None, "group": 7, "company_calendar": None}.items():
@@ -42,7 +43,7 @@ with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), 
     @task.bitrix24_statuses(fail_on="none")
     def decide_mapped(event_id: int, params: dict[str, Any]) -> dict[str, str]:
         """Answer one of several, with what Airflow's context holds at hand."""
-        return {str(event_id): "Y"} if isinstance(params, dict) or params is not None else {}
+        return {str(event_id): "Y"} if params is not None else {}
 
     @task.bitrix24_statuses
     def decide_nothing() -> dict[str, str]:

@@ -1,0 +1,134 @@
+"""The package as people get it: built, checked, installed into a fresh environment, and typed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import airflow_provider_b24cal
+from airflow_provider_b24cal.get_provider_info import get_provider_info
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = sysconfig.get_paths()["purelib"]
+
+USED = """
+import json
+from importlib.metadata import entry_points, version
+from pathlib import Path
+import airflow_provider_b24cal
+from airflow_provider_b24cal.bitrix24 import schemas
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from airflow_provider_b24cal.sandbox import datafile
+(found,) = [entry for entry in entry_points(group="apache_airflow_provider") if "b24cal" in entry.value]
+home = Path(airflow_provider_b24cal.__file__).parent
+print("told: " + json.dumps({
+    "home": str(home),
+    "version": version("airflow-provider-b24cal"),
+    "name": found.load()()["package-name"],
+    "schemas": bool(schemas.document("connection")),
+    "typed": (home / "py.typed").exists(),
+    "page": (home / "sandbox" / "page.html").exists(),
+    "example": (home / "sandbox" / "example.yaml").exists(),
+}))
+"""
+
+USERS_DAG = '''
+"""A DAG as a user writes it, checked as strictly as mypy can."""
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.decorators.statuses import bitrix24_statuses_task
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
+from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
+
+accept = Bitrix24SetMeetingStatusOperator(task_id="accept", event_id="651", status="Y")
+many = Bitrix24SetMeetingStatusOperator(task_id="many", statuses={651: "Y"}, retry_permanent_errors=False)
+wait = Bitrix24MeetingStatusSensor(task_id="wait", event_id=651, fail_on_statuses=["N"], deferrable=True)
+
+
+def decide() -> dict[int, str]:
+    with Bitrix24CalendarHook() as hook:
+        status: MeetingStatus = hook.get_meeting_status(651)
+        outcomes = hook.get_meeting_statuses([651, 653])
+        who: str = hook.whoami().name
+    return {event: "Y" for event, outcome in outcomes.items() if outcome.ok and who and status}
+
+
+decided = bitrix24_statuses_task(decide)
+'''
+MISTAKEN = """
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+number: int = Bitrix24CalendarHook().get_meeting_status(651)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("build", reason="the package is built beside the newest Airflow only")
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+def test_what_is_built_passes_the_index_s_check(built: Path) -> None:
+    names = sorted(path.name for path in built.iterdir())
+    version = airflow_provider_b24cal.__version__
+    assert names == [
+        f"airflow_provider_b24cal-{version}-py3-none-any.whl", f"airflow_provider_b24cal-{version}.tar.gz",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.iterdir())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["whl", "tar.gz"])
+def test_it_installs_into_a_fresh_environment(kind: str, built: Path, tmp_path: Path) -> None:
+    """What it depends on is lent by the environment of the tests; the package itself is not."""
+    venv.create(tmp_path / "fresh", symlinks=True)
+    python = tmp_path / "fresh" / "bin" / "python"
+    (package,) = built.glob(f"*.{kind}")
+    lent = {**os.environ, "PYTHONPATH": PACKAGES}
+    install = [Path(sys.executable).with_name("uv"), "pip", "install", "--offline", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, "--python", python, package], env=lent, check=True, capture_output=True)
+    done = subprocess.run([python, "-c", USED], env=lent, cwd=tmp_path, check=True, capture_output=True, text=True)
+    told: dict[str, Any] = yaml.safe_load(done.stdout.split("told: ", 1)[1])
+    assert Path(told.pop("home")).is_relative_to(tmp_path)
+    assert told == {
+        "version": airflow_provider_b24cal.__version__, "name": "airflow-provider-b24cal",
+        "schemas": True, "typed": True, "page": True, "example": True,
+    }  # fmt: skip
+
+
+def test_a_users_dag_is_checked_strictly(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="types are checked beside the newest Airflow only")
+    (tmp_path / "users_dag.py").write_text(USERS_DAG, "utf-8")
+    (tmp_path / "mistaken.py").write_text(MISTAKEN, "utf-8")
+    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path}/cache"]
+    command = [sys.executable, "-m", "mypy", *options, "users_dag.py", "mistaken.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (error,) = (line for line in done.stdout.splitlines() if ": error: " in line)
+    assert error.startswith("mistaken.py:"), done.stdout
+    assert 'expression has type "MeetingStatus"' in error
+
+
+def test_the_registry_s_file_names_what_there_is() -> None:
+    told = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text("utf-8"))
+    info = get_provider_info()
+    assert (told["package-name"], told["display-name"]) == (info["package-name"], info["name"])
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        modules = {module for entry in info[kind] for module in entry["python-modules"]}
+        assert {entry["module"].rpartition(".")[0] for entry in told[kind]} == modules
+    for kind in ("hooks", "operators", "sensors", "triggers", "decorators", "other"):
+        for entry in told[kind]:
+            module, _, name = entry["module"].rpartition(".")
+            assert hasattr(import_module(module), name), entry
