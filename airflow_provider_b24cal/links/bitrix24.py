@@ -35,6 +35,9 @@ class Bitrix24Link(BaseOperatorLink):
 class LinkedTask(BaseOperator):
     """What every operator and sensor of this provider is: a task with a button to the portal.
 
+    Beside another base class it comes last: Airflow gives each operator class a constructor, and this one's
+    leads straight to that of all operators.
+
     An operator has ``bitrix24_conn_id``, and says by :meth:`shown_page` what the button opens if that is not
     its ``event_id``, or a single one of its ``event_ids``.
     """

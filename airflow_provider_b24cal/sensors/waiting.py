@@ -18,6 +18,7 @@ from airflow_provider_b24cal._airflow import (
     deferral_timed_out,
     task_memory,
 )
+from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal._airflow import Context
@@ -32,7 +33,7 @@ _SEEN: Final = "bitrix24_seen"
 _TOO_LATE: Final = "The deadline before the event's start has passed."
 
 
-class Bitrix24WaitSensor(BaseSensorOperator):
+class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
     """
     Wait for answers in a portal, in poke, reschedule or deferrable mode.
 

@@ -82,6 +82,9 @@ def test_states(ran: Ran) -> None:
         ("mapped", 0): "success",
         ("mapped", 1): "success",
         ("by_statuses", -1): "success",
+        ("arrived", -1): "success",
+        ("deferred", -1): "failed",
+        ("hopeless", -1): "failed",
         ("list_user", -1): "success",
         ("list_group", -1): "success",
         ("list_company_calendar", -1): "success",
@@ -103,6 +106,9 @@ def test_states(ran: Ran) -> None:
         ("mapped", 0, "/company/personal/user/1/calendar/?EVENT_ID=102"),
         ("mapped", 1, "/company/personal/user/1/calendar/?EVENT_ID=103"),
         ("by_statuses", -1, "/company/personal/user/1/calendar/?EVENT_ID=1005"),
+        ("arrived", -1, "/company/personal/user/1/calendar/?EVENT_ID=102"),
+        ("deferred", -1, "/company/personal/user/1/calendar/"),
+        ("hopeless", -1, "/company/personal/user/1/calendar/?EVENT_ID=99999"),
         ("list_user", -1, "/company/personal/user/1/calendar/"),
         ("list_group", -1, "/workgroups/group/7/calendar/"),
         ("list_company_calendar", -1, "/calendar/"),
@@ -118,7 +124,7 @@ def test_the_link_is_in_the_stored_dag(ran: Ran) -> None:
     with sqlite3.connect(ran.home / "airflow.db") as database:
         ((stored,),) = database.execute("select data from serialized_dag where dag_id = 'at_home' limit 1")
     tasks = json.loads(stored)["dag"]["tasks"]
-    assert len(tasks) == 13
+    assert len(tasks) == 16
     for task in map(json.dumps, tasks):
         # 2.11 stores the class, 3.x the name and where to look.
         assert "links.bitrix24.Bitrix24Link" in task or '"Open in Bitrix24": "bitrix24_link"' in task

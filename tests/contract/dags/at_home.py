@@ -16,6 +16,8 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
 )
+from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
+from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 
 with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False) as dag:
     Bitrix24SetMeetingStatusOperator(task_id="one", event_id="{{ 101 }}", status="Y")
@@ -34,6 +36,12 @@ with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), 
             calendar_type=calendar_type,
             owner_id=owner,
         )
+
+    Bitrix24MeetingStatusSensor(task_id="arrived", event_id=102, timeout=60)
+    Bitrix24MeetingStatusSensor(
+        task_id="deferred", event_ids=[102, 103], target_status="N", timeout=12, deferrable=True
+    )
+    Bitrix24AttendeesSensor(task_id="hopeless", event_id=99999, timeout=60)
 
     @task.bitrix24_statuses
     def decide() -> dict[int, str]:
