@@ -34,7 +34,9 @@ def context_of(clock: Clock) -> dict[str, Any]:
         def get_first_reschedule_date(self, context: object) -> datetime:
             return started
 
-    return {"ti": TaskInstance(), "pushed": pushed, "task_state_store": Store()}
+    # What Airflow 2.11 looks at before it reschedules.
+    known = {"dag_id": "dag", "task_id": "wait", "run_id": "run", "map_index": -1, "max_tries": 0}
+    return {"ti": TaskInstance(**known), "pushed": pushed, "task_state_store": Store()}
 
 
 def run_sensor(

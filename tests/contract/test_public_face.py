@@ -123,6 +123,16 @@ def test_provider_info_fits_airflows_schema() -> None:
                 assert inspect.ismodule(__import__(module, fromlist=["_"]))
 
 
+def test_links_and_decorators_are_where_airflow_is_told_they_are() -> None:
+    info = get_provider_info()
+    paths = [*info["extra-links"], *(entry["class-name"] for entry in info["task-decorators"])]
+    for module, _, name in (path.rpartition(".") for path in paths):
+        assert callable(getattr(__import__(module, fromlist=["_"]), name))
+    for kind in TASKS:
+        (link,) = kind.operator_extra_links
+        assert f"{type(link).__module__}.{type(link).__name__}" in info["extra-links"]
+
+
 def test_the_form_and_the_schema_know_the_same_keys() -> None:
     (connection,) = get_provider_info()["connection-types"]
     assert set(connection["conn-fields"]) == set(schemas.document("connection")["$defs"])
