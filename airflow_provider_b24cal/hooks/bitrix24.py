@@ -298,7 +298,8 @@ class Bitrix24CalendarHook(BaseHook):
         :return: ``None`` when the user is not active.
         :raises Bitrix24Error: the portal had to be asked, and refused or could not be.
         """
-        named = self._client.settings().endpoint.webhook.user_id
+        credential = self._client.settings().endpoint.credential
+        named = credential.user_id if isinstance(credential, Webhook) else ""
         return int(named) if named.isdecimal() else self.whoami().user_id
 
     def portal_url(self) -> str:
