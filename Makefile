@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Package downloads stay inside the clone unless a shared cache is named.
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 
-.PHONY: help setup demo demo-ui test lint types docs bench matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui test lint types docs screenshots bench matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -52,6 +52,9 @@ dist: setup ## Build wheel and sdist into dist/ and check them
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	@$(BIN)/python -m twine check --strict dist/*
+
+screenshots: setup ## Make the documentation's pictures anew (needs a Chromium)
+	@$(BIN)/python -m pytest -n 0 -q tests/system/test_browser_*.py --pictures docs/_static
 
 bench: setup ## Run the benchmarks (about eight minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -32,7 +32,9 @@ Sleep = Callable[[float], Awaitable[None]]
 
 _VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+_PAGE_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+)
 
 
 class ConnectionReset(Response):

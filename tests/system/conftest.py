@@ -1,17 +1,24 @@
-"""A real Airflow beside a sandbox portal, shared by the tests of this folder."""
+"""A real Airflow beside a sandbox portal and a real browser, shared by the tests of this folder."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
+from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.stage import Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, StorageState
+
+    from tests.system.browser import Window
 
 ROOT = Path(__file__).parents[2]
 AIRFLOW = version("apache-airflow")
@@ -26,11 +33,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, help="folder for the pictures that browser tests make for the docs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Add to the failure of a browser test where its page was kept."""
+    try:
+        return (yield)
+    except Exception as failure:
+        for value in getattr(item, "funcargs", {}).values():
+            if hasattr(value, "story"):
+                failure.add_note(value.story())
+        raise
+
+
 @pytest.fixture(scope="session")
 def office_server() -> Iterator[SandboxServer]:
     """The built-in office, whose ids the example DAGs use."""
     with SandboxServer() as server:
         yield server
+
+
+@pytest.fixture
+def portal(office_server: SandboxServer) -> Portal:
+    """The state of :func:`office_server`, as new."""
+    office_server.renew()
+    return office_server.portal
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +85,58 @@ def stage(
         running.migrate()
         running.start()
         yield running
+
+
+# Not of the session: Playwright occupies the thread's event loop, which other tests need for themselves.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; the test is skipped where there is none."""
+    from tests.system.browser import NAMES, chromium, find_chromium
+
+    path = find_chromium()
+    if path is None:
+        pytest.skip(
+            f"no browser: none of {', '.join(NAMES)} is installed (.ci/browser does it), and CHROMIUM is not set"
+        )
+    with chromium(path) as running:
+        yield running
+
+
+@pytest.fixture
+def open_window(browser: Browser, tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Callable[..., Window]]:
+    """Open windows on a site; they are closed after the test."""
+    from tests.system.browser import SIZE, Window
+
+    def open_(base_url: str, signed_in: StorageState | None = None) -> Window:
+        context = browser.new_context(
+            base_url=base_url,
+            storage_state=signed_in,
+            viewport=SIZE,
+            color_scheme="light",
+            locale="en-GB",
+            timezone_id="UTC",
+            reduced_motion="reduce",
+        )
+        return Window(context.new_page(), tmp_path, pytestconfig.getoption("--pictures", None))
+
+    yield open_
+    for context in browser.contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, stage: Stage) -> StorageState:
+    """What a browser keeps of somebody who has signed in to Airflow."""
+    from tests.system.browser import sign_in
+
+    if tuple(map(int, version("apache-airflow").split(".")[:2])) < (3, 3):
+        pytest.skip("written for the web UI of Airflow 3.3")
+    with browser.new_context(base_url=stage.url) as context:
+        sign_in(context.new_page(), stage.password)
+        return context.storage_state()
+
+
+@pytest.fixture
+def window(open_window: Callable[..., Window], stage: Stage, signed_in: StorageState) -> Window:
+    """A window on Airflow, signed in."""
+    return open_window(stage.url, signed_in)
