@@ -87,13 +87,13 @@ UI_FIELD_BEHAVIOUR = {
     "relabeling": {
         "host": "Portal",
         "login": "Webhook user id",
-        "password": "Webhook code or whole webhook URL",
+        "password": "Webhook URL",
     },
     "placeholders": {
-        "host": "example.bitrix24.com (empty if the whole URL is pasted below)",
-        "login": "1",
-        "port": "443",
-        "password": "https://example.bitrix24.com/rest/1/.../",
+        "host": "empty, or example.bitrix24.com if only the code is given below",
+        "login": "empty, or the number before the code in the webhook URL",
+        "port": "443, for the Test button of Airflow 3.3",
+        "password": "https://example.bitrix24.com/rest/1/.../, or its code alone",
     },
 }
 

@@ -21,6 +21,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 )
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
+    NO_CONNECTION,
     WHOLE,
     Body,
     find_route,
@@ -119,7 +120,7 @@ def _translated(problem: Exception, method: str, timeout: float) -> TransportErr
     if tls_refused(problem):
         return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)
     if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.PoolTimeout):
-        return ConnectError("No connection to the portal could be made.", method=method, cause=cause)
+        return ConnectError(NO_CONNECTION, method=method, cause=cause)
     if isinstance(problem, httpx.TimeoutException | TimeoutError):
         return late(timeout, method, cause)
     return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)

@@ -19,6 +19,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 from airflow_provider_b24cal.transport.bounded import POOLS
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
+    NO_CONNECTION,
     Body,
     find_route,
     keep_secrets_out_of_logs,
@@ -134,11 +135,11 @@ def _translated(problem: Exception, method: str, timeout: float) -> TransportErr
     if tls_refused(problem):
         return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)
     if isinstance(problem, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
-        return ConnectError("No connection to the portal could be made.", method=method, cause=cause)
+        return ConnectError(NO_CONNECTION, method=method, cause=cause)
     if isinstance(problem, requests.exceptions.Timeout | ReadTimeoutError):
         return late(timeout, method, cause)
     reason = getattr(problem.args[0] if problem.args else None, "reason", None)
     if isinstance(reason, NewConnectionError):
         cause = type(reason).__name__
-        return ConnectError("No connection to the portal could be made.", method=method, cause=cause)
+        return ConnectError(NO_CONNECTION, method=method, cause=cause)
     return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)

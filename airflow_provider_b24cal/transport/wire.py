@@ -30,6 +30,11 @@ HEADERS: Final[Mapping[str, str]] = {
     "User-Agent": f"airflow-provider-b24cal/{__version__}",
 }
 
+NO_CONNECTION: Final = (
+    "No connection to the portal could be made. Check the portal's address in the connection, and the way to it "
+    "from this machine: name resolution, firewall, proxy."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -1,0 +1,65 @@
+"""Connections made and tested without a browser: Airflow's own commands and REST API."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.sandbox.stage import Stage
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+MARTIN = 2
+CONNECTED = "Connected to {url} as Martin Keller (user 2); scopes: calendar."
+
+
+def _command(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [AIRFLOW, "connections", *arguments],
+        env=stage.environment,
+        cwd=stage.home,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "uri"])
+def test_added_and_tested_by_command(form: str, stage: Stage, office_server: SandboxServer, portal: Portal) -> None:
+    stored = getattr(office_server, f"connection_{form}")(MARTIN)
+    added = _command(stage, "add", f"by_{form}", f"--conn-{form}", stored)
+    assert added.returncode == 0, added.stdout + added.stderr
+    tested = _command(stage, "test", f"by_{form}")
+    # Airflow's command prints this in place of the hook's words.
+    assert "Connection success!" in tested.stdout, tested.stdout + tested.stderr
+    assert tested.returncode == 0
+    assert portal.count()["requests"] == 1
+    assert office_server.secret(MARTIN) not in tested.stdout + tested.stderr
+
+
+def test_a_test_by_command_says_what_to_do(stage: Stage, office_server: SandboxServer, portal: Portal) -> None:
+    wrong = json.loads(office_server.connection_json(MARTIN)) | {"login": "3"}
+    _command(stage, "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
+    tested = _command(stage, "test", "of_somebody_else")
+    assert tested.returncode != 0
+    assert "Create a new one under Developer resources" in " ".join(tested.stdout.split())
+
+
+@pytest.mark.parametrize("port", [{}, {"port": None}, {"port": 0}, {"port": 443}])
+def test_every_port_that_forms_send(
+    port: dict[str, int | None], stage: Stage, office_server: SandboxServer, portal: Portal
+) -> None:
+    tested = stage.request(
+        "POST",
+        "/connections/test",
+        {"connection_id": "sent", "conn_type": "bitrix24", "password": office_server.webhook_url(MARTIN), **port},
+    )
+    assert tested == {"status": True, "message": CONNECTED.format(url=office_server.url)}
