@@ -1,4 +1,4 @@
-"""Triggered from the web UI: a person fills in a form, the DAG sets the status and proves it."""
+"""Triggered from the web UI: a person fills in a form, the DAG sets the statuses and proves them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingS
 
 with DAG(
     dag_id="answer_from_the_form",
-    description="Answer one meeting: choose it and the answer in the form.",
+    description="Answer meetings: name them and choose the answer in the form.",
     schedule=None,
     catchup=False,
     tags=["bitrix24"],
+    render_template_as_native_obj=True,  # so that the list stays a list
     params={
-        "event_id": Param(
-            668,
-            type="integer",
-            minimum=1,
-            title="Meeting",
-            description="The number behind EVENT_ID= in the meeting's address in Bitrix24.",
+        # Texts and not numbers, for the form then has a line for each. An empty line is not a meeting.
+        "event_ids": Param(
+            ["668"],
+            type="array",
+            items={"type": "string", "pattern": "^([1-9][0-9]*)?$"},
+            contains={"minLength": 1},
+            title="Meetings",
+            description="One to a line: the number behind EVENT_ID= in the meeting's address in Bitrix24.",
         ),
         "status": Param(
             "Y",
@@ -32,6 +35,6 @@ with DAG(
 ) as dag:
     Bitrix24SetMeetingStatusOperator(
         task_id="answer",
-        event_id="{{ params.event_id }}",
+        event_ids="{{ params.event_ids | select | list }}",
         status="{{ params.status }}",
     )

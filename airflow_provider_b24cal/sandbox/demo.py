@@ -79,7 +79,7 @@ def _stay(server: SandboxServer, stage: Stage) -> int:
     print(
         f"\n  Airflow  {stage.url}   user admin, password {stage.password}\n"
         f"  Portal   {server.url}   the calendar that the DAGs act on\n\n"
-        "  Try the DAG answer_from_the_form: unpause it, trigger it, choose a meeting and an answer.\n"
+        "  Try the DAG answer_from_the_form: unpause it, trigger it, name meetings and choose an answer.\n"
         "  Ctrl-C stops both.\n",
         flush=True,
     )

@@ -172,9 +172,13 @@ class Stage:
             time.sleep(0.25)
         return found
 
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Return when Airflow has read a DAG."""
+        self.wait_for(f"the DAG {dag_id}", lambda: self._knows(dag_id))
+
     def run_dag(self, dag_id: str, conf: Mapping[str, Any]) -> str:
         """Wait for a DAG to be known, start a run of it, and return the run's id."""
-        self.wait_for(f"the DAG {dag_id}", lambda: self._knows(dag_id))
+        self.wait_for_dag(dag_id)
         self.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
         run = self.request("POST", f"/dags/{dag_id}/dagRuns", {"conf": conf, "logical_date": None})
         return str(run["dag_run_id"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,6 @@ pytestmark = pytest.mark.xdist_group("airflow")
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 ENDED = {"success", "failed"}
-
-
-@pytest.fixture
-def portal(office_server: SandboxServer) -> Portal:
-    office_server.renew()
-    return office_server.portal
 
 
 def _states(stage: Stage, dag_id: str, run_id: str) -> dict[str, str]:
@@ -74,7 +70,7 @@ def test_attendance_round(stage: Stage, portal: Portal) -> None:
     ("dag_id", "conf", "stored"),
     [
         ("accept_every_morning", {}, {668: "Y"}),
-        ("answer_from_the_form", {"event_id": 681, "status": "N"}, {681: "N"}),
+        ("answer_from_the_form", {"event_ids": ["681", "689", ""], "status": "N"}, {681: "N", 689: "N"}),
         ("decide_in_python", {}, {668: "Y", 681: "Y", 689: "Y"}),
         ("decide_with_a_decorator", {}, {668: "Y", 681: "Y", 689: "N"}),
         ("list_and_decide", {}, {668: "Y"}),
@@ -118,12 +114,32 @@ def test_every_example_is_tested() -> None:
     assert tested == {path.stem for path in EXAMPLES.glob("*.py")}
 
 
+def test_one_airflow_serves_all(request: pytest.FixtureRequest) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("there is one process, hence one Airflow")
+    assert request.node.nodeid.endswith("@airflow"), "pytest-xdist does not keep groups together"
+
+
 def test_the_form_refuses_what_it_does_not_offer(stage: Stage, portal: Portal) -> None:
-    for conf in ({"status": "H"}, {"event_id": 0}, {"event_id": "651abc"}):
+    for conf in ({"status": "H"}, {"event_ids": ["0"]}, {"event_ids": ["651abc"]}, {"event_ids": [""]}):
         with pytest.raises(StageError, match="HTTP 4"):
             stage.run_dag("answer_from_the_form", conf)
     count: Any = portal.count()
     assert count["requests"] == 0
+
+
+def test_several_people_one_at_a_time(stage: Stage, portal: Portal, office_server: SandboxServer) -> None:
+    stage.request("POST", "/pools", {"name": "bitrix24", "slots": 1})
+    for name, user_id in (("anna", 1), ("irina", 3)):
+        fields = json.loads(office_server.connection_json(user_id))
+        stage.request(
+            "POST", "/connections", fields | {"connection_id": f"bitrix24_{name}", "extra": json.dumps(fields["extra"])}
+        )
+    run_id = _finish(stage, "several_people", {})
+    assert stage.run_state("several_people", run_id) == "success", stage.task_logs("dag_id=several_people")
+    assert [portal.status(668, user_id) for user_id in (1, 3)] == ["Y", "Y"]
+    first, second = sorted(stage.task_instances("several_people", run_id), key=lambda instance: instance["start_date"])
+    assert first["end_date"] <= second["start_date"], "the pool has one slot"
 
 
 def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> None:
