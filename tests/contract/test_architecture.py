@@ -26,6 +26,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "_airflow": (frozenset(), STANDARD | {"airflow", "asgiref"}),
     "bitrix24": (frozenset({"bitrix24"}), PURE | {"jsonschema"}),
     "waiting": (frozenset({"bitrix24", "waiting"}), PURE),
+    "attendance": (frozenset({"bitrix24", "attendance"}), PURE),
     "transport": (frozenset({"", "bitrix24", "transport"}), STANDARD | {"requests", "urllib3", "httpx"}),
     "hooks": (
         frozenset({"_airflow", "get_provider_info", "bitrix24", "transport", "hooks"}),

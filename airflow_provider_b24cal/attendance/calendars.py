@@ -1,0 +1,80 @@
+"""Calendars by name, and windows in parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.inputs import check_event_id
+from airflow_provider_b24cal.bitrix24.listing import LONGEST
+from airflow_provider_b24cal.bitrix24.window import MARGIN, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+COMPANY: Final = "company_calendar"
+PART: Final = LONGEST - 2 * MARGIN
+"""The longest part of a window that one request reads, with the margins that are read around it."""
+
+_ACCEPTED: Final = "user (the acting user's), user:7, group:7 or company_calendar"
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """One calendar.
+
+    :param kind: ``user``, ``group`` or ``company_calendar``.
+    :param owner_id: user or group; 0 for the company, ``None`` for the acting user.
+    """
+
+    kind: str
+    owner_id: int | None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.owner_id}" if self.owner_id else self.kind
+
+
+def check_calendars(value: object, argument: str = "calendars") -> list[Calendar]:
+    """Return calendars, each once, in the order given.
+
+    :param value: a list of names such as ``user:7``, or one name.
+    :raises InvalidArgumentError: it is neither, is empty, or holds a name of another form.
+    """
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple | set | frozenset) or not names:
+        raise InvalidArgumentError(
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a list of names: {_ACCEPTED}."
+        )
+    return list(dict.fromkeys(_calendar(name, argument) for name in names))
+
+
+def _calendar(name: object, argument: str) -> Calendar:
+    kind, colon, owner = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind == COMPANY and not colon:
+        return Calendar(COMPANY, 0)
+    if kind == "user" and not colon:
+        return Calendar("user", None)
+    if kind in ("user", "group") and colon:
+        return Calendar(kind, check_event_id(owner, argument))
+    raise InvalidArgumentError(f"{argument}: {ascii(name)[:80]} is not acceptable; accepted is {_ACCEPTED}.")
+
+
+def parts(window: Window) -> Iterator[Window]:
+    """Yield a window in parts that touch each other, each as long as one request can read."""
+    start = window.start
+    while start < window.end:
+        end = min(window.end.astimezone(UTC), start.astimezone(UTC) + PART).astimezone(window.start.tzinfo)
+        yield Window(start, end)
+        start = end
+
+
+def whole_days(window: Window) -> Window:
+    """Return the window in whole days of UTC."""
+    return Window(_midnight(window.start), _midnight(window.end - timedelta(microseconds=1)) + timedelta(days=1))
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,1 @@
+"""Transfers of attendance into tables and files."""

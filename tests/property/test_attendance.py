@@ -1,0 +1,258 @@
+"""What must hold for any readings of any portal, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
+from airflow_provider_b24cal.attendance.reconcile import Difference, Reading, Stored, reconcile
+from airflow_provider_b24cal.attendance.rows import Change
+from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.window import Window
+from tests.property.test_events import windows
+
+FIRST = datetime(2026, 9, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+HOST = 1
+WINDOWS = [Window(FIRST + day * DAY, FIRST + (day + 2) * DAY) for day in (0, 2, 4)]
+CALENDARS = ("company_calendar", "user:1", "user:2")
+
+letters = st.sampled_from("YNQ").map(MeetingStatus)
+answers = st.dictionaries(st.integers(2, 5), letters, max_size=3)
+
+
+def _event(parent: int, hour: int, given: dict[int, MeetingStatus] | None, *, series: bool) -> CalendarEvent:
+    invited = [Attendee(user, status) for user, status in (given or {}).items()]
+    attendees = None if given is None else (Attendee(HOST, MeetingStatus.ORGANISER), *invited)
+    start = FIRST + hour * HOUR
+    return CalendarEvent(
+        id=parent, parent_id=parent, name=f"Meeting {parent}", start=start, end=start + HOUR, zone="Europe/Berlin",
+        all_day=False, calendar_type="user", owner_id=HOST, host_id=HOST, is_meeting=True, is_recurring=series,
+        status=MeetingStatus.ORGANISER, attendees=attendees,
+    )  # fmt: skip
+
+
+@st.composite
+def portals(draw: st.DrawFn) -> dict[str, list[CalendarEvent]]:
+    """Return what each calendar shows: the same meetings, here and there masked or missing."""
+    shown: dict[str, list[CalendarEvent]] = {name: [] for name in CALENDARS}
+    for parent in draw(st.sets(st.integers(1, 6), max_size=4)):
+        series = draw(st.booleans())
+        given_answers = draw(answers)
+        for hour in draw(st.sets(st.integers(0, 143), min_size=1, max_size=3 if series else 1)):
+            for name in CALENDARS:
+                view = draw(st.sampled_from(["open", "open", "masked", "missing"]))
+                if view != "missing":
+                    hidden = view == "masked"
+                    shown[name].append(_event(parent, hour, None if hidden else given_answers, series=series))
+    return shown
+
+
+class Tables:
+    """The three tables, in memory."""
+
+    def __init__(self) -> None:
+        self.stored = Stored({}, {})
+        self.changes: dict[Any, Change] = {}
+
+    def write(self, difference: Difference) -> Difference:
+        for row in difference.meetings:
+            self.stored.meetings[row.key] = row  # type: ignore[index]
+        for answer in difference.attendances:
+            self.stored.attendances.setdefault((answer.parent_id, answer.start), {})[answer.user_id] = answer  # type: ignore[attr-defined]
+        for change in difference.changes:
+            key = change[:3] + (change.old_seen_at,)
+            assert key not in self.changes, "no change is told twice"
+            self.changes[key] = change
+        return difference
+
+    def sync(self, reading: Reading) -> Difference:
+        return self.write(reconcile(self.stored, reading))
+
+    def truth(self) -> tuple[Any, Any, Any]:
+        """Return the tables without the times of our readings."""
+        return (
+            {key: (*row[2:15], row.vanished_at is None) for key, row in self.stored.meetings.items()},
+            {
+                (key, user): (row.status, row.is_host, row.vanished_at is None)
+                for key, rows in self.stored.attendances.items()
+                for user, row in rows.items()
+            },
+            sorted(change[:5] for change in self.changes.values()),
+        )
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ticks = count()
+
+    def read(self, portal: dict[str, list[CalendarEvent]], window: Window, names: Iterable[str] = CALENDARS) -> Reading:
+        tick = FIRST + 365 * DAY + next(self.ticks) * DAY
+        seen = tuple((name, event) for name in names for event in portal[name] if window.touches(event))
+        return Reading(tick, tick + HOUR, seen, frozenset(names), window)
+
+
+@given(portals(), portals(), st.permutations(WINDOWS), st.permutations(WINDOWS))
+@settings(deadline=None)
+def test_the_order_of_windows_does_not_matter(
+    before: dict[str, list[CalendarEvent]], after: dict[str, list[CalendarEvent]], one: list[Window], two: list[Window]
+) -> None:
+    results = []
+    for order in (one, two):
+        clock, tables = Clock(), Tables()
+        for portal in (before, after):
+            for window in order:
+                tables.sync(clock.read(portal, window))
+        results.append(tables.truth())
+    assert results[0] == results[1]
+
+
+@given(portals(), st.lists(st.sampled_from([(w, c) for w in range(3) for c in range(3)]), min_size=9, unique=True))
+@settings(deadline=None)
+def test_calendars_synced_one_by_one_in_any_order_give_the_same_tables(
+    portal: dict[str, list[CalendarEvent]], order: list[tuple[int, int]]
+) -> None:
+    clock, tables, whole = Clock(), Tables(), Tables()
+    for window in WINDOWS:
+        whole.sync(clock.read(portal, window))
+    for window_number, calendar_number in order:
+        tables.sync(clock.read(portal, WINDOWS[window_number], [CALENDARS[calendar_number]]))
+    assert tables.truth() == whole.truth()
+
+
+@given(portals(), portals())
+@settings(deadline=None)
+def test_again_changes_nothing(before: dict[str, list[CalendarEvent]], after: dict[str, list[CalendarEvent]]) -> None:
+    clock, tables = Clock(), Tables()
+    for portal in (before, after):
+        for window in WINDOWS:
+            reading = clock.read(portal, window)
+            tables.sync(reading)
+            same = reconcile(tables.stored, reading)
+            assert not (same.meetings or same.attendances or same.changes), "the same reading, as of a retry"
+    truth = tables.truth()
+    for window in WINDOWS:
+        again = tables.sync(clock.read(after, window))
+        assert set(+again.counts) <= {"unchanged", "unknown"}
+        assert not again.changes
+    assert tables.truth() == truth
+
+
+@given(st.lists(portals(), min_size=2, max_size=4), st.randoms())
+@settings(deadline=None)
+def test_readings_written_late_do_not_turn_back_the_time(
+    states: list[dict[str, list[CalendarEvent]]], chance: Any
+) -> None:
+    clock, tables, late = Clock(), Tables(), Tables()
+    readings = [clock.read(portal, WINDOWS[0]) for portal in states]
+    for reading in readings:
+        tables.sync(reading)
+    last = readings.pop()
+    chance.shuffle(readings)
+    for reading in (last, *readings):
+        late.sync(reading)
+    for key, row in late.stored.meetings.items():
+        if row.vanished_at is None and key in {(e.parent_id, e.start) for _, e in last.seen}:
+            assert row.last_seen == last.ended
+            assert row[6:15] == tables.stored.meetings[key][6:15]
+
+
+@given(portals(), portals())
+@settings(deadline=None)
+def test_unknown_is_never_nobody(before: dict[str, list[CalendarEvent]], after: dict[str, list[CalendarEvent]]) -> None:
+    clock, tables = Clock(), Tables()
+    masked = {
+        name: [_event(e.parent_id, round((e.start - FIRST) / HOUR), None, series=e.is_recurring) for e in events]
+        for name, events in after.items()
+    }
+    for window in WINDOWS:
+        tables.sync(clock.read(before, window))
+    known = {key: dict(rows) for key, rows in tables.stored.attendances.items()}
+    for window in WINDOWS:
+        difference = tables.sync(clock.read(masked, window))
+        assert not difference.changes
+    shown = {(event.parent_id, event.start) for events in masked.values() for event in events}
+    for key in shown:
+        row = tables.stored.meetings[key]
+        assert row.vanished_at is None
+        assert (row.total, row.share) == (None, None) or key in known
+        assert tables.stored.attendances.get(key, {}) == known.get(key, {}), "what was known is kept as it was"
+
+
+@given(answers, answers, answers)
+def test_the_history_leads_from_one_to_the_next(
+    one: dict[int, MeetingStatus], two: dict[int, MeetingStatus], three: dict[int, MeetingStatus]
+) -> None:
+    clock, tables = Clock(), Tables()
+    told = one
+    tables.sync(clock.read({"user:1": [_event(7, 5, one, series=False)]}, WINDOWS[0], ["user:1"]))
+    for following in (two, three, two):
+        reading = clock.read({"user:1": [_event(7, 5, following, series=False)]}, WINDOWS[0], ["user:1"])
+        changes = tables.sync(reading).changes
+        replayed = {user: status.value for user, status in told.items()}
+        for change in changes:
+            assert replayed.get(change.user_id) == change.old_status
+            assert change.old_seen_at < change.new_seen_at == reading.ended
+            if change.new_status is None:
+                del replayed[change.user_id]
+            else:
+                replayed[change.user_id] = change.new_status
+        assert replayed == {user: status.value for user, status in following.items()}
+        told = following
+
+
+def test_a_moved_meeting_vanishes_from_its_old_start_at_once() -> None:
+    clock, tables = Clock(), Tables()
+    tables.sync(clock.read({"user:1": [_event(7, 5, {2: MeetingStatus("Y")}, series=False)]}, WINDOWS[0], ["user:1"]))
+    moved = clock.read({"user:1": [_event(7, 100, {2: MeetingStatus("Q")}, series=False)]}, WINDOWS[2], ["user:1"])
+    assert tables.sync(moved).counts == {"new": 1, "vanished": 1, "unknown": 0}
+    old, new = sorted(tables.stored.meetings.values(), key=lambda row: row.start)
+    assert (old.vanished_at, new.vanished_at) == (moved.ended, None)
+    assert tables.stored.attendances[old.key][2].vanished_at == moved.ended
+    assert not tables.changes, "the meeting has moved, nobody has changed an answer"
+
+
+def test_vanished_and_back_with_another_answer() -> None:
+    clock, tables = Clock(), Tables()
+    here, gone = (
+        {"user:1": [_event(7, 5, {2: MeetingStatus("Y"), 3: MeetingStatus("Q")}, series=False)]},
+        {"user:1": []},
+    )
+    back = {"user:1": [_event(7, 5, {2: MeetingStatus("N"), 3: MeetingStatus("Q")}, series=False)]}
+    first = clock.read(here, WINDOWS[0], ["user:1"])
+    tables.sync(first)
+    assert tables.sync(clock.read(gone, WINDOWS[0], ["user:1"])).counts == {"vanished": 1}
+    assert not tables.sync(clock.read(gone, WINDOWS[0], ["user:1"])).meetings
+    last = clock.read(back, WINDOWS[0], ["user:1"])
+    assert tables.sync(last).changes == [Change(7, FIRST + 5 * HOUR, 2, "Y", "N", first.ended, last.ended)]
+    (row,) = tables.stored.meetings.values()
+    assert (row.first_seen, row.last_seen, row.vanished_at) == (first.ended, last.ended, None)
+    assert (row.accepted, row.declined, row.silent, row.total, row.share) == (0, 1, 1, 2, 0.0)
+
+
+def test_another_calendar_does_not_make_a_meeting_vanish() -> None:
+    clock, tables = Clock(), Tables()
+    portal = {"user:1": [_event(7, 5, {}, series=False)], "user:2": []}
+    tables.sync(clock.read(portal, WINDOWS[0], ["user:1"]))
+    assert not tables.sync(clock.read(portal, WINDOWS[0], ["user:2"])).meetings
+
+
+@given(windows)
+@settings(deadline=None)
+def test_parts_and_days(window: Window) -> None:
+    divided = list(parts(window))
+    assert (divided[0].start, divided[-1].end) == (window.start, window.end)
+    for one, two in zip(divided, divided[1:], strict=False):
+        assert one.end == two.start
+    assert all(part.end.astimezone(UTC) - part.start.astimezone(UTC) <= PART for part in divided)
+    if window.end - window.start < timedelta(days=1400):
+        days = whole_days(window)
+        assert days.start <= window.start < days.start + DAY
+        assert days.end - DAY < window.end <= days.end
