@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -68,7 +68,7 @@ class Tables:
         for answer in difference.attendances:
             self.stored.attendances.setdefault((answer.parent_id, answer.start), {})[answer.user_id] = answer  # type: ignore[attr-defined]
         for change in difference.changes:
-            key = change[:3] + (change.old_seen_at,)
+            key = (*change[:3], change.old_seen_at)
             assert key not in self.changes, "no change is told twice"
             self.changes[key] = change
         return difference
@@ -136,7 +136,7 @@ def test_again_changes_nothing(before: dict[str, list[CalendarEvent]], after: di
             reading = clock.read(portal, window)
             tables.sync(reading)
             same = reconcile(tables.stored, reading)
-            assert not (same.meetings or same.attendances or same.changes), "the same reading, as of a retry"
+            assert (same.meetings, same.attendances, same.changes) == ([], [], []), "as of a retry"
     truth = tables.truth()
     for window in WINDOWS:
         again = tables.sync(clock.read(after, window))
@@ -249,7 +249,7 @@ def test_another_calendar_does_not_make_a_meeting_vanish() -> None:
 def test_parts_and_days(window: Window) -> None:
     divided = list(parts(window))
     assert (divided[0].start, divided[-1].end) == (window.start, window.end)
-    for one, two in zip(divided, divided[1:], strict=False):
+    for one, two in pairwise(divided):
         assert one.end == two.start
     assert all(part.end.astimezone(UTC) - part.start.astimezone(UTC) <= PART for part in divided)
     if window.end - window.start < timedelta(days=1400):

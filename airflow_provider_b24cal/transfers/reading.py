@@ -1,0 +1,88 @@
+"""Reading of calendars for the transfers, each part of a window in one request per calendar."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow_provider_b24cal.attendance.calendars import Calendar, parts
+from airflow_provider_b24cal.attendance.reconcile import Reading
+from airflow_provider_b24cal.bitrix24.batch import Outcome
+from airflow_provider_b24cal.bitrix24.errors import CredentialsError, NoSuchEventError
+from airflow_provider_b24cal.bitrix24.event_methods import get_event
+from airflow_provider_b24cal.bitrix24.exchange import ask_many
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.window import Window
+
+
+class AttendanceReader(Bitrix24CalendarHook):
+    """The hook, with what only the transfers need."""
+
+    @property
+    def portal(self) -> str:
+        """The portal's host, with its port if it is not the usual one."""
+        return urlsplit(self._get_settings().endpoint.origin).netloc
+
+    def resolve(self, calendars: Sequence[Calendar]) -> list[Calendar]:
+        """Return the calendars with the acting user's id in place, each once.
+
+        :raises CredentialsError: the acting user is not active.
+        """
+        if all(calendar.owner_id is not None for calendar in calendars):
+            return list(calendars)
+        user_id = self.whoami().user_id
+        if user_id is None:
+            raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
+        whole = (Calendar(one.kind, user_id if one.owner_id is None else one.owner_id) for one in calendars)
+        return list(dict.fromkeys(whole))
+
+    def read_calendars(self, calendars: Sequence[Calendar], window: Window) -> Iterator[Reading]:
+        """Yield a reading of all calendars for each part of a window.
+
+        :param calendars: resolved ones.
+        :raises Bitrix24Error: a calendar could not be read; what is not shown would be taken for gone.
+        """
+        for part in parts(window):
+            started = datetime.now(UTC)
+            seen = [
+                (str(calendar), event)
+                for calendar in calendars
+                for event in self.list_events(
+                    part,
+                    calendar_type=calendar.kind,
+                    owner_id=calendar.owner_id,
+                    only_meetings=True,
+                )
+            ]
+            yield Reading(started, datetime.now(UTC), tuple(seen), frozenset(map(str, calendars)), part)
+
+    def read_events(self, event_ids: Sequence[int]) -> tuple[Reading, list[int]]:
+        """Return a reading of single meetings, and the ids that the portal does not show.
+
+        :param event_ids: checked ids. Of a series the first date is read.
+        :raises Bitrix24Error: an event could not be read.
+        """
+        terms, started = self._terms(), datetime.now(UTC)
+        outcomes: list[Outcome[CalendarEvent]] = self._run_chunks(
+            event_ids,
+            lambda chunk: ask_many([get_event(event_id) for event_id in chunk], terms),
+            lambda _, error: Outcome(error=error),
+        )
+        missing = [
+            event_id
+            for event_id, outcome in zip(event_ids, outcomes, strict=True)
+            if isinstance(outcome.error, NoSuchEventError)
+        ]
+        events = [outcome.unwrap() for outcome in outcomes if not isinstance(outcome.error, NoSuchEventError)]
+        seen = tuple((str(_home(event)), event) for event in events if event.is_meeting)
+        return Reading(started, datetime.now(UTC), seen), missing
+
+
+def _home(event: CalendarEvent) -> Calendar:
+    return Calendar(event.calendar_type, event.owner_id)

@@ -1,0 +1,198 @@
+"""Attendance in a database: one transaction for each reading, one writer at a time."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, func, inspect, not_, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from airflow_provider_b24cal.attendance.reconcile import Stored, reconcile
+from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.transfers.tables import Names, ddl, define
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy.engine import Connection, Engine, Row
+
+    from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
+    from airflow_provider_b24cal.attendance.rows import Key
+
+_ISOLATION: Final = "READ COMMITTED"
+"""Whoever has waited for the lock has to see what was committed meanwhile."""
+LOCK_SECONDS: Final = 600
+"""How long a run waits for another one that is writing."""
+_SLICE: Final = 5000
+_PARENTS: Final = 500
+_DAY: Final = timedelta(days=1)
+
+
+class AttendanceStore:
+    """The three tables in a database.
+
+    :param engine: SQLite, PostgreSQL, MySQL or MariaDB.
+    :param names: what the tables are called.
+    :param portal: which portal the rows belong to, such as ``example.bitrix24.com``.
+    :raises InvalidArgumentError: the database is another one.
+    """
+
+    def __init__(self, engine: Engine, names: Names, portal: str) -> None:
+        self.engine = engine
+        self.portal = portal
+        self.tables = define(names)
+        dialect = engine.dialect.name
+        if dialect not in _TRANSACTIONS:
+            raise InvalidArgumentError(
+                f"sql_conn_id leads to a database of the kind {dialect}; accepted are {', '.join(_TRANSACTIONS)}."
+            )
+        self._transaction = _TRANSACTIONS[dialect]
+        self._upsert = _UPSERTS[dialect]
+        self._lock = ".".join(["b24cal", *([names.schema] if names.schema else []), names.meetings])
+
+    def prepare(self, *, create: bool) -> str:
+        """Find the tables, or create those that are missing.
+
+        :return: the statements run; an empty text if there was nothing to create.
+        :raises InvalidArgumentError: a table is missing and must not be created.
+        """
+        with self._transaction(self.engine, self._lock) as connection:
+            known = inspect(connection)
+            missing = [table for table in self.tables.all if not known.has_table(table.name, schema=table.schema)]
+            if not missing:
+                return ""
+            statements = ddl(missing, connection)
+            if create:
+                self.tables.meetings.metadata.create_all(connection, tables=missing)
+                return statements
+        raise InvalidArgumentError(
+            f"{', '.join(str(table) for table in missing)} is not in the database; create_tables=True creates it, or "
+            f"have it created with:\n{statements}"
+        )
+
+    def write(self, reading: Reading) -> Difference:
+        """Bring the tables to what a reading has shown, in one transaction."""
+        with self._transaction(self.engine, self._lock) as connection:
+            difference = reconcile(self._load(connection, reading), reading)
+            self._put(connection, self.tables.meetings, difference.meetings)
+            self._put(connection, self.tables.attendance, difference.attendances)
+            self._put(connection, self.tables.changes, difference.changes)
+        return difference
+
+    def _load(self, connection: Connection, reading: Reading) -> Stored:
+        """Return the rows that a reading can concern: of its window, of what it saw, and of what has moved."""
+        meetings: dict[Key, Meeting] = {}
+        attendances: dict[Key, dict[int, Attendance]] = {}
+        for row in self._rows(connection, self.tables.meetings, reading):
+            meeting = Meeting._make(row[1:])
+            meetings[meeting.key] = meeting
+        for row in self._rows(connection, self.tables.attendance, reading):
+            answer = Attendance._make(row[1:])
+            attendances.setdefault((answer.parent_id, answer.start), {})[answer.user_id] = answer
+        return Stored(meetings, attendances)
+
+    def _rows(self, connection: Connection, table: Table, reading: Reading) -> Iterator[Row[Any]]:
+        start, span = table.c.occurrence_start, _span(reading)
+        conditions: list[ColumnElement[bool]] = []
+        if span is not None:
+            within = and_(start >= span[0], start < span[1])
+            conditions.append(within)
+        # An event that is no series has one start; rows of it at others tell that it was moved.
+        elsewhere = {
+            event.parent_id
+            for _, event in reading.seen
+            if not event.is_recurring or span is None or not span[0] <= event.start < span[1]
+        }
+        for parents in _slices(sorted(elsewhere), _PARENTS):
+            named = table.c.parent_id.in_(parents)
+            conditions.append(named if span is None else and_(named, not_(within)))
+        for condition in conditions:
+            yield from connection.execute(select(table).where(and_(table.c.portal == self.portal, condition)))
+
+    def _put(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        statement, names = self._upsert(table), table.c.keys()
+        for some in _slices(rows, _SLICE):
+            connection.execute(statement, [dict(zip(names, (self.portal, *row), strict=True)) for row in some])
+
+
+def _span(reading: Reading) -> tuple[datetime, datetime] | None:
+    """Return bounds of a reading's window wide enough for all-day events, whose days are those of its zone."""
+    if reading.window is None:
+        return None
+    return reading.window.start.astimezone(UTC) - _DAY, reading.window.end.astimezone(UTC) + _DAY
+
+
+def _slices(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _conflict_upsert(insert: Callable[[Table], Any]) -> Callable[[Table], Any]:
+    def upsert(table: Table) -> Any:
+        statement = insert(table)
+        others = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+        return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=others)
+
+    return upsert
+
+
+def _mysql_upsert(table: Table) -> Any:
+    statement = mysql.insert(table)
+    return statement.on_duplicate_key_update(
+        {column.name: statement.inserted[column.name] for column in table.c if not column.primary_key}
+    )
+
+
+@contextmanager
+def _sqlite(engine: Engine, _: str) -> Iterator[Connection]:
+    with engine.connect() as connection, connection.begin():
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
+        # Taken at once: a transaction that begins by reading cannot become a writing one beside another.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
+@contextmanager
+def _postgresql(engine: Engine, lock: str) -> Iterator[Connection]:
+    with engine.connect().execution_options(isolation_level=_ISOLATION) as connection, connection.begin():
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000}")
+        number = int.from_bytes(sha256(lock.encode()).digest()[:8], "big", signed=True)
+        # Ends with the transaction, whatever becomes of this process.
+        connection.execute(select(func.pg_advisory_xact_lock(number)))
+        yield connection
+
+
+@contextmanager
+def _mysql(engine: Engine, lock: str) -> Iterator[Connection]:
+    # Such locks belong to a session and to the whole server; a session that ends gives them back.
+    name = sha256(f"{engine.url.database}.{lock}".encode()).hexdigest()[:60]
+    with engine.connect().execution_options(isolation_level=_ISOLATION) as connection:
+        with connection.begin():
+            if connection.execute(select(func.get_lock(name, LOCK_SECONDS))).scalar() != 1:
+                raise TimeoutError(f"Another run has been writing these tables for {LOCK_SECONDS} s.")
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            with connection.begin():
+                connection.execute(select(func.release_lock(name)))
+
+
+_TRANSACTIONS: Final[dict[str, Callable[[Engine, str], AbstractContextManager[Connection]]]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "mysql": _mysql,
+    "mariadb": _mysql,
+}
+_UPSERTS: Final[dict[str, Callable[[Table], Any]]] = {
+    "sqlite": _conflict_upsert(sqlite.insert),
+    "postgresql": _conflict_upsert(postgresql.insert),
+    "mysql": _mysql_upsert,
+    "mariadb": _mysql_upsert,
+}

@@ -1,0 +1,135 @@
+"""The three tables of attendance, in the terms of SQLAlchemy Core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.types import TypeDecorator
+
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection, Dialect
+
+    TimeType = TypeDecorator[datetime]
+else:
+    TimeType = TypeDecorator
+
+
+class Moment(TimeType):
+    """An aware time, kept in UTC: with its zone where the database has such a type, and without one elsewhere."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return the database's own type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        # The bare type drops the parts of a second.
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in {"mysql", "mariadb"} else DateTime())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return what is written."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if dialect.name == "postgresql" else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return what was read, aware."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the tables are called.
+
+    :param schema: ``None`` for the database's default.
+    """
+
+    schema: str | None = None
+    meetings: str = "bitrix24_meetings"
+    attendance: str = "bitrix24_attendance"
+    changes: str = "bitrix24_attendance_changes"
+
+    def __post_init__(self) -> None:
+        named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes}
+        for argument, name in {**named, **({} if self.schema is None else {"schema": self.schema})}.items():
+            if not (isinstance(name, str) and 1 <= len(name) <= 63 and name.isprintable()):  # type: ignore[redundant-expr]  # rendered templates
+                raise InvalidArgumentError(
+                    f"{argument}={ascii(name)[:80]} is not acceptable; accepted is a name of 1 to 63 characters."
+                )
+        if len(set(named.values())) != len(named):
+            raise InvalidArgumentError(f"{', '.join(named)} are not acceptable: two of them are the same.")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables, in the order in which they are written."""
+
+    meetings: Table
+    attendance: Table
+    changes: Table
+
+    @property
+    def all(self) -> tuple[Table, Table, Table]:
+        """All of them."""
+        return self.meetings, self.attendance, self.changes
+
+
+def define(names: Names) -> Tables:
+    """Return the tables; their columns are the portal and then the fields of the rows."""
+    metadata = MetaData(schema=names.schema, naming_convention={"ix": "ix_%(table_name)s_start"})
+    options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB",
+               "mariadb_charset": "utf8mb4"}  # fmt: skip
+
+    def key(name: str, kind: Any) -> Column[Any]:
+        return Column(name, kind, primary_key=True, autoincrement=False)
+
+    def needed(name: str, kind: Any) -> Column[Any]:
+        return Column(name, kind, nullable=False)
+
+    def table(name: str, *columns: Column[Any]) -> Table:
+        occurrence = (key("portal", String(255)), key("parent_id", BigInteger), key("occurrence_start", Moment))
+        return Table(name, metadata, *occurrence, *columns, Index(None, "portal", "occurrence_start"), **options)
+
+    return Tables(
+        table(
+            names.meetings,
+            needed("name", Text), Column("host_id", BigInteger), needed("calendar", String(64)),
+            needed("occurrence_end", Moment), Column("zone", String(64)), needed("all_day", Boolean),
+            needed("is_recurring", Boolean), Column("recurrence_id", BigInteger), Column("accepted", Integer),
+            Column("declined", Integer), Column("silent", Integer), Column("total", Integer),
+            Column("share", Float(53)), needed("first_seen", Moment), needed("last_seen", Moment),
+            Column("vanished_at", Moment),
+        ),
+        table(
+            names.attendance,
+            key("user_id", BigInteger), needed("status", String(1)), needed("is_host", Boolean),
+            needed("first_seen", Moment), needed("last_seen", Moment), Column("changed_at", Moment),
+            Column("vanished_at", Moment),
+        ),
+        # An answer last seen at some time changes once, so no change can be stored twice.
+        table(
+            names.changes,
+            key("user_id", BigInteger), Column("old_status", String(1)), Column("new_status", String(1)),
+            key("old_seen_at", Moment), needed("new_seen_at", Moment),
+        ),
+    )  # fmt: skip
+
+
+def ddl(tables: Sequence[Table], connection: Connection) -> str:
+    """Return the statements that create tables, in the database's own words."""
+    statements: list[CreateTable | CreateIndex] = []
+    for table in tables:
+        statements += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    return "\n".join(f"{str(statement.compile(dialect=connection.dialect)).strip()};" for statement in statements)

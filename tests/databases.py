@@ -1,0 +1,45 @@
+"""Real databases for tests: SQLite always, servers where they answer. Each test has its own and drops it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
+
+SERVERS = {
+    "postgresql": os.environ.get("B24CAL_TEST_POSTGRESQL", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres"),
+    "mariadb": os.environ.get("B24CAL_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306/test?charset=utf8mb4"),
+}
+"""Where the servers are; another place is named in the environment."""
+DATABASES = ("sqlite", *SERVERS)
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Iterator[URL]:
+    """Yield the address of an empty database, and drop it in the end; skip where there is no server."""
+    if kind == "sqlite":
+        yield make_url(f"sqlite:///{folder}/attendance.db")
+        return
+    server = make_url(SERVERS[kind])
+    name = f"b24cal_{secrets.token_hex(6)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 5})
+    try:
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(f"CREATE DATABASE {name}"))
+        except OperationalError as problem:
+            pytest.skip(f"no {kind} server at {server.host}:{server.port}: {str(problem.orig).splitlines()[0]}")
+        try:
+            yield server.set(database=name)
+        finally:
+            with engine.connect() as connection:
+                connection.execute(text(f"DROP DATABASE {name}{' WITH (FORCE)' if kind == 'postgresql' else ''}"))
+    finally:
+        engine.dispose()

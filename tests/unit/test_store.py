@@ -1,0 +1,257 @@
+"""The tables in real databases: upserts, history, two writers at once, a killed one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, Engine
+
+from airflow_provider_b24cal.attendance.reconcile import Reading
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.transfers.store import AttendanceStore
+from airflow_provider_b24cal.transfers.tables import Names
+from tests.databases import DATABASES, database
+
+DAY = timedelta(days=1)
+FIRST = datetime(2026, 9, 1, tzinfo=UTC)
+SEPTEMBER = Window(FIRST, FIRST + 30 * DAY)
+NOON = datetime(2026, 10, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
+    with database(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(url: URL) -> Iterator[Engine]:
+    engine = create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def store(engine: Engine) -> AttendanceStore:
+    store = AttendanceStore(engine, Names(), "example.bitrix24.com")
+    store.prepare(create=True)
+    return store
+
+
+def _event(parent: int, start: datetime, answers: str | None = "YNQ", **more: Any) -> CalendarEvent:
+    attendees = None
+    if answers is not None:
+        given = (Attendee(10 + number, MeetingStatus(letter)) for number, letter in enumerate(answers))
+        attendees = (Attendee(1, MeetingStatus("H")), *given)
+    values: dict[str, Any] = {
+        "id": parent, "parent_id": parent, "name": "Plan 🗓 'x'", "start": start, "end": start + timedelta(hours=1),
+        "zone": "Europe/Berlin", "all_day": False, "calendar_type": "user", "owner_id": 1, "host_id": 1,
+        "is_meeting": True, "is_recurring": False, "status": MeetingStatus("H"), "attendees": attendees, **more,
+    }  # fmt: skip
+    return CalendarEvent(**values)
+
+
+def _reading(hours: float, *events: CalendarEvent, window: Window | None = SEPTEMBER) -> Reading:
+    at = NOON + timedelta(hours=hours)
+    seen = tuple(("user:1", event) for event in events)
+    return Reading(at, at + timedelta(seconds=1), seen, frozenset({"user:1"}) if window else frozenset(), window)
+
+
+def _rows(store: AttendanceStore) -> list[list[tuple[Any, ...]]]:
+    with store.engine.connect() as connection:
+        return [sorted(map(tuple, connection.execute(table.select())), key=repr) for table in store.tables.all]
+
+
+def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
+    start = FIRST + 3 * DAY
+    days = _event(9, FIRST + 5 * DAY, None, all_day=True, zone=None, end=FIRST + 7 * DAY, is_recurring=True,
+                  recurrence_id=4, host_id=None)  # fmt: skip
+    assert store.write(_reading(0, _event(7, start), days)).counts == {"new": 2, "unknown": 1}
+    meetings, attendance, changes = _rows(store)
+    seen = NOON + timedelta(seconds=1)
+    assert meetings == [
+        ("example.bitrix24.com", 7, start, "Plan 🗓 'x'", 1, "user:1", start + timedelta(hours=1), "Europe/Berlin",
+         False, False, None, 1, 1, 1, 3, 1 / 3, seen, seen, None),
+        ("example.bitrix24.com", 9, days.start, "Plan 🗓 'x'", None, "user:1", days.end, None, True, True, 4,
+         None, None, None, None, None, seen, seen, None),
+    ]  # fmt: skip
+    assert attendance == [
+        ("example.bitrix24.com", 7, start, user, letter, user == 1, seen, seen, None, None)
+        for user, letter in ((1, "H"), (10, "Y"), (11, "N"), (12, "Q"))
+    ]
+    assert changes == []
+
+
+def test_a_history(store: AttendanceStore) -> None:
+    start = FIRST + 3 * DAY
+    store.write(_reading(0, _event(7, start, "YNQ")))
+    again = store.write(_reading(1, _event(7, start, "YNQ")))
+    assert (+again.counts, again.changes) == ({"unchanged": 1}, [])
+    assert store.write(_reading(2, _event(7, start, "YY"))).counts["changed"] == 1
+    assert store.write(_reading(3)).counts == {"vanished": 1}
+    assert store.write(_reading(4)).counts == {}
+    meetings, attendance, changes = _rows(store)
+    one, two, three = (NOON + timedelta(hours=hours, seconds=1) for hours in (1, 2, 3))
+    assert meetings[0][-3:] == (NOON + timedelta(seconds=1), two, three)
+    assert [(row[3], row[4], row[-2], row[-1]) for row in attendance] == [
+        (1, "H", None, three), (10, "Y", None, three), (11, "Y", two, three), (12, "Q", two, two),
+    ]  # fmt: skip
+    assert [row[3:] for row in changes] == [(11, "N", "Y", one, two), (12, "Q", None, one, two)]
+
+
+def test_a_meeting_moved_far_away_is_gone_from_where_it_was(store: AttendanceStore) -> None:
+    store.write(_reading(0, _event(7, FIRST + 3 * DAY), _event(8, FIRST + 3 * DAY, is_recurring=True)))
+    november = Window(FIRST + 61 * DAY, FIRST + 91 * DAY)
+    moved = (_event(7, FIRST + 70 * DAY), _event(8, FIRST + 71 * DAY, is_recurring=True))
+    assert store.write(_reading(1, *moved, window=november)).counts == {"new": 2, "vanished": 1, "unknown": 0}
+    assert [row[1] for row in _rows(store)[0] if row[-1]] == [7]
+
+
+def test_single_events_concern_nothing_else(store: AttendanceStore) -> None:
+    store.write(_reading(0, _event(7, FIRST + 3 * DAY), _event(8, FIRST + 3 * DAY)))
+    counts = store.write(_reading(1, _event(7, FIRST + 3 * DAY, "YYY"), window=None)).counts
+    assert +counts == {"changed": 1}
+    assert len(_rows(store)[2]) == 2
+
+
+def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
+    odd = Names(meetings="Meet ings", attendance='at"tendance', changes="select")
+    others = [
+        AttendanceStore(store.engine, Names(), "other.bitrix24.com"),
+        AttendanceStore(store.engine, odd, "example.bitrix24.com"),
+    ]
+    others[1].prepare(create=True)
+    store.write(_reading(0, _event(7, FIRST)))
+    for other in others:
+        assert other.write(_reading(1)).counts == {}
+        assert other.write(_reading(2, _event(7, FIRST, "NNN"))).counts["new"] == 1
+    assert not _rows(store)[2]
+
+
+def test_missing_tables_are_named_with_what_creates_them(engine: Engine) -> None:
+    store = AttendanceStore(engine, Names(), "example.bitrix24.com")
+    with pytest.raises(InvalidArgumentError, match=r"create_tables=True") as refusal:
+        store.prepare(create=False)
+    statements = str(refusal.value).partition("\n")[2]
+    assert statements.count("CREATE TABLE") == statements.count("CREATE INDEX") == 3
+    with engine.begin() as connection:
+        for statement in statements.split(";")[:-1]:
+            connection.execute(text(statement))
+    assert store.prepare(create=False) == ""
+    store.write(_reading(0, _event(7, FIRST)))
+
+
+def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) -> None:
+    """Both create, both write; the readings overlap, as those of two runs do, and none is told twice."""
+    store.write(_reading(0, *(_event(number, FIRST + number * DAY, "QQQ") for number in range(1, 21))))
+    gate, failures = threading.Barrier(2), []
+
+    def run(late: float) -> None:
+        engine = create_engine(url)
+        try:
+            other = AttendanceStore(engine, Names(), "example.bitrix24.com")
+            gate.wait(60)
+            other.prepare(create=True)
+            for hour in (1, 2, 3):
+                events = (_event(number, FIRST + number * DAY, "YNQ"[hour - 1] * 3) for number in range(1, 21))
+                other.write(_reading(hour + late, *events))
+        except BaseException as error:
+            failures.append(error)
+            raise
+        finally:
+            engine.dispose()
+
+    threads = [threading.Thread(target=run, args=(late,)) for late in (0.0, 0.0001)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    meetings, attendance, changes = _rows(store)
+    assert (len(meetings), len(attendance)) == (20, 80)
+    for user in (10, 11, 12):
+        for number in range(1, 21):
+            told = sorted((row[6], row[4], row[5]) for row in changes if (row[1], row[3]) == (number, user))
+            letters = [(old, new) for _, old, new in told]
+            # One of the two may have written all three hours before the other came to its first.
+            assert letters == [("Q", "Y"), ("Y", "N"), ("N", "Q")]
+
+
+KILLED = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from sqlalchemy import create_engine, event
+from tests.unit.test_store import AttendanceStore, Names, FIRST, DAY, _event, _reading
+engine = create_engine(sys.argv[1])
+
+@event.listens_for(engine, "before_cursor_execute")
+def die(connection, cursor, statement, *_):
+    if "INTO" in statement and "bitrix24_attendance_changes" in statement:
+        os._exit(9)
+
+AttendanceStore(engine, Names(), "example.bitrix24.com").write(_reading(1, _event(7, FIRST, "YYY"), _event(8, FIRST)))
+"""
+
+
+def test_a_killed_run_leaves_nothing_half_done_and_no_lock(url: URL, store: AttendanceStore) -> None:
+    store.write(_reading(0, _event(7, FIRST, "QQQ")))
+    before = _rows(store)
+    address = url.render_as_string(hide_password=False)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, address, str(root)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 9, done.stderr
+    assert _rows(store) == before
+    retry = store.write(_reading(2, _event(7, FIRST, "YYY"), _event(8, FIRST)))
+    assert (+retry.counts, len(retry.changes)) == ({"new": 1, "changed": 1}, 3)
+    assert len(_rows(store)[2]) == 3
+
+
+def test_a_failure_takes_everything_back_and_frees_the_lock(store: AttendanceStore) -> None:
+    store.write(_reading(0, _event(7, FIRST, "QQQ")))
+    before = _rows(store)
+    with store.engine.begin() as connection:
+        store.tables.changes.drop(connection)
+    with pytest.raises(Exception, match="bitrix24_attendance_changes"):
+        store.write(_reading(1, _event(7, FIRST, "YYY")))
+    store.prepare(create=True)
+    assert _rows(store) == before
+    assert len(store.write(_reading(2, _event(7, FIRST, "YYY"))).changes) == 3
+
+
+def test_a_schema_of_its_own(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("schemas are tried on PostgreSQL")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA hr"))
+    store = AttendanceStore(engine, Names(schema="hr"), "example.bitrix24.com")
+    assert "hr.bitrix24_meetings" in store.prepare(create=True)
+    store.write(_reading(0, _event(7, FIRST)))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM hr.bitrix24_attendance")).scalar() == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        ({"meetings": ""}, "meetings_table"),
+        ({"changes": "x" * 64}, "changes_table"),
+        ({"schema": 7}, "schema"),
+        ({"attendance": "bitrix24_meetings"}, "two of them are the same"),
+    ],
+)
+def test_names_that_are_not_acceptable(names: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=named):
+        Names(**names)
