@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
+    from airflow.sdk import Asset as Asset  # noqa: PLC0414
     from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, Connection
     from airflow.sdk import Context as Context  # noqa: PLC0414 - exported for annotations only
+    from airflow.sdk import ObjectStoragePath as ObjectStoragePath  # noqa: PLC0414
     from airflow.sdk.bases.decorator import (
         DecoratedOperator,
         TaskDecorator,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
         TaskDeferralError,
     )
     from airflow.sdk.exceptions import TaskDeferralTimeout as _TaskDeferralTimeout
+    from airflow.sdk.lineage import HookLineageCollector
+    from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger  # noqa: PLC0414
 
     TaskDeferralTimeout: type[_TaskDeferralTimeout] | None
     HAS_RETRY_POLICIES: bool
@@ -82,6 +86,26 @@ else:
     TaskDeferralError = _exceptions.TaskDeferralError
     TaskDeferralTimeout = getattr(_exceptions, "TaskDeferralTimeout", None)
 
+    # Loaded by whoever asks for them, and not by every DAG file.
+    _HOMES = {
+        "Asset": (("airflow.sdk", "Asset"), ("airflow.datasets", "Dataset")),
+        "ObjectStoragePath": (("airflow.sdk", "ObjectStoragePath"), ("airflow.io.path", "ObjectStoragePath")),
+        # 2.11 has no assets that wait for triggers.
+        "BaseEventTrigger": (
+            ("airflow.triggers.base", "BaseEventTrigger"),
+            ("airflow.triggers.base", "BaseTrigger"),
+        ),
+    }
+
+    def __getattr__(name):
+        for module, member in _HOMES.get(name, ()):
+            try:
+                return getattr(import_module(module), member)
+            except (ImportError, AttributeError):
+                continue
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "HAS_RETRY_POLICIES",
     "AirflowFailException",
@@ -115,6 +139,15 @@ __all__ = [
 def task_memory(context: Context) -> Any:
     """Return the store in which a task instance keeps values between its processes; ``None`` before 3.3."""
     return context.get("task_state_store")
+
+
+def lineage_collector() -> HookLineageCollector:
+    """Return what takes the inputs and outputs of a task for lineage; it does nothing where nobody listens."""
+    try:
+        from airflow.sdk.lineage import get_hook_lineage_collector
+    except ImportError:  # 2.11, 3.0, 3.1
+        get_hook_lineage_collector = import_module("airflow.lineage.hook").get_hook_lineage_collector
+    return get_hook_lineage_collector()
 
 
 def mask_secret(secret: str) -> None:

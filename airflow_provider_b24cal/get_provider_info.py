@@ -119,6 +119,24 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
                 "python-modules": [f"{package}.operators.events", f"{package}.operators.meeting_status"],
             }
         ],
+        "transfers": [
+            {
+                "source-integration-name": "Bitrix24",
+                "target-integration-name": target,
+                "python-module": f"{package}.transfers.{module}",
+            }
+            for target, module in (
+                ("SQL", "attendance_to_sql"),
+                ("Object storage", "attendance_to_object_storage"),
+            )
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["b24cal"],
+                "handler": f"{package}.assets.sanitize_uri",
+                "to_openlineage_converter": f"{package}.assets.convert_asset_to_openlineage",
+            }
+        ],
         "sensors": [
             {
                 "integration-name": "Bitrix24",

@@ -8,7 +8,7 @@ after a newer one. What is not applied is not lost: the next reading sees it.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,8 @@ class Reading:
     :param ended: when it was complete; this is the time that rows carry.
     :param seen: pairs of calendar and event.
     :param calendars: those that were read whole; what they do not show of ``window`` is gone.
-    :param window: ``None`` for a reading of single events, of which none can be missed.
+    :param window: ``None`` for a reading of single events.
+    :param gone: meetings that were asked for by their id and are not shown.
     """
 
     started: datetime
@@ -39,6 +40,7 @@ class Reading:
     seen: tuple[tuple[str, CalendarEvent], ...]
     calendars: frozenset[str] = frozenset()
     window: Window | None = None
+    gone: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,18 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
             _see(difference, reading, calendar, event, before, stored.attendances.get(key, {}))
         else:
             difference.counts["unchanged"] += 1
-    single = {key[0] for key, (_, event) in views.items() if not event.is_recurring}
+    # An event that is no series has one start: rows of it at others tell that it was moved.
+    elsewhere = {key[0] for key, (_, event) in views.items() if not event.is_recurring} | reading.gone
     for key, before in stored.meetings.items():
         missed = key not in views and before.vanished_at is None
-        if missed and _later(reading, before) and (key[0] in single or _would_be_shown(before, reading)):
+        if missed and _later(reading, before) and (key[0] in elsewhere or _would_be_shown(before, reading)):
             _vanish(difference, reading.ended, before, stored.attendances.get(key, {}).values())
     return difference
+
+
+def nameless(reading: Reading) -> Reading:
+    """Return a reading without the names of meetings."""
+    return replace(reading, seen=tuple((calendar, replace(event, name="")) for calendar, event in reading.seen))
 
 
 def best_views(seen: Iterable[tuple[str, CalendarEvent]]) -> dict[Key, tuple[str, CalendarEvent]]:

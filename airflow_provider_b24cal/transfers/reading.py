@@ -1,4 +1,4 @@
-"""Reading of calendars for the transfers, each part of a window in one request per calendar."""
+"""Reading of calendars for the transfers: a call for each calendar and part of a window, fifty to a request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, parts
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.errors import CredentialsError, NoSuchEventError
-from airflow_provider_b24cal.bitrix24.event_methods import get_event
-from airflow_provider_b24cal.bitrix24.exchange import ask_many
+from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
+from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from airflow_provider_b24cal.bitrix24.batch import Outcome
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
     from airflow_provider_b24cal.bitrix24.window import Window
 
@@ -49,39 +49,36 @@ class AttendanceReader(Bitrix24CalendarHook):
         :raises Bitrix24Error: a calendar could not be read; what is not shown would be taken for gone.
         """
         for part in parts(window):
+            listings = [check_listing(part, one.kind, one.owner_id, only_meetings=True) for one in calendars]
+            # A part and its margins are what one call reads.
+            (asked,) = part.chunks(LONGEST)
             started = datetime.now(UTC)
+            calls = [get_events(one.calendar_type, one.owner_id or 0, asked) for one in listings]
+            outcomes: list[Outcome[list[CalendarEvent]]] = self.make(calls)
             seen = [
                 (str(calendar), event)
-                for calendar in calendars
-                for event in self.list_events(
-                    part,
-                    calendar_type=calendar.kind,
-                    owner_id=calendar.owner_id,
-                    only_meetings=True,
-                )
+                for calendar, listing, outcome in zip(calendars, listings, outcomes, strict=True)
+                for event in filter(listing.wants, outcome.unwrap())
             ]
             yield Reading(started, datetime.now(UTC), tuple(seen), frozenset(map(str, calendars)), part)
 
-    def read_events(self, event_ids: Sequence[int]) -> tuple[Reading, list[int]]:
-        """Return a reading of single meetings, and the ids that the portal does not show.
+    def read_events(self, event_ids: Sequence[int]) -> Reading:
+        """Return a reading of single meetings.
 
         :param event_ids: checked ids. Of a series the first date is read.
         :raises Bitrix24Error: an event could not be read.
         """
-        terms, started = self._terms(), datetime.now(UTC)
-        outcomes: list[Outcome[CalendarEvent]] = self._run_chunks(
-            event_ids,
-            lambda chunk: ask_many([get_event(event_id) for event_id in chunk], terms),
-            lambda _, error: Outcome(error=error),
-        )
-        missing = [
-            event_id
-            for event_id, outcome in zip(event_ids, outcomes, strict=True)
-            if isinstance(outcome.error, NoSuchEventError)
-        ]
-        events = [outcome.unwrap() for outcome in outcomes if not isinstance(outcome.error, NoSuchEventError)]
+        started = datetime.now(UTC)
+        outcomes: list[Outcome[CalendarEvent]] = self.make([get_event(event_id) for event_id in event_ids])
+        events: list[CalendarEvent] = []
+        gone: list[int] = []
+        for event_id, outcome in zip(event_ids, outcomes, strict=True):
+            if isinstance(outcome.error, NoSuchEventError):
+                gone.append(event_id)
+            else:
+                events.append(outcome.unwrap())
         seen = tuple((str(_home(event)), event) for event in events if event.is_meeting)
-        return Reading(started, datetime.now(UTC), seen), missing
+        return Reading(started, datetime.now(UTC), seen, gone=frozenset(gone))
 
 
 def _home(event: CalendarEvent) -> Calendar:

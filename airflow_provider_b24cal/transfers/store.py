@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, func, inspect, not_, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from airflow_provider_b24cal.attendance.reconcile import Stored, reconcile
+from airflow_provider_b24cal.attendance.reconcile import Stored, nameless, reconcile
 from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.transfers.tables import Names, ddl, define
@@ -41,11 +41,13 @@ class AttendanceStore:
     :param engine: SQLite, PostgreSQL, MySQL or MariaDB.
     :param names: what the tables are called.
     :param portal: which portal the rows belong to, such as ``example.bitrix24.com``.
+    :param meeting_names: whether to store what meetings are called.
     :raises InvalidArgumentError: the database is another one.
     """
 
-    def __init__(self, engine: Engine, names: Names, portal: str) -> None:
+    def __init__(self, engine: Engine, names: Names, portal: str, *, meeting_names: bool = True) -> None:
         self.engine = engine
+        self.meeting_names = meeting_names
         self.portal = portal
         self.tables = define(names)
         dialect = engine.dialect.name
@@ -79,6 +81,8 @@ class AttendanceStore:
 
     def write(self, reading: Reading) -> Difference:
         """Bring the tables to what a reading has shown, in one transaction."""
+        if not self.meeting_names:
+            reading = nameless(reading)
         with self._transaction(self.engine, self._lock) as connection:
             difference = reconcile(self._load(connection, reading), reading)
             self._put(connection, self.tables.meetings, difference.meetings)
@@ -104,8 +108,7 @@ class AttendanceStore:
         if span is not None:
             within = and_(start >= span[0], start < span[1])
             conditions.append(within)
-        # An event that is no series has one start; rows of it at others tell that it was moved.
-        elsewhere = {
+        elsewhere = reading.gone | {
             event.parent_id
             for _, event in reading.seen
             if not event.is_recurring or span is None or not span[0] <= event.start < span[1]

@@ -47,6 +47,11 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"_airflow", "bitrix24", "hooks", "waiting", "triggers"}),
         STANDARD | {"airflow.triggers.base"},
     ),
+    "assets": (frozenset({"_airflow"}), STANDARD | {"airflow.providers.common.compat.openlineage.facet"}),
+    "transfers": (
+        frozenset({"_airflow", "bitrix24", "hooks", "attendance", "assets", "transfers"}),
+        STANDARD | {"sqlalchemy", "pyarrow"},
+    ),
     "sandbox": (frozenset({"sandbox"}), STANDARD | {"starlette", "uvicorn", "yaml"}),
 }
 
@@ -112,7 +117,8 @@ import importlib, pkgutil
 import airflow_provider_b24cal.bitrix24 as language
 for module in pkgutil.walk_packages(language.__path__, language.__name__ + "."):
     importlib.import_module(module.name)
-import airflow_provider_b24cal.waiting
+import airflow_provider_b24cal.waiting, airflow_provider_b24cal.attendance.reconcile
+import airflow_provider_b24cal.attendance.calendars
 print("pure")
 """
 
@@ -141,9 +147,11 @@ from airflow_provider_b24cal._airflow import BaseOperator, BaseSensorOperator
 before = set(sys.modules)
 import airflow_provider_b24cal.decorators.statuses, airflow_provider_b24cal.links.bitrix24
 import airflow_provider_b24cal.operators.events, airflow_provider_b24cal.retry_policy
+import airflow_provider_b24cal.transfers.attendance_to_sql
+import airflow_provider_b24cal.transfers.attendance_to_object_storage
 import airflow_provider_b24cal.operators.meeting_status, airflow_provider_b24cal.sensors.meeting_status
 print(sorted({name.split(".")[0] for name in set(sys.modules) - before}
-      & {"requests", "httpx", "jsonschema", "starlette", "uvicorn", "yaml"}))
+      & {"requests", "httpx", "jsonschema", "starlette", "uvicorn", "yaml", "sqlalchemy", "pyarrow"}))
 """
 
 

@@ -22,6 +22,8 @@ from airflow_provider_b24cal.operators.meeting_status import (
 )
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
+from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
+from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 
 TASKS: list[type[Any]] = [
@@ -30,6 +32,8 @@ TASKS: list[type[Any]] = [
     Bitrix24ListEventsOperator,
     Bitrix24MeetingStatusSensor,
     Bitrix24AttendeesSensor,
+    Bitrix24AttendanceToSqlOperator,
+    Bitrix24AttendanceToObjectStorageOperator,
 ]
 CLASSES: list[type[Any]] = [*TASKS, Bitrix24AttendanceTrigger, Bitrix24CalendarHook]
 

@@ -1,0 +1,137 @@
+"""Operator that writes attendance as it is now to files, a folder for each day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_b24cal._airflow import BaseOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from airflow_provider_b24cal._airflow import Context
+
+
+class Bitrix24AttendanceToObjectStorageOperator(BaseOperator):
+    """
+    Write what calendars show to files, in a folder for each day on which something begins.
+
+    Below ``path``: ``meetings/day=2026-09-16/<file_name>.jsonl`` with a row for each occurrence and
+    ``attendance/day=2026-09-16/<file_name>.jsonl`` with one for each occurrence and attendee. The rows are those of
+    :class:`~airflow_provider_b24cal.transfers.attendance_to_sql.Bitrix24AttendanceToSqlOperator` without a
+    history; ``seen_at`` is the time of the reading. Days are those of UTC, and the window is widened to whole
+    ones. Files of the same name are written anew, and removed for days on which nothing begins any more: running
+    again gives the same files.
+
+    XCom ``return_value``::
+
+        {"days": 30, "files": 42, "occurrences": 40, "answers": 310, "unknown": 3}
+
+    .. seealso:: `calendar.event.get
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
+
+    :param path: folder, as a URL that ``ObjectStoragePath`` knows, such as ``s3://bucket/attendance`` or
+        ``file:///data/attendance``. (templated)
+    :param storage_conn_id: connection of the storage; default what the path or its scheme says. (templated)
+    :param file_format: ``jsonl`` (default), or ``parquet``, which needs the extra ``[parquet]``. (templated)
+    :param file_name: name of the files, without ending; default ``bitrix24``. Tasks that write different
+        calendars below the same path need names of their own. (templated)
+    :param calendars: a list of ``user`` (the acting user's), ``user:7``, ``group:7`` and ``company_calendar``;
+        default the acting user's. (templated)
+    :param window_start: a datetime with a time zone, or its ISO text with an offset; default the start of the
+        data interval. (templated)
+    :param window_end: the same; later, by at most four years; default the end of the data interval. (templated)
+    :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    argument is not acceptable or what the portal refused; and with the storage's own errors.
+    """
+
+    template_fields: Sequence[str] = (
+        "path", "storage_conn_id", "file_format", "file_name", "calendars", "window_start", "window_end",
+        "bitrix24_conn_id",
+    )  # fmt: skip
+    ui_color = "#e5f4ff"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        storage_conn_id: str | None = None,
+        file_format: str = "jsonl",
+        file_name: str = "bitrix24",
+        calendars: Sequence[str] | str | None = None,
+        window_start: datetime | str | None = None,
+        window_end: datetime | str | None = None,
+        bitrix24_conn_id: str = "bitrix24_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.storage_conn_id = storage_conn_id
+        self.file_format = file_format
+        self.file_name = file_name
+        self.calendars = calendars
+        self.window_start = window_start
+        self.window_end = window_end
+        self.bitrix24_conn_id = bitrix24_conn_id
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Read the calendars, write the files and return counts."""
+        from dataclasses import replace
+
+        from airflow_provider_b24cal._airflow import ObjectStoragePath, lineage_collector
+        from airflow_provider_b24cal.assets import calendar_uri
+        from airflow_provider_b24cal.attendance.calendars import whole_days
+        from airflow_provider_b24cal.attendance.snapshot import AnswerNow, MeetingNow, by_day
+        from airflow_provider_b24cal.bitrix24.inputs import check_choice
+        from airflow_provider_b24cal.transfers.files import FORMATS
+        from airflow_provider_b24cal.transfers.reading import AttendanceReader
+        from airflow_provider_b24cal.transfers.source import check_source
+
+        source = check_source(self.calendars, None, self.window_start, self.window_end, context)
+        assert source.window is not None
+        source = replace(source, window=whole_days(source.window))
+        ending = check_choice(self.file_format, tuple(FORMATS), "file_format")
+        name = f"{_check_name(self.file_name)}.{ending}"
+        folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
+        counts = dict.fromkeys(("days", "files", "occurrences", "answers", "unknown"), 0)
+        with AttendanceReader(self.bitrix24_conn_id) as reader:
+            for reading in source.read(reader):
+                for day, (meetings, answers) in by_day(reading, reader.portal).items():
+                    for kind, part, rows in (
+                        (MeetingNow, "meetings", meetings),
+                        (AnswerNow, "attendance", answers),
+                    ):
+                        place = folder / part / f"day={day.isoformat()}" / name
+                        counts["files"] += _write(place, FORMATS[ending](kind, rows) if rows else None)
+                    counts["days"] += 1
+                    counts["occurrences"] += len(meetings)
+                    counts["answers"] += len(answers)
+                    counts["unknown"] += sum(meeting.total is None for meeting in meetings)
+                for calendar in sorted(reading.calendars):
+                    lineage_collector().add_input_asset(reader, uri=calendar_uri(reader.portal, calendar))
+        lineage_collector().add_output_asset(folder, uri=str(folder))
+        self.log.info("%(occurrences)d occurrences on %(days)d days in %(files)d files", counts)
+        return counts
+
+
+def _check_name(name: object) -> str:
+    from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+
+    if not isinstance(name, str) or not name or not name.isprintable() or set(name) & set('/\\?#*:"<>|') or "." in name:
+        raise InvalidArgumentError(
+            f"file_name={ascii(name)[:80]} is not acceptable; accepted is a name without dots, slashes and the like."
+        )
+    return name
+
+
+def _write(place: Any, content: bytes | None) -> bool:
+    """Write a file, or remove it; tell whether there is one."""
+    if content is None:
+        place.unlink(missing_ok=True)
+        return False
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    return True

@@ -1,0 +1,187 @@
+"""Operator that keeps tables of attendance, with the history that a portal does not keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_b24cal._airflow import BaseHook, BaseOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Engine
+
+    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
+    from airflow_provider_b24cal.transfers.reading import AttendanceReader
+
+
+class Bitrix24AttendanceToSqlOperator(BaseOperator):
+    """
+    Bring three tables to what calendars show: meetings, everybody's answers, and the changes of answers.
+
+    Nothing is deleted: what is gone gets a ``vanished_at``. Running again, running windows in any order, two
+    runs at once, and a killed run with its retry give the same tables. Each part of a window, 25 days, is one
+    transaction. SQLite, PostgreSQL, MySQL and MariaDB are accepted.
+
+    XCom ``return_value``::
+
+        {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "outdated": 0,
+         "unknown": 3, "answers": 310, "answer_changes": 1}
+
+    ``unknown`` have attendance that the portal does not show; for ``outdated`` a later reading is stored already.
+
+    People are stored as ids, never by name. Where no outlets are given, the three tables are the task's outlets:
+    :func:`~airflow_provider_b24cal.assets.table_asset`; events of these assets carry the counts.
+
+    .. seealso:: `calendar.event.get
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
+
+    :param sql_conn_id: a connection whose hook is a ``DbApiHook``. (templated)
+    :param calendars: a list of ``user`` (the acting user's), ``user:7``, ``group:7`` and ``company_calendar``;
+        default the acting user's. (templated)
+    :param window_start: a datetime with a time zone, or its ISO text with an offset; default the start of the
+        data interval. Days of all-day events are understood in this zone. (templated)
+    :param window_end: the same; later, by at most four years; default the end of the data interval. (templated)
+    :param event_ids: single meetings in place of calendars and window, a list of ids; of a series the first
+        date is read. (templated)
+    :param schema: schema of the tables; default that of the connection. (templated)
+    :param meetings_table: name of the table with one row per occurrence. (templated)
+    :param attendance_table: name of the table with one row per occurrence and attendee. (templated)
+    :param changes_table: name of the table with one row per observed change of an answer. (templated)
+    :param create_tables: create tables that are missing, and log the statements; default false: the task fails
+        and tells them. (templated)
+    :param meeting_names: store what meetings are called; if false, the column ``name`` stays empty. (templated)
+    :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    argument is not acceptable, which table is missing, or what the portal refused; and with the database's own
+    errors. Parts written before stay.
+    """
+
+    template_fields: Sequence[str] = (
+        "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
+        "attendance_table", "changes_table", "create_tables", "meeting_names", "bitrix24_conn_id",
+    )  # fmt: skip
+    ui_color = "#e5f4ff"
+
+    def __init__(
+        self,
+        *,
+        sql_conn_id: str,
+        calendars: Sequence[str] | str | None = None,
+        window_start: datetime | str | None = None,
+        window_end: datetime | str | None = None,
+        event_ids: Sequence[int | str] | None = None,
+        schema: str | None = None,
+        meetings_table: str = "bitrix24_meetings",
+        attendance_table: str = "bitrix24_attendance",
+        changes_table: str = "bitrix24_attendance_changes",
+        create_tables: bool = False,
+        meeting_names: bool = True,
+        bitrix24_conn_id: str = "bitrix24_default",
+        **kwargs: Any,
+    ) -> None:
+        named = (sql_conn_id, schema, meetings_table, attendance_table, changes_table)
+        if "outlets" not in kwargs and not any(map(_is_template, named)):
+            from airflow_provider_b24cal.assets import table_asset
+
+            tables = (meetings_table, attendance_table, changes_table)
+            kwargs["outlets"] = [table_asset(sql_conn_id, table, schema) for table in tables]
+        super().__init__(**kwargs)
+        self.sql_conn_id = sql_conn_id
+        self.calendars = calendars
+        self.window_start = window_start
+        self.window_end = window_end
+        self.event_ids = event_ids
+        self.schema = schema
+        self.meetings_table = meetings_table
+        self.attendance_table = attendance_table
+        self.changes_table = changes_table
+        self.create_tables = create_tables
+        self.meeting_names = meeting_names
+        self.bitrix24_conn_id = bitrix24_conn_id
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Read the calendars, write the tables and return counts."""
+        from airflow_provider_b24cal.bitrix24.inputs import check_flag
+        from airflow_provider_b24cal.transfers.reading import AttendanceReader
+        from airflow_provider_b24cal.transfers.source import check_source
+        from airflow_provider_b24cal.transfers.store import AttendanceStore
+        from airflow_provider_b24cal.transfers.tables import Names
+
+        source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
+        names = Names(self.schema, self.meetings_table, self.attendance_table, self.changes_table)
+        create = check_flag(self.create_tables, "create_tables")
+        named = check_flag(self.meeting_names, "meeting_names")
+        counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
+        hook = self._sql_hook()
+        # Errors go to logs, and rows are nobody's business there.
+        engine: Engine = hook.get_sqlalchemy_engine({"hide_parameters": True})
+        try:
+            with AttendanceReader(self.bitrix24_conn_id) as reader:
+                store = AttendanceStore(engine, names, reader.portal, meeting_names=named)
+                if statements := store.prepare(create=create):
+                    self.log.info("Created tables:\n%s", statements)
+                for reading in source.read(reader):
+                    difference = store.write(reading)
+                    counts.update(_counts(reading, difference))
+                    self._tell(reader, reading, hook, engine)
+        finally:
+            engine.dispose()
+        self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
+        self._mark(context, counts)
+        return dict(counts)
+
+    def _sql_hook(self) -> Any:
+        from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+
+        hook = BaseHook.get_hook(self.sql_conn_id)
+        if not hasattr(hook, "get_sqlalchemy_engine"):
+            raise InvalidArgumentError(
+                f"sql_conn_id={self.sql_conn_id!r} is not acceptable: its hook is a {type(hook).__name__}; accepted is "
+                "a connection of a database."
+            )
+        return hook
+
+    def _tell(self, reader: AttendanceReader, reading: Reading, hook: Any, engine: Engine) -> None:
+        """Tell where the rows come from and where they went, for lineage."""
+        from airflow_provider_b24cal._airflow import lineage_collector
+        from airflow_provider_b24cal.assets import calendar_uri
+
+        collector = lineage_collector()
+        for calendar in sorted({calendar for calendar, _ in reading.seen} | reading.calendars):
+            collector.add_input_asset(reader, uri=calendar_uri(reader.portal, calendar))
+        url, kind = engine.url, engine.dialect.name
+        place = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
+        # Airflow's form of such addresses: PostgreSQL's name a schema, those of the others a database only.
+        schema = self.schema or (engine.dialect.default_schema_name if kind == "postgresql" else None)
+        for table in (self.meetings_table, self.attendance_table, self.changes_table):
+            path = "/".join(part.strip("/") for part in (url.database, schema, table) if part)
+            collector.add_output_asset(hook, uri=f"{kind}://{place}/{path}")
+
+    def _mark(self, context: Context, counts: Counter[str]) -> None:
+        if (events := context.get("outlet_events")) is not None:
+            for outlet in self.outlets:
+                events[outlet].extra = dict(counts)
+
+
+def _is_template(name: object) -> bool:
+    return name is not None and not (isinstance(name, str) and "{" not in name)
+
+
+_COUNTS = (
+    "occurrences", "new", "changed", "unchanged", "vanished", "outdated", "unknown", "answers", "answer_changes",
+)  # fmt: skip
+
+
+def _counts(reading: Reading, difference: Difference) -> Counter[str]:
+    seen = len({(event.parent_id, event.start) for _, event in reading.seen})
+    found = {
+        "occurrences": seen,
+        "answers": len(difference.attendances),
+        "answer_changes": len(difference.changes),
+    }
+    return difference.counts + Counter(found)

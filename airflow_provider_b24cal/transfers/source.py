@@ -1,0 +1,69 @@
+"""What a transfer reads: calendars in a window, or single meetings; checked, and then read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.inputs import check_event_ids
+from airflow_provider_b24cal.bitrix24.window import Window, check_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_provider_b24cal.attendance.reconcile import Reading
+    from airflow_provider_b24cal.transfers.reading import AttendanceReader
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is read; made by :func:`check_source`.
+
+    :param event_ids: single meetings; nothing else is set then.
+    """
+
+    calendars: tuple[Calendar, ...] = ()
+    window: Window | None = None
+    event_ids: tuple[int, ...] = ()
+
+    def read(self, reader: AttendanceReader) -> Iterator[Reading]:
+        """Yield what is shown, part by part."""
+        if self.window is None:
+            yield reader.read_events(self.event_ids)
+        else:
+            yield from reader.read_calendars(reader.resolve(self.calendars), self.window)
+
+
+def check_source(
+    calendars: object, event_ids: object, window_start: object, window_end: object, context: Mapping[str, Any]
+) -> Source:
+    """Return what is to be read.
+
+    :param context: has the data interval, which is the window where none is given.
+    :raises InvalidArgumentError: an argument is not acceptable, or is given beside one that excludes it.
+    """
+    if event_ids is not None:
+        others = {"calendars": calendars, "window_start": window_start, "window_end": window_end}
+        beside = [name for name, value in others.items() if value is not None]
+        if beside:
+            raise InvalidArgumentError(f"event_ids is not accepted together with {', '.join(beside)}.")
+        return Source(event_ids=tuple(check_event_ids(event_ids)))
+    return Source(
+        calendars=tuple(check_calendars(["user"] if calendars is None else calendars)),
+        window=_window(window_start, window_end, context),
+    )
+
+
+def _window(window_start: object, window_end: object, context: Mapping[str, Any]) -> Window:
+    if window_start is None and window_end is None:
+        start, end = context.get("data_interval_start"), context.get("data_interval_end")
+        if start is None or end is None or start >= end:
+            raise InvalidArgumentError(
+                "window_start and window_end are needed, for this run has no data interval: it was started by hand or "
+                "by an asset, or its schedule is a CronTriggerTimetable, which is what Airflow 3 makes of cron "
+                "expressions."
+            )
+        return Window(start, end)
+    return Window(check_moment(window_start, "window_start"), check_moment(window_end, "window_end"))

@@ -1,0 +1,333 @@
+"""Transfers over sockets and into real databases and files: what arrives, what it costs, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL
+
+from airflow_provider_b24cal.assets import table_asset
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
+from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
+from tests.conftest import CANARY, Clock
+from tests.databases import database
+
+ANNA, MARTIN, DORA = 1, 2, 5
+BUDGET, DAILY, PRIVATE, GROUP, COMPANY, DAYS, PLAIN = range(10, 80, 10)
+PEOPLE = [{"user": ANNA, "status": "Y"}, {"user": DORA}]
+
+
+def _at(day: str, **more: object) -> dict[str, object]:
+    return {"start": f"{day}T10:00", "end": f"{day}T11:00", "time_zone": "Europe/Berlin", **more}
+
+
+OFFICE: dict[str, Any] = {
+    "people": [
+        {"id": ANNA, "name": "Anna", "webhook": {"secret": CANARY, "scopes": ["calendar"]}},
+        {"id": MARTIN, "name": "Martin", "webhook": {"secret": "m4rt1nC0de000000"}},
+        {"id": DORA, "name": "Dora", "webhook": {"secret": "d0raC0de00000000"}},
+    ],
+    "events": [
+        {"id": BUDGET, "name": "Budget", "host": MARTIN, **_at("2026-09-03"), "attendees": PEOPLE},
+        {"id": DAILY, "name": "Daily", "host": MARTIN, **_at("2026-09-07"), "attendees": PEOPLE,
+         "repeat": {"frequency": "DAILY", "count": 3}},
+        {"id": PRIVATE, "name": "Secret", "host": DORA, "private": True, **_at("2026-09-09"),
+         "attendees": [{"user": MARTIN}]},
+        {"id": GROUP, "name": "Group", "host": MARTIN, "calendar": {"type": "group", "owner": 7}, **_at("2026-09-25"),
+         "attendees": PEOPLE},
+        {"id": COMPANY, "name": "Company", "host": MARTIN, "calendar": {"type": "company_calendar"},
+         **_at("2026-09-28"), "attendees": PEOPLE},
+        {"id": DAYS, "name": "Fair", "host": MARTIN, "all_day": True, "start": "2026-09-30", "end": "2026-10-01",
+         "attendees": PEOPLE},
+        {"id": PLAIN, "name": "Doctor", "host": ANNA, **_at("2026-09-10")},
+    ],
+}  # fmt: skip
+SEPTEMBER = {"window_start": "2026-09-01T00:00:00+00:00", "window_end": "2026-10-01T00:00:00+00:00"}
+EVERYTHING = ["user", f"user:{DORA}", "group:7", "company_calendar"]
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[SandboxServer]:
+    with SandboxServer(Portal(parse(OFFICE))) as running:
+        yield running
+
+
+@pytest.fixture
+def server(serving: SandboxServer) -> SandboxServer:
+    """A portal on a free port, as new, in place of the one that other tests use."""
+    serving.portal.reset()
+    return serving
+
+
+def _connection_json(url: URL) -> str:
+    kind = url.get_backend_name()
+    path = f"/{url.database}" if kind == "sqlite" else url.host
+    schema = None if kind == "sqlite" else url.database
+    fields = {"conn_type": kind.replace("postgresql", "postgres"), "host": path, "login": url.username,
+              "password": url.password, "port": url.port, "schema": schema}  # fmt: skip
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[URL]:
+    """An empty database behind the connection ``warehouse``, through Airflow's own hook."""
+    with database(request.param, tmp_path) as url:
+        stored = _connection_json(url) if request.param != "sqlite" else json.dumps(
+            {"conn_type": "sqlite", "host": url.database}
+        )  # fmt: skip
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", stored)
+        yield url
+
+
+def _sync(context: dict[str, Any] | None = None, **more: Any) -> dict[str, int]:
+    arguments: dict[str, Any] = {"sql_conn_id": "warehouse", "create_tables": True, **SEPTEMBER, **more}
+    return Bitrix24AttendanceToSqlOperator(task_id="sync", **arguments).execute(context or {})  # type: ignore[arg-type]
+
+
+def _query(url: URL, statement: str) -> list[tuple[Any, ...]]:
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return list(map(tuple, connection.execute(text(statement))))
+    finally:
+        engine.dispose()
+
+
+def _delete(portal: Portal, event_id: int) -> None:
+    with portal.locked() as book:
+        book.put([replace(row, deleted=True) for row in book.rows_of(event_id)])
+
+
+def test_a_month_of_all_kinds_of_calendars(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
+    counts = _sync(calendars=EVERYTHING)
+    assert counts == {
+        "occurrences": 8, "new": 8, "changed": 0, "unchanged": 0, "vanished": 0, "outdated": 0, "unknown": 1,
+        "answers": 19, "answer_changes": 0,
+    }  # fmt: skip
+    host = portal_host(connection)
+    rows = _query(
+        warehouse,
+        "SELECT parent_id, name, calendar, accepted, declined, silent, total, is_recurring, all_day "
+        "FROM bitrix24_meetings ORDER BY parent_id, occurrence_start",
+    )
+    assert [tuple(row) for row in rows] == [
+        (BUDGET, "Budget", "user:1", 1, 0, 1, 2, False, False),
+        *[(DAILY, "Daily", "user:1", 1, 0, 1, 2, True, False)] * 3,
+        (PRIVATE, "[Busy]", "user:5", None, None, None, None, False, False),
+        (GROUP, "Group", "group:7", 1, 0, 1, 2, False, False),
+        (COMPANY, "Company", "company_calendar", 1, 0, 1, 2, False, False),
+        (DAYS, "Fair", "user:1", 1, 0, 1, 2, False, True),
+    ]
+    assert _query(warehouse, "SELECT DISTINCT portal FROM bitrix24_attendance") == [(host,)]
+    assert _query(warehouse, f"SELECT count(*) FROM bitrix24_attendance WHERE parent_id = {PRIVATE}") == [(0,)]
+    portal.answer(BUDGET, DORA, "N")
+    again = _sync(calendars=EVERYTHING)
+    assert (again["new"], again["changed"], again["vanished"], again["answer_changes"]) == (0, 1, 0, 1)
+    assert _query(warehouse, "SELECT user_id, old_status, new_status FROM bitrix24_attendance_changes") == [
+        (DORA, "Q", "N")
+    ]
+    third = _sync(calendars=EVERYTHING)
+    assert (third["changed"], third["answer_changes"], third["unchanged"]) == (0, 0, 8)
+
+
+def portal_host(connection: str) -> str:
+    """Return what the portal is called in the tables."""
+    import os
+
+    stored = json.loads(os.environ[f"AIRFLOW_CONN_{connection.upper()}"])
+    return str(stored["host"]).removeprefix("http://")
+
+
+def test_it_asks_once_for_each_part(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
+    _sync(calendars=["user:1", "group:7"], window_end="2026-12-01T00:00:00+00:00")
+    count: Any = portal.count()
+    assert count["methods"]["calendar.event.get"] == 2 * 4, "calendars by parts of 25 days"
+    assert count["requests"] == 4, "the calendars of a part travel together"
+
+
+def test_the_data_interval_is_the_window(connection: str, warehouse: URL, clock: Clock) -> None:
+    start = datetime(2026, 9, 28, tzinfo=UTC)
+    interval = {"data_interval_start": start, "data_interval_end": start + timedelta(days=1)}
+    assert _sync(interval, window_start=None, window_end=None, calendars="company_calendar")["new"] == 1
+
+
+@pytest.mark.parametrize("interval", [{}, {"data_interval_start": datetime(2026, 9, 1, tzinfo=UTC),
+                                           "data_interval_end": datetime(2026, 9, 1, tzinfo=UTC)}])  # fmt: skip
+def test_without_an_interval_the_window_has_to_be_named(interval: dict[str, Any], connection: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"window_start and window_end are needed.*CronTriggerTimetable"):
+        _sync(interval, window_start=None, window_end=None)
+
+
+def test_single_meetings_and_one_that_is_gone(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
+    alone = {"window_start": None, "window_end": None}
+    assert _sync(event_ids=[BUDGET, str(GROUP)], **alone)["new"] == 2
+    count: Any = portal.count()
+    assert count["requests"] == 1
+    _delete(portal, BUDGET)
+    counts = _sync(event_ids=[BUDGET, GROUP, 999], **alone)
+    assert (counts["vanished"], counts["unchanged"]) == (1, 1)
+
+
+def test_names_can_be_left_out(connection: str, warehouse: URL, clock: Clock) -> None:
+    _sync(meeting_names=False)
+    assert _query(warehouse, "SELECT DISTINCT name FROM bitrix24_meetings") == [("",)]
+
+
+def test_created_tables_are_told(
+    connection: str, warehouse: URL, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="CREATE TABLE"):
+        _sync(create_tables=False)
+    capsys.readouterr()
+    _sync()
+    told = capsys.readouterr().out
+    assert "CREATE TABLE bitrix24_attendance_changes" in told
+    assert CANARY not in told
+    assert _sync(create_tables=False)["new"] == 0
+
+
+def test_a_part_that_cannot_be_read_writes_nothing_of_it(
+    connection: str, warehouse: URL, portal: Portal, clock: Clock
+) -> None:
+    _sync()
+    before = _query(warehouse, "SELECT * FROM bitrix24_meetings ORDER BY parent_id, occurrence_start")
+    portal.plan({"inner": "calendar.event.get", "times": 1, "error": "ACCESS_DENIED"})
+    with pytest.raises(Bitrix24Error):
+        _sync(calendars=["user:1", "group:7"])
+    assert _query(warehouse, "SELECT * FROM bitrix24_meetings ORDER BY parent_id, occurrence_start") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"calendars": []}, "calendars"),
+        ({"calendars": {"user": 7}}, "calendars"),
+        ({"calendars": ["user:x"]}, "calendars"),
+        ({"calendars": ["group"]}, "calendars"),
+        ({"calendars": ["company_calendar:1"]}, "calendars"),
+        ({"calendars": ["room:1"]}, "calendars"),
+        ({"event_ids": [1]}, "event_ids is not accepted together with window_start"),
+        ({"event_ids": [0], "window_start": None, "window_end": None}, "event_ids"),
+        ({"window_start": "2026-09-01"}, "window_start"),
+        ({"create_tables": "False"}, "create_tables"),
+        ({"meeting_names": "no"}, "meeting_names"),
+        ({"attendance_table": ""}, "attendance_table"),
+        ({"sql_conn_id": "bitrix24_default"}, "sql_conn_id"),
+    ],
+)
+def test_what_is_not_acceptable(arguments: dict[str, Any], named: str, connection: str, portal: Portal) -> None:
+    with pytest.raises(InvalidArgumentError, match=named):
+        _sync(**arguments)
+    count: Any = portal.count()
+    assert count["requests"] == 0
+
+
+class Events(dict[Any, Any]):
+    """What Airflow hands a task for the events of its outlets."""
+
+    def __missing__(self, key: Any) -> Any:
+        self[key] = type("Event", (), {"extra": None})()
+        return self[key]
+
+
+def test_tables_are_outlets_and_carry_the_counts(connection: str, warehouse: URL, clock: Clock) -> None:
+    task = Bitrix24AttendanceToSqlOperator(
+        task_id="sync",
+        sql_conn_id="warehouse",
+        schema=None,
+        create_tables=True,
+        **SEPTEMBER,  # type: ignore[arg-type]
+    )
+    assert [outlet.uri for outlet in task.outlets] == [
+        f"b24cal://tables/warehouse/bitrix24_{name}" for name in ("meetings", "attendance", "attendance_changes")
+    ]
+    assert task.outlets[1] == table_asset("warehouse")
+    events = Events()
+    counts = task.execute({"outlet_events": events})  # type: ignore[typeddict-item, arg-type]
+    assert [events[outlet].extra for outlet in task.outlets] == [counts] * 3
+    own = Bitrix24AttendanceToSqlOperator(task_id="own", sql_conn_id="warehouse", outlets=[])
+    assert own.outlets == []
+    templated = Bitrix24AttendanceToSqlOperator(task_id="templated", sql_conn_id="{{ params.x }}")
+    assert templated.outlets == []
+
+
+def test_lineage_names_the_calendars_and_the_tables(
+    connection: str, warehouse: URL, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.lineage import HookLineageCollector
+
+    collector = HookLineageCollector()
+    monkeypatch.setattr("airflow_provider_b24cal._airflow.lineage_collector", lambda: collector)
+    _sync(calendars=["user:1", "company_calendar"])
+    told = collector.collected_assets
+    host = portal_host(connection)
+    assert {one.asset.uri for one in told.inputs} == {
+        f"b24cal://{host}/{path}" for path in ("user/1", "company_calendar")
+    }
+    outputs = sorted(one.asset.uri for one in told.outputs)
+    assert len(outputs) == 3
+    assert all(str(warehouse.database).strip("/") in uri for uri in outputs)
+    assert outputs[0].endswith("/bitrix24_attendance")
+
+
+def _store(folder: Path, **more: Any) -> dict[str, int]:
+    arguments: dict[str, Any] = {"path": f"file://{folder}", "calendars": EVERYTHING, **SEPTEMBER, **more}
+    return Bitrix24AttendanceToObjectStorageOperator(task_id="files", **arguments).execute({})  # type: ignore[typeddict-item]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_files_by_day(connection: str, tmp_path: Path, portal: Portal, clock: Clock) -> None:
+    assert _store(tmp_path) == {"days": 30, "files": 14, "occurrences": 8, "answers": 19, "unknown": 1}
+    files = _files(tmp_path)
+    days = ["03", "07", "08", "09", "25", "28", "30"]
+    assert [name for name in files if "meetings" in name] == [
+        f"meetings/day=2026-09-{day}/bitrix24.jsonl" for day in days
+    ]
+    (row,) = map(json.loads, files["meetings/day=2026-09-03/bitrix24.jsonl"].splitlines())
+    assert (row["parent_id"], row["name"], row["share"]) == (BUDGET, "Budget", 0.5)
+    assert (row["occurrence_start"], row["zone"]) == ("2026-09-03T08:00:00+00:00", "Europe/Berlin")
+    told = [json.loads(line) for line in files["attendance/day=2026-09-03/bitrix24.jsonl"].splitlines()]
+    assert [(one["user_id"], one["status"], one["is_host"]) for one in told] == [
+        (ANNA, "Y", False), (MARTIN, "H", True), (DORA, "Q", False)
+    ]  # fmt: skip
+    _delete(portal, BUDGET)
+    _store(tmp_path, window_end="2026-09-09T12:00:00+02:00")
+    assert set(files) - set(_files(tmp_path)) == {
+        f"{part}/day=2026-09-03/bitrix24.jsonl" for part in ("meetings", "attendance")
+    }
+
+
+def test_parquet_has_types_even_where_nothing_is_known(connection: str, tmp_path: Path, clock: Clock) -> None:
+    import pyarrow.parquet as pq
+
+    _store(tmp_path, file_format="parquet", file_name="dora", calendars=[f"user:{DORA}"])
+    tables = {name: pq.read_table(tmp_path / name) for name in _files(tmp_path)}
+    private = tables["meetings/day=2026-09-09/dora.parquet"].to_pylist()
+    assert {(row["parent_id"], row["total"]) for row in private} == {(DAILY, 2), (PRIVATE, None)}
+    schemas = {table.schema for name, table in tables.items() if "meetings" in name}
+    assert len({str(schema) for schema in schemas}) == 1
+    assert private[0]["occurrence_start"].utcoffset() == timedelta()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({"file_format": "csv"}, "file_format"), ({"file_name": "../x"}, "file_name"), ({"file_name": ""}, "file_name")],
+)
+def test_files_that_are_not_acceptable(arguments: dict[str, Any], named: str, connection: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match=named):
+        _store(tmp_path, **arguments)
+    assert _files(tmp_path) == {}
