@@ -48,10 +48,14 @@ def check_calendars(value: object, argument: str = "calendars") -> list[Calendar
         raise InvalidArgumentError(
             f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a list of names: {_ACCEPTED}."
         )
-    return list(dict.fromkeys(_calendar(name, argument) for name in names))
+    return list(dict.fromkeys(check_calendar(name, argument) for name in names))
 
 
-def _calendar(name: object, argument: str) -> Calendar:
+def check_calendar(name: object, argument: str = "calendar") -> Calendar:
+    """Return one calendar.
+
+    :raises InvalidArgumentError: the value is no name of one.
+    """
     kind, colon, owner = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind == COMPANY and not colon:
         return Calendar(COMPANY, 0)

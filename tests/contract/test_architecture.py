@@ -44,7 +44,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "sensors": (frozenset({"_airflow", "bitrix24", "hooks", "links", "waiting", "triggers", "sensors"}), STANDARD),
     # The base class of triggers is in the same place in all versions.
     "triggers": (
-        frozenset({"_airflow", "bitrix24", "hooks", "waiting", "triggers"}),
+        frozenset({"_airflow", "bitrix24", "hooks", "waiting", "attendance", "triggers"}),
         STANDARD | {"airflow.triggers.base"},
     ),
     "assets": (frozenset({"_airflow"}), STANDARD | {"airflow.providers.common.compat.openlineage.facet"}),

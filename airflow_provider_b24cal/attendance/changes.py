@@ -1,0 +1,123 @@
+"""Changes of answers between two readings, for those who want to be told of each.
+
+A series has one answer per person, whatever its dates, so a meeting is known here by its id alone: one change of
+a series is told once, and one of a meeting that was moved is told too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_b24cal.attendance.rows import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerChange:
+    """Somebody's answer is another one than before.
+
+    :param occurrence_start: the first date that was read.
+    :param old: ``None``: was not invited.
+    :param new: ``None``: is no longer invited.
+    """
+
+    parent_id: int
+    occurrence_start: datetime
+    user_id: int
+    old: str | None
+    new: str | None
+
+
+@dataclass(slots=True)
+class Memory:
+    """What was seen and told; kept where a watcher's restart can find it.
+
+    :param since: when the first reading was made.
+    :param told: how many changes were told since.
+    :param answers: letters by user, by meeting.
+    """
+
+    since: str
+    told: int = 0
+    answers: dict[int, dict[int, str]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        letters = {str(one): {str(user): letter for user, letter in by.items()} for one, by in self.answers.items()}
+        return {"since": self.since, "told": self.told, "answers": letters}
+
+    def change_id(self, change: AnswerChange) -> str:
+        """Return what tells the next change from all others, and is the same if it is told again."""
+        parts = (self.since, self.told, change.parent_id, change.user_id, change.old, change.new)
+        return sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
+
+    def tell(self, change: AnswerChange) -> None:
+        """Note that a change was told."""
+        letters = self.answers.setdefault(change.parent_id, {})
+        self.told += 1
+        if change.new is None:
+            letters.pop(change.user_id, None)
+        else:
+            letters[change.user_id] = change.new
+
+    def see(self, seen: Mapping[int, Meeting]) -> None:
+        """Note what a reading shows, after its changes were told; what it does not show is forgotten."""
+        kept = {parent: letters for parent, letters in self.answers.items() if parent in seen}
+        shown = {parent: dict(one.letters) for parent, one in seen.items() if one.letters is not None}
+        self.answers = {**kept, **shown}
+
+    def changes(self, seen: Mapping[int, Meeting]) -> Iterator[AnswerChange]:
+        """Yield what differs from a reading; meetings not known yet, and answers not shown, differ from nothing."""
+        for parent_id, meeting in sorted(seen.items()):
+            before, after = self.answers.get(parent_id), meeting.letters
+            if before is None or after is None:
+                continue
+            for user_id in sorted(before.keys() | after.keys()):
+                old, new = before.get(user_id), after.get(user_id)
+                if old != new:
+                    yield AnswerChange(parent_id, meeting.start, user_id, old, new)
+
+
+def memory_from_json(stored: Any) -> Memory | None:
+    """Return what :meth:`Memory.to_json` has kept; ``None`` for anything else."""
+    try:
+        letters = {
+            int(parent): {int(user): str(letter) for user, letter in by.items()}
+            for parent, by in stored["answers"].items()
+        }
+        return Memory(str(stored["since"]), int(stored["told"]), letters)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """A meeting in one reading.
+
+    :param start: its first date that was read.
+    :param letters: answers by user; ``None`` where the portal does not show them.
+    """
+
+    start: datetime
+    letters: Mapping[int, str] | None
+
+
+def by_meeting(events: Iterable[CalendarEvent]) -> dict[int, Meeting]:
+    """Return the meetings of a reading."""
+    meetings: dict[int, Meeting] = {}
+    for event in sorted(events, key=lambda one: one.start):
+        given = answers(event)
+        letters = None if given is None else {user: status.value for user, status in given.items()}
+        known = meetings.get(event.parent_id)
+        if known is None:
+            meetings[event.parent_id] = Meeting(event.start, letters)
+        elif known.letters is None:
+            meetings[event.parent_id] = Meeting(known.start, letters)
+    return meetings

@@ -1,0 +1,224 @@
+"""The trigger that starts DAGs when somebody answers."""
+
+from __future__ import annotations
+
+import json
+from asyncio import sleep
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from time import time
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_b24cal._airflow import BaseEventTrigger
+from airflow_provider_b24cal.attendance.calendars import check_calendar, parts
+from airflow_provider_b24cal.attendance.changes import Memory, by_meeting, memory_from_json
+from airflow_provider_b24cal.bitrix24.errors import (
+    Bitrix24Error,
+    CredentialsError,
+    InvalidArgumentError,
+    NoSuchEventError,
+)
+from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
+from airflow_provider_b24cal.bitrix24.inputs import check_event_ids, check_letters
+from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
+from airflow_provider_b24cal.bitrix24.methods import profile
+from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.waiting.schedule import interval, tick_from
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from airflow_provider_b24cal.attendance.changes import AnswerChange
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
+
+LONGEST_PAUSE: Final = 900.0
+"""Seconds between two polls at most while polls fail."""
+_MOST_DAYS: Final = 366
+
+
+class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
+    """
+    Fire an event for each change of an answer, for ever: for ``AssetWatcher``, with Airflow 3.0 and later.
+
+    It watches the meetings of a calendar from ``days_behind`` to ``days_ahead`` from now, or single meetings. The
+    payload of an event::
+
+        {"parent_id": 650, "occurrence_start": "2026-09-16T08:00:00+00:00", "user_id": 7, "old": "Q", "new": "Y",
+         "change_id": "5f0c6d1e9a7b3c24"}
+
+    ``old`` is ``null`` for somebody who was not invited before, ``new`` for somebody who is not any more. A
+    series has one answer per person, so its change is one event.
+
+    The first reading tells nothing: it is what later ones are compared with. With Airflow 3.3 and later it is
+    kept in the asset's state store, and a restarted triggerer goes on from it: what changed meanwhile is told,
+    what was told is not told again. Should the triggerer die in the moment between an event and its note, the
+    event comes again with the same ``change_id``. Before 3.3, or if one trigger watches for several assets, a
+    restart reads anew: nothing is told twice, and what changed meanwhile is not told.
+
+    A poll that fails is logged and made again, after twice the time at each failure, up to a quarter of an hour.
+
+    :param bitrix24_conn_id: a connection of type ``bitrix24``.
+    :param calendar: ``user`` (the acting user's), ``user:7``, ``group:7`` or ``company_calendar``; default the
+        acting user's.
+    :param event_ids: single meetings in place of a calendar.
+    :param days_ahead: how far ahead to look, 0 to 366 days.
+    :param days_behind: how far back to look, 0 to 366 days.
+    :param user_ids: tell only of these people; default everybody.
+    :param new_statuses: tell only of changes to one of these letters; default any.
+    :param poke_interval: seconds between polls, at least one.
+    """
+
+    def __init__(
+        self,
+        *,
+        bitrix24_conn_id: str = "bitrix24_default",
+        calendar: str | None = None,
+        event_ids: Sequence[int | str] | None = None,
+        days_ahead: float = 14,
+        days_behind: float = 0,
+        user_ids: Sequence[int | str] | None = None,
+        new_statuses: Sequence[str] | None = None,
+        poke_interval: float = 60.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it unannotated
+        # Nothing is templated here, so a mistake breaks the DAG file and not a trigger that nobody looks at.
+        if calendar is not None and event_ids is not None:
+            raise InvalidArgumentError("calendar is not accepted together with event_ids.")
+        self._calendar = check_calendar("user" if calendar is None else calendar)
+        for name, days in (("days_ahead", days_ahead), ("days_behind", days_behind)):
+            _check_number(days, name, 0, _MOST_DAYS)
+        if days_ahead + days_behind <= 0:
+            raise InvalidArgumentError("days_ahead and days_behind are both 0; nothing lies in between.")
+        _check_number(poke_interval, "poke_interval", 1, 86_400)
+        self.bitrix24_conn_id = bitrix24_conn_id
+        self.calendar = calendar
+        self.event_ids = None if event_ids is None else check_event_ids(event_ids)
+        self.days_ahead = days_ahead
+        self.days_behind = days_behind
+        self.user_ids = None if user_ids is None else check_event_ids(user_ids, "user_ids")
+        letters = None if new_statuses is None else check_letters(new_statuses, "new_statuses")
+        self.new_statuses = None if letters is None else sorted(letter.value for letter in letters)
+        self.poke_interval = poke_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments; no secret, no host, no row is among them."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            "bitrix24_conn_id": self.bitrix24_conn_id,
+            "calendar": self.calendar,
+            "event_ids": self.event_ids,
+            "days_ahead": self.days_ahead,
+            "days_behind": self.days_behind,
+            "user_ids": self.user_ids,
+            "new_statuses": self.new_statuses,
+            "poke_interval": self.poke_interval,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Poll for ever, and fire an event for each change that is asked for."""
+        from airflow_provider_b24cal.triggers.shared_poll import shared_poll
+
+        poll = shared_poll(self.bitrix24_conn_id)
+        memory = await self._recall()
+        failures = 0
+        while True:
+            # Airflow starts a watcher that raises or returns again after a second, whatever is wrong with it.
+            try:
+                meetings = by_meeting(await self.read(poll))
+            except Exception as error:  # noqa: BLE001 - a watcher has nobody to raise it to
+                failures += 1
+                told = str(error) if isinstance(error, Bitrix24Error) else type(error).__name__
+                self.log.error("Poll failed, the next one will come: %s", told)
+            else:
+                failures = 0
+                if memory is None:
+                    memory = Memory(datetime.fromtimestamp(time(), UTC).isoformat())
+                    self.log.info("Watching %d meetings", len(meetings))
+                for change in list(memory.changes(meetings)):
+                    if self._wanted(change):
+                        yield TriggerEvent(_payload(change, memory))
+                    memory.tell(change)
+                    await self._keep(memory)
+                before = memory.to_json()
+                memory.see(meetings)
+                if memory.to_json() != before:
+                    await self._keep(memory)
+            await sleep(self._pause(poll, failures))
+
+    async def read(self, poll: SharedPoll) -> list[CalendarEvent]:
+        """Make one poll, together with whoever else asks on the same connection now.
+
+        :raises Bitrix24Error: something could not be read; what is not shown would be taken for gone.
+        """
+        if self.event_ids is not None:
+            outcomes = await poll.ask([get_event(event_id) for event_id in self.event_ids])
+            shown = [one.unwrap() for one in outcomes if not isinstance(one.error, NoSuchEventError)]
+            return [event for event in shown if event.is_meeting]
+        owner_id = self._calendar.owner_id
+        if owner_id is None:
+            (user,) = await poll.ask([profile()])
+            owner_id = user.unwrap().user_id
+            if owner_id is None:
+                raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
+        # Whole hours, so that watchers of the same calendar make the same calls.
+        now = datetime.fromtimestamp(time() // 3600 * 3600, UTC)
+        window = Window(now - timedelta(days=self.days_behind), now + timedelta(days=self.days_ahead))
+        listing = check_listing(window, self._calendar.kind, owner_id or None, only_meetings=True)
+        spans = [span for part in parts(window) for span in part.chunks(LONGEST)]
+        outcomes = await poll.ask([get_events(self._calendar.kind, owner_id, span) for span in spans])
+        return [event for outcome in outcomes for event in outcome.unwrap() if listing.wants(event)]
+
+    def _wanted(self, change: AnswerChange) -> bool:
+        return (self.user_ids is None or change.user_id in self.user_ids) and (
+            self.new_statuses is None or change.new in self.new_statuses
+        )
+
+    def _pause(self, poll: SharedPoll, failures: int) -> float:
+        now, step = time(), self.poke_interval
+        if failures:
+            longest = max(step, LONGEST_PAUSE)
+            return interval(step, failures, exponential_backoff=True, max_wait=longest)
+        due = tick_from(now, poll.origin(step, now), step)
+        return due - now if due - now > step / 2 else due - now + step
+
+    async def _recall(self) -> Memory | None:
+        """Return what was kept before a restart, where this Airflow keeps anything."""
+        store = getattr(self, "asset_state_store", None)
+        if store is None:
+            return None
+        try:
+            return memory_from_json(await store.aget(self._memory_key))
+        except ValueError:  # several assets share this trigger, and none of them is its own
+            self.log.warning("This trigger watches for several assets, so nothing is kept for a restart.")
+            self.asset_state_store = None
+            return None
+
+    async def _keep(self, memory: Memory) -> None:
+        store = getattr(self, "asset_state_store", None)
+        if store is not None:
+            await store.aset(self._memory_key, memory.to_json())
+
+    @property
+    def _memory_key(self) -> str:
+        told = json.dumps(self.serialize(), sort_keys=True)
+        return f"b24cal_{sha256(told.encode()).hexdigest()[:16]}"
+
+
+def _check_number(value: object, argument: str, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise InvalidArgumentError(
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a number from {least} to {most}."
+        )
+
+
+def _payload(change: AnswerChange, memory: Memory) -> dict[str, Any]:
+    return {
+        "parent_id": change.parent_id,
+        "occurrence_start": change.occurrence_start.isoformat(),
+        "user_id": change.user_id,
+        "old": change.old,
+        "new": change.new,
+        "change_id": memory.change_id(change),
+    }
