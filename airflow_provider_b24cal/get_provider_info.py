@@ -143,6 +143,12 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
                 "python-modules": [f"{package}.sensors.attendees", f"{package}.sensors.meeting_status"],
             }
         ],
+        "triggers": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{package}.triggers.attendance", f"{package}.triggers.attendance_changes"],
+            }
+        ],
         "extra-links": [f"{package}.links.bitrix24.Bitrix24Link"],
         "task-decorators": [
             {"name": "bitrix24_statuses", "class-name": f"{package}.decorators.statuses.bitrix24_statuses_task"}

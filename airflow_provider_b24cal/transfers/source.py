@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.attendance.reconcile import Reading
     from airflow_provider_b24cal.transfers.reading import AttendanceReader
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +34,19 @@ class Source:
     event_ids: tuple[int, ...] = ()
 
     def read(self, reader: AttendanceReader) -> Iterator[Reading]:
-        """Yield what is shown, part by part."""
+        """Yield what is shown, part by part; while one is dealt with the next is read."""
         if self.window is None:
             yield reader.read_events(self.event_ids)
         else:
-            yield from reader.read_calendars(reader.resolve(self.calendars), self.window)
+            yield from _ahead(reader.read_calendars(reader.resolve(self.calendars), self.window))
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(copy_context().run, next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(copy_context().run, next, items, None)
+            yield item
 
 
 def check_source(
