@@ -41,11 +41,15 @@ class Source:
             yield from _ahead(reader.read_calendars(reader.resolve(self.calendars), self.window))
 
 
+def _next(items: Iterator[T]) -> T | None:
+    return next(items, None)
+
+
 def _ahead(items: Iterator[T]) -> Iterator[T]:
     with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(copy_context().run, next, items, None)
+        following = pool.submit(copy_context().run, _next, items)
         while (item := following.result()) is not None:
-            following = pool.submit(copy_context().run, next, items, None)
+            following = pool.submit(copy_context().run, _next, items)
             yield item
 
 

@@ -1,0 +1,37 @@
+"""Decline what is not answered and collides with a meeting that is accepted."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, task
+
+from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
+
+with DAG(
+    dag_id="decline_what_collides",
+    description="Decline invitations for times that are taken.",
+    schedule=None,
+    catchup=False,
+    tags=["bitrix24"],
+) as dag:
+
+    @task
+    def collisions() -> dict[str, str]:
+        """Return a decline for each unanswered meeting that overlaps an accepted one in the next two weeks."""
+        from datetime import UTC, datetime, timedelta
+
+        from airflow_provider_b24cal.bitrix24.window import Window
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+        now = datetime.now(UTC)
+        with Bitrix24CalendarHook() as hook:
+            meetings = hook.list_events(Window(now, now + timedelta(days=14)), only_meetings=True)
+        taken = [meeting for meeting in meetings if meeting.status in ("Y", "H") and not meeting.all_day]
+        return {
+            str(meeting.id): "N"
+            for meeting in meetings
+            if meeting.status == "Q"
+            and not meeting.is_recurring  # an answer to a series is one to all its days
+            and any(meeting.start < other.end and other.start < meeting.end for other in taken)
+        }
+
+    Bitrix24SetMeetingStatusOperator(task_id="decline", statuses=collisions())
