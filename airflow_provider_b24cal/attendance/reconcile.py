@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from airflow_provider_b24cal.attendance.rows import Attendance, Change, answers, is_host, meeting, occurrence
+from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, answers, is_host, meeting, occurrence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,7 +64,7 @@ class Difference:
 
     meetings: list[Meeting] = field(default_factory=list)
     attendances: list[Attendance] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
+    changes: list[AttendanceChange] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -167,12 +167,12 @@ def _see(
     for user_id, known in attendances.items():
         if user_id not in given and known.vanished_at is None:
             difference.attendances.append(known._replace(vanished_at=now, changed_at=now))
-            difference.changes.append(Change(*after.key, user_id, known.status, None, known.last_seen, now))
+            difference.changes.append(AttendanceChange(*after.key, user_id, known.status, None, known.last_seen, now))
 
 
 def _answer(
     after: Meeting, user_id: int, status: str, known: Attendance | None, before: Meeting | None
-) -> tuple[Attendance, Change | None]:
+) -> tuple[Attendance, AttendanceChange | None]:
     now = after.last_seen
     row = known or Attendance(*after.key, user_id, status, is_host=False, first_seen=now, last_seen=now)
     invited_before = known is not None and (
@@ -182,9 +182,9 @@ def _answer(
     change = None
     if invited_before:
         if row.status != status:
-            change = Change(*after.key, user_id, row.status, status, row.last_seen, now)
+            change = AttendanceChange(*after.key, user_id, row.status, status, row.last_seen, now)
     elif before is not None and before.total is not None:
-        change = Change(*after.key, user_id, None, status, before.last_seen, now)
+        change = AttendanceChange(*after.key, user_id, None, status, before.last_seen, now)
     return row._replace(
         status=status, last_seen=now, vanished_at=None, changed_at=now if change else row.changed_at
     ), change

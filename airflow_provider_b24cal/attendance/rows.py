@@ -78,7 +78,7 @@ class Attendance(NamedTuple):
     vanished_at: datetime | None = None
 
 
-class Change(NamedTuple):
+class AttendanceChange(NamedTuple):
     """A change of somebody's answer, which happened between two readings.
 
     :param old_status: ``None``: was not invited.

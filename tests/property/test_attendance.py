@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
 from airflow_provider_b24cal.attendance.reconcile import Difference, Reading, Stored, reconcile
-from airflow_provider_b24cal.attendance.rows import Change
+from airflow_provider_b24cal.attendance.rows import AttendanceChange
 from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.window import Window
@@ -60,7 +60,7 @@ class Tables:
 
     def __init__(self) -> None:
         self.stored = Stored({}, {})
-        self.changes: dict[Any, Change] = {}
+        self.changes: dict[Any, AttendanceChange] = {}
 
     def write(self, difference: Difference) -> Difference:
         for row in difference.meetings:
@@ -231,7 +231,7 @@ def test_vanished_and_back_with_another_answer() -> None:
     assert tables.sync(clock.read(gone, WINDOWS[0], ["user:1"])).counts == {"vanished": 1}
     assert not tables.sync(clock.read(gone, WINDOWS[0], ["user:1"])).meetings
     last = clock.read(back, WINDOWS[0], ["user:1"])
-    assert tables.sync(last).changes == [Change(7, FIRST + 5 * HOUR, 2, "Y", "N", first.ended, last.ended)]
+    assert tables.sync(last).changes == [AttendanceChange(7, FIRST + 5 * HOUR, 2, "Y", "N", first.ended, last.ended)]
     (row,) = tables.stored.meetings.values()
     assert (row.first_seen, row.last_seen, row.vanished_at) == (first.ended, last.ended, None)
     assert (row.accepted, row.declined, row.silent, row.total, row.share) == (0, 1, 1, 2, 0.0)
