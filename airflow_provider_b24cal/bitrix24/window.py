@@ -55,7 +55,7 @@ class Window:
 
     def __post_init__(self) -> None:
         for name, bound in (("start", self.start), ("end", self.end)):
-            _check_aware(bound, f"window {name}")
+            object.__setattr__(self, name, _check_aware(bound, f"window {name}"))
         length = self.end.astimezone(UTC) - self.start.astimezone(UTC)
         if not timedelta() < length <= LONGEST:
             raise InvalidArgumentError(
@@ -102,7 +102,8 @@ def check_moment(value: object, argument: str) -> datetime:
 
 def _check_aware(value: object, argument: str) -> datetime:
     if isinstance(value, datetime) and value.utcoffset() is not None and value.year in _YEARS:
-        return value
+        # Airflow's own times are pendulum's, whose sums lose a time zone of the standard library.
+        return datetime.combine(value.date(), value.time(), value.tzinfo).replace(fold=value.fold)
     shown = value.isoformat() if isinstance(value, datetime) else ascii(value)
     raise InvalidArgumentError(
         f"{argument}={shown[:80]} is not acceptable; accepted is {_ACCEPTED}, from {_YEARS.start} to {_YEARS.stop - 1}."

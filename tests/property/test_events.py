@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pendulum
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,3 +123,12 @@ def test_any_reply_is_a_value_or_an_error_without_the_secret(data: st.DataObject
         assert CANARY not in f"{error} {error.to_dict()}"
         str(error).encode()
         assert error.__context__ is None
+
+
+def test_times_of_airflow_are_times() -> None:
+    start = pendulum.datetime(2026, 10, 25, 2, 30, tz="Europe/Berlin")
+    window = Window(start, start.add(days=40))
+    assert [type(bound) for bound in (window.start, window.end)] == [datetime, datetime]
+    assert (window.start, window.start.utcoffset()) == (start, start.utcoffset())
+    assert len(list(window.chunks(timedelta(days=31)))) == 2
+    assert check_moment(start, "x").fold == start.fold

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
@@ -157,8 +158,8 @@ def test_it_asks_once_for_each_part(connection: str, warehouse: URL, portal: Por
 
 
 def test_the_data_interval_is_the_window(connection: str, warehouse: URL, clock: Clock) -> None:
-    start = datetime(2026, 9, 28, tzinfo=UTC)
-    interval = {"data_interval_start": start, "data_interval_end": start + timedelta(days=1)}
+    start = pendulum.datetime(2026, 9, 28, tz="Europe/Berlin")
+    interval = {"data_interval_start": start, "data_interval_end": start.add(days=1)}
     assert _sync(interval, window_start=None, window_end=None, calendars="company_calendar")["new"] == 1
 
 
