@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tempfile import gettempdir
+
 from airflow.sdk import DAG, Param, task
 
 from airflow_provider_b24cal.assets import table_asset
@@ -12,7 +14,7 @@ with DAG(
     schedule=[table_asset("attendance_db")],
     catchup=False,
     tags=["bitrix24"],
-    params={"folder": Param("/tmp/bitrix24_reports", type="string", title="Folder")},  # noqa: S108
+    params={"folder": Param(f"{gettempdir()}/bitrix24_reports", type="string", title="Folder")},
 ) as dag:
 
     @task

@@ -27,7 +27,7 @@ class AttendanceReader(Bitrix24CalendarHook):
     @property
     def portal(self) -> str:
         """The portal's host, with its port if it is not the usual one."""
-        return urlsplit(self._get_settings().endpoint.origin).netloc
+        return urlsplit(self._client.settings().endpoint.origin).netloc
 
     def resolve(self, calendars: Sequence[Calendar]) -> list[Calendar]:
         """Return the calendars with the acting user's id in place, each once.

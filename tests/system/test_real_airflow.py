@@ -85,7 +85,6 @@ def test_example(dag_id: str, conf: dict[str, Any], stored: dict[int, str], stag
     assert {event_id: portal.status(event_id, 1) for event_id in stored} == stored
 
 
-<<<<<<< HEAD
 def test_quorum_then_act(stage: Stage, portal: Portal) -> None:
     portal.answer(681, 3, "Y")
     portal.answer(681, 12, "N")
@@ -108,60 +107,14 @@ def test_chase_the_silent(stage: Stage, portal: Portal) -> None:
     assert stage.run_state("chase_the_silent", run_id) == "success", stage.task_logs()
     assert _states(stage, "chase_the_silent", run_id) == {"everybody": "skipped", "chase": "success"}
     assert stage.xcom("chase_the_silent", run_id, "chase") == [4, 5, 6, 7, 8, 9, 10, 11, 12]
-=======
-def _runs(stage: Stage, dag_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = stage.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
-    return found
-
-
-def _unpause(stage: Stage, dag_id: str) -> None:
-    stage.wait_for(dag_id, lambda: any(dag["dag_id"] == dag_id for dag in stage.request("GET", "/dags")["dags"]))
-    stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
-
-
-def test_the_nightly_sync_starts_the_report(stage: Stage, portal: Portal, tmp_path: Path) -> None:
-    """The scheduler makes the run of the last day; its asset events start the DAG that draws."""
-    _unpause(stage, "attendance_report")
-    _unpause(stage, "sync_company_calendar")
-
-    def ended(dag_id: str) -> list[dict[str, Any]]:
-        return [run for run in _runs(stage, dag_id) if run["state"] in ENDED]
-
-    stage.wait_for("the sync", lambda: ended("sync_company_calendar"), patience=180)
-    (sync,) = ended("sync_company_calendar")
-    assert sync["state"] == "success", stage.task_logs("task_id=sync")
-    counts = stage.xcom("sync_company_calendar", sync["dag_run_id"], "sync")
-    assert counts["occurrences"] == counts["new"] > 0
-    stage.wait_for("the report", lambda: ended("attendance_report"), patience=180)
-    report = ended("attendance_report")[0]
-    assert report["state"] == "success", stage.task_logs("task_id=draw")
-    page = Path(stage.xcom("attendance_report", report["dag_run_id"], "draw")).read_text("utf-8")
-    assert "<svg" in page
-    assert "<rect" in page
-
-
-def test_an_answer_starts_a_dag(stage: Stage, portal: Portal) -> None:
-    """The watcher's first reading tells nothing; the answer given after it starts one run."""
-    dag_id = "start_when_the_customer_accepts"
-    _unpause(stage, dag_id)
-    stage.wait_for("the watcher", lambda: dict(portal.count()["methods"]).get("calendar.event.get"), patience=180)  # type: ignore[call-overload]
-    portal.answer(681, 1, "Y")
-    stage.wait_for("the run", lambda: any(run["state"] in ENDED for run in _runs(stage, dag_id)), patience=180)
-    (run,) = _runs(stage, dag_id)
-    assert run["state"] == "success", stage.task_logs("task_id=prepare")
-    assert stage.xcom(dag_id, run["dag_run_id"], "prepare") == ["user 1 comes to 680"]
->>>>>>> 9b1cf9d (Attendance: documentation, recipes and their tests)
 
 
 def test_every_example_is_tested() -> None:
     marks = [mark for mark in test_example.pytestmark if mark.name == "parametrize"]
-<<<<<<< HEAD
     own = {"attendance_round", "quorum_then_act", "chase_the_silent"}
+    # In test_attendance.py.
+    own |= {"sync_company_calendar", "attendance_report", "start_when_the_customer_accepts"}
     tested = {*own, *(case[0] for case in marks[0].args[1])}
-=======
-    alone = {"attendance_round", "sync_company_calendar", "attendance_report", "start_when_the_customer_accepts"}
-    tested = {*alone, *(case[0] for case in marks[0].args[1])}
->>>>>>> 9b1cf9d (Attendance: documentation, recipes and their tests)
     assert tested == {path.stem for path in EXAMPLES.glob("*.py")}
 
 
