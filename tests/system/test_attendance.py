@@ -75,7 +75,8 @@ def test_an_answer_starts_a_dag(airflow: Stage, office: SandboxServer) -> None:
     _unpause(airflow, dag_id)
 
     def watched() -> bool:
-        return any("Watching" in path.read_text("utf-8") for path in airflow.home.rglob("*") if path.suffix == ".log")
+        logs = [path for path in airflow.home.rglob("*") if path.suffix in {".log", ".out"}]
+        return any("Watching" in path.read_text("utf-8", "replace") for path in logs)
 
     airflow.wait_for("the watcher", watched, patience=300)
     office.portal.answer(681, 1, "Y")
