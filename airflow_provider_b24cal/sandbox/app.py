@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -16,12 +15,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_b24cal.sandbox import control
+from airflow_provider_b24cal.sandbox.broken import ConnectionReset, answer
 from airflow_provider_b24cal.sandbox.portal import METHODS, Portal
 from airflow_provider_b24cal.sandbox.request import RestRequest, read, read_parameters
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
 
     from airflow_provider_b24cal.sandbox.faults import Fault
     from airflow_provider_b24cal.sandbox.reply import Reply
@@ -31,30 +30,9 @@ Log = Callable[[str], None]
 Sleep = Callable[[float], Awaitable[None]]
 
 _VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _PAGE_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 )
-
-
-class ConnectionReset(Response):
-    """No answer at all: the connection is reset under the client.
-
-    :param transport: of the connection, as the server's protocol puts it into the request's state.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
-        self._transport = transport
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Abort the connection; without lingering the client sees a reset, not an end."""
-        connection: socket.socket | None = self._transport.get_extra_info("socket")
-        # A client that has lost its patience in the meantime has closed the connection itself.
-        if connection is not None and not self._transport.is_closing():
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._transport.abort()
-        await receive()
 
 
 def create_app(portal: Portal, log: Log | None = None, sleep: Sleep = asyncio.sleep) -> Starlette:
@@ -94,7 +72,7 @@ def _rest(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request], 
         except asyncio.CancelledError:
             # The server is stopping, and there is nobody left to answer to.
             reply = None
-        response = ConnectionReset(request.scope["state"]["transport"]) if reply is None else _response(reply)
+        response = _response(reply, request, sleep)
         if log is not None:
             log(_line(request.method, wanted, response))
         return response
@@ -121,7 +99,8 @@ async def _trouble(
         return None
     if fault.error is not None:
         return portal.error_reply(fault.error, form)
-    return fault.reply or done or await serve()
+    reply = fault.reply or done or await serve()
+    return replace(reply, harm=fault.harm) if fault.harm else reply
 
 
 def _moved(renamed_to: str | None, request: Request) -> Response | None:
@@ -146,7 +125,7 @@ def _token(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request],
             reply = await _trouble(portal, portal.arrive_for_token(), serve, sleep, "json")
         except asyncio.CancelledError:
             reply = None
-        response = ConnectionReset(request.scope["state"]["transport"]) if reply is None else _response(reply)
+        response = _response(reply, request, sleep)
         if log is not None:
             log(_logged(request.method, "oauth.token", response))
         return response
@@ -211,8 +190,9 @@ def _logged(verb: str, method: str, response: Response) -> str:
     return f"{verb} {method} {outcome}"
 
 
-def _response(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, {**reply.headers, "content-type": reply.content_type})
+def _response(reply: Reply | None, request: Request, sleep: Sleep) -> Response:
+    transport: asyncio.Transport = request.scope["state"]["transport"]
+    return ConnectionReset(transport) if reply is None else answer(reply, transport, sleep)
 
 
 async def _page(_: Request) -> HTMLResponse:

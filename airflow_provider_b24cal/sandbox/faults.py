@@ -2,7 +2,8 @@
 
 A rule is written as a mapping, for example ``{"method": "calendar.meeting.status.set", "times": 2,
 "error": "QUERY_LIMIT_EXCEEDED"}``. It has one kind of trouble: ``error`` (a JSON error), ``body`` (a raw
-answer), ``drop`` (a reset connection) or just ``delay``; ``inner`` plans an error for a batch command.
+answer), ``drop`` (a reset connection), ``harm`` (a true answer that breaks on its way) or just ``delay``;
+``inner`` plans an error for a batch command.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from airflow_provider_b24cal.sandbox import checks
+from airflow_provider_b24cal.sandbox.broken import HARMS
 from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.reply import Reply
@@ -19,6 +21,7 @@ _COMMON = ("method", "times", "delay", "when")
 _KEYS: dict[str, tuple[str, ...]] = {
     "inner": ("inner", "times", "error", "description"),
     "drop": ("method", "times", "delay", "drop"),
+    "harm": ("method", "times", "delay", "harm"),
     "error": (*_COMMON, "error", "http_status", "description"),
     "body": (*_COMMON, "body", "http_status", "content_type", "headers"),
     "delay": _COMMON,
@@ -35,6 +38,7 @@ class Fault:
     :param run_first: whether the method does its work before the trouble begins.
     :param delay: seconds of silence before the answer.
     :param drop: reset the connection instead of answering.
+    :param harm: answer truly, and let this become of the answer on its way; the method has done its work.
     :param error: answer with this error.
     :param reply: answer with this.
     """
@@ -45,6 +49,7 @@ class Fault:
     run_first: bool = False
     delay: float = 0.0
     drop: bool = False
+    harm: str = ""
     error: RestError | None = None
     reply: Reply | None = None
 
@@ -66,9 +71,10 @@ def parse(wanted: object, field: str = "") -> Fault:
         method=checks.text(rule.get(target, "*"), f"{prefix}{target}").lower(),
         times=checks.integer(rule.get("times", 1), f"{prefix}times", 1),
         inner=kind == "inner",
-        run_first=checks.choice(rule.get(moment, "before"), f"{prefix}{moment}", _WHEN) == "after",
+        run_first=kind == "harm" or checks.choice(rule.get(moment, "before"), f"{prefix}{moment}", _WHEN) == "after",
         delay=checks.seconds(rule.get("delay", 0), f"{prefix}delay"),
         drop=kind == "drop",
+        harm=checks.choice(rule["harm"], f"{prefix}harm", HARMS) if kind == "harm" else "",
         error=_error(rule, prefix) if "error" in rule else None,
         reply=_reply(rule, prefix) if kind == "body" else None,
     )

@@ -17,12 +17,16 @@ _HEADERS = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosni
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer ready to be sent."""
+    """An answer ready to be sent.
+
+    :param harm: what becomes of it on its way, one of :data:`~airflow_provider_b24cal.sandbox.broken.HARMS`.
+    """
 
     status: int
     content_type: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    harm: str = ""
 
 
 def render(status: int, answer: PhpArray, form: str) -> Reply:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import http.client
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -148,3 +149,39 @@ def test_delay_before_another_trouble(server: SandboxServer) -> None:
         requests.post(server.webhook_url(1) + SET, json=ANSWER, timeout=10)
     assert time.monotonic() - started >= 0.2
     assert server.portal.status(651, 1) == "N"
+
+
+@pytest.mark.parametrize("harm", ["reset", "cut", "gzip"])
+def test_an_answer_that_cannot_be_read(call: Call, portal: Portal, harm: str) -> None:
+    portal.plan({"harm": harm})
+    with pytest.raises(requests.RequestException):
+        call(SET, ANSWER)
+    assert portal.status(651, 1) == "N", "the work is done"
+    assert call("profile").status_code == 200
+
+
+def test_reset_and_cut_differ(server: SandboxServer) -> None:
+    """One is an error of the socket, the other an end before its time."""
+    for harm, wanted in (("reset", ConnectionResetError), ("cut", http.client.IncompleteRead)):
+        server.portal.plan({"harm": harm})
+        plain = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        plain.request("POST", server.webhook_url(1).removeprefix(server.url) + "profile", "{}")
+        with pytest.raises(wanted):
+            plain.getresponse().read()
+        plain.close()
+
+
+def test_half_an_answer_passes_for_the_whole(call: Call, portal: Portal) -> None:
+    portal.plan({"harm": "half"})
+    reply = call(SET, ANSWER)
+    assert reply.status_code == 200
+    assert reply.text.startswith('{"result":true')
+    with pytest.raises(ValueError):
+        reply.json()
+
+
+@pytest.mark.parametrize(("harm", "kind"), [("untyped", "text/html"), ("drip", "application/json; charset=utf-8")])
+def test_an_answer_that_can_be_read_after_all(call: Call, portal: Portal, harm: str, kind: str) -> None:
+    portal.plan({"harm": harm})
+    reply = call(SET, ANSWER)
+    assert (reply.json()["result"], reply.headers["Content-Type"]) == (True, kind)
