@@ -104,6 +104,9 @@ class Scrubber:
             text = text.replace(form, HIDDEN)
         return hide_webhook_paths(text)
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Scrubber is not pickled: it holds secrets, which would be stored in clear")
+
 
 def spellings(text: str) -> tuple[str, ...]:
     """Return a secret as it is and percent-encoded; both must be masked."""

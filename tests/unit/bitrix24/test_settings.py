@@ -212,7 +212,8 @@ def test_extra_that_is_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_secrets_show_themselves_nowhere() -> None:
     settings = _read(extra={"proxy": f"http://u:{CANARY}@proxy:1"})
     request = settings.endpoint.request("profile", {"a": 1})
-    for thing in (settings, settings.endpoint, settings.endpoint.credential, request, Secret(CANARY)):
+    endpoint = settings.endpoint
+    for thing in (settings, endpoint, endpoint.credential, endpoint.scrub, request, Secret(CANARY)):
         assert CANARY not in f"{thing}{thing!r}{thing!s}"
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(thing)
