@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -113,6 +114,7 @@ class Clock:
     now: float = 1_800_000_000.0
     slept: list[float] = field(default_factory=list)
     plans: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def time(self) -> float:
         return self.now
@@ -121,10 +123,13 @@ class Clock:
         return datetime.fromtimestamp(self.now, UTC)
 
     def sleep(self, seconds: float, stop: object = None) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        for plan in [plan for plan in self.plans if plan[0] <= self.now]:
-            self.plans.remove(plan)
+        # The threads of one run sleep on the same clock.
+        with self._lock:
+            self.slept.append(seconds)
+            self.now += seconds
+            due = [plan for plan in self.plans if plan[0] <= self.now]
+            self.plans = [plan for plan in self.plans if plan not in due]
+        for plan in due:
             plan[1]()
 
     async def asleep(self, seconds: float) -> None:
