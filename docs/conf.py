@@ -17,13 +17,15 @@ atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ.update(AIRFLOW_HOME=_HOME, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db")
 
 sys.path.insert(0, str(Path(__file__).with_name("_ext")))
+# For the table of faults, which the tests run and a page prints.
+sys.path.append(str(Path(__file__).parents[1]))
 
 project = "airflow-provider-b24cal"
 author = "The authors of airflow-provider-b24cal"
 project_copyright = author
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "error_tables"]
+extensions = ["sphinx.ext.autodoc", "error_tables", "fault_matrix"]
 exclude_patterns = ["_build"]
 highlight_language = "python"
 

@@ -59,7 +59,9 @@ def _token_codes() -> Iterator[tuple[str, Meaning]]:
     yield "``invalid_grant`` for a code", USED_CODE
 
 
-class _Generated(SphinxDirective):
+class Generated(SphinxDirective):
+    """Lines of reST in place of a directive."""
+
     def lines(self) -> list[str]:
         """Return the reST to put in place of the directive."""
         raise NotImplementedError
@@ -71,7 +73,7 @@ class _Generated(SphinxDirective):
         return found.children
 
 
-class _Table(_Generated):
+class _Table(Generated):
     head = ""
 
     def rows(self) -> Iterator[tuple[str, Meaning]]:
@@ -85,13 +87,13 @@ class _Table(_Generated):
             "   :header-rows: 1",
             "   :class: errors",
             "",
-            *_row(self.head, "Error", "Permanence", "What the message says"),
+            *row(self.head, "Error", "Permanence", "What the message says"),
         ]
         for key, meaning in self.rows():
             permanence = (meaning.permanence or meaning.error.default_permanence).value
             if meaning.retry_after is not None:
                 permanence += f", {meaning.retry_after:g} s"
-            lines += _row(key, _reference(meaning.error), permanence, meaning.advice)
+            lines += row(key, reference(meaning.error), permanence, meaning.advice)
         return lines
 
 
@@ -116,7 +118,7 @@ class ErrorPages(_Table):
     rows = staticmethod(_pages)
 
 
-class ErrorClasses(_Generated):
+class ErrorClasses(Generated):
     """Every class of error below the root, with its base."""
 
     def lines(self) -> list[str]:
@@ -129,12 +131,14 @@ class ErrorClasses(_Generated):
         ]
 
 
-def _row(*cells: str) -> Iterator[str]:
+def row(*cells: str) -> Iterator[str]:
+    """Yield the lines of a row of a list table."""
     for number, cell in enumerate(cells):
         yield f"   {'*' if number == 0 else ' '} - {cell}"
 
 
-def _reference(error: type[Bitrix24Error]) -> str:
+def reference(error: type[Bitrix24Error]) -> str:
+    """Return a link to an error's class."""
     return f":py:exc:`~{error.__module__}.{error.__name__}`"
 
 

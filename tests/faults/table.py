@@ -243,6 +243,9 @@ FAULTS = [
            "set": [once(method=GET, **json('{"result":"M"}'))],
            "many": [once(**json(f'{{"result":{{"result":{{{LETTERS}}},"result_error":[]}}}}'))],
            "wait": [once(**json('{"result":{"result":{"c0":"M","c1":"M"},"result_error":[]}}'))]}, letter="M"),
+    Fault("not-kept", "The portal confirms a write and drops it",
+          cells(None, fails(errors.SetNotKeptError, 2), None, None, None),
+          [once(**json('{"result":{"result":{"c0":true,"c1":"Q"},"result_error":[]}}'))]),
     # Redirects.
     Fault("moved", "A redirect to another name of the portal in the same zone of Bitrix24",
           cells(after(2), after(3), after((4, 6)), after(2), after(2)),
