@@ -78,7 +78,7 @@ def read(
 def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: Callable[[str, object], None]) -> T:
     if reply.http_status in _REDIRECTS:
         raise RedirectedError(
-            f"The portal answered with a redirect to {scrub(ascii(reply.location))}, where its secret may not go: "
+            f"The portal answered with a redirect to {_cut(scrub(ascii(reply.location)))}, where its secret may not go: "
             "followed is one redirect to another name in the same zone of Bitrix24, never from https to http. "
             "If that is the portal, put the new host into the connection.",
             http_status=reply.http_status,
@@ -140,7 +140,7 @@ def refused(
     told = f"The portal says: {_cut(scrub(_printable(description)))}" if description else ""
     own = call.own_codes.get(code.lower()) if (http_status or 0) < 500 else None
     meaning = own or meaning_of_code(code, http_status)
-    return _error(call, meaning, text=told, code=scrub(_printable(code)), http_status=http_status)
+    return _error(call, meaning, text=told, code=_cut(scrub(_printable(code))), http_status=http_status)
 
 
 def unexpected(
