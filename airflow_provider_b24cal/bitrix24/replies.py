@@ -78,8 +78,8 @@ def read(
 def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: Callable[[str, object], None]) -> T:
     if reply.http_status in _REDIRECTS:
         raise RedirectedError(
-            f"The portal answered with a redirect to {_cut(scrub(ascii(reply.location)))}, where its secret may not go: "
-            "followed is one redirect to another name in the same zone of Bitrix24, never from https to http. "
+            f"The portal answered with a redirect to {_cut(scrub(ascii(reply.location)))}, where its secret may not "
+            "go: followed is one redirect to another name in the same zone of Bitrix24, never from https to http. "
             "If that is the portal, put the new host into the connection.",
             http_status=reply.http_status,
             method=call.method,

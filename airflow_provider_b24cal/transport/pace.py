@@ -6,11 +6,14 @@ system. The lock is never held while anybody waits: a place is reserved, and the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 import struct
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from time import time
@@ -37,7 +40,7 @@ class Pace:
     def __init__(self, origin: str, plan: Plan | None, folder: Path | None = None) -> None:
         self._plan = plan
         self._lock = Lock()
-        self._path = None if plan is None else state_file(origin, folder)
+        self._origin, self._folder = origin, folder
         self._own = 0.0
 
     def reserve(self) -> float:
@@ -69,9 +72,7 @@ class Pace:
                 self._own = change(Bucket(self._plan, self._own)).empty_at
 
     def _change_shared(self, plan: Plan, change: Callable[[Bucket], Bucket]) -> None:
-        if self._path is None:
-            raise FileNotFoundError("there is no folder for the shared state")
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_state(self._origin, self._folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             stored = os.pread(descriptor, _NUMBER.size, 0)
@@ -81,17 +82,41 @@ class Pace:
             os.close(descriptor)
 
 
-def state_file(name: str, folder: Path | None) -> Path | None:
-    """Return the file of a name that all processes of this user share, or ``None`` when there can be none.
+def open_state(name: str, folder: Path | None) -> int:
+    """Open the file of a name that all processes of this user share.
 
-    Then each process keeps the pace by itself, and refusals are waited out.
+    :param folder: where it lies; by default a folder of this user in the system's temporary folder.
+    :raises OSError: there can be none.
     """
-    if folder is None:
-        folder = Path(tempfile.gettempdir()) / f"airflow-provider-b24cal-{os.getuid()}"
+    own = Path(tempfile.gettempdir()) / f"airflow-provider-b24cal-{os.getuid()}"
+    return _open_private(folder or own, hashlib.sha256(name.encode()).hexdigest()[:16])
+
+
+def _open_private(folder: Path, name: str) -> int:
+    """Open a file in a folder of this user alone; both are made where there are none.
+
+    Everybody may write to the system's temporary folder, and so may have put something else there before.
+
+    :raises OSError: folder or file are links, somebody else's, open to others, or cannot be used.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid() or not os.access(folder, os.W_OK):
-            return None
+        _check_private(inside, folder)
+        # Relative to the folder that was checked: its name may lead elsewhere by now.
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=inside)
+    finally:
+        os.close(inside)
+    try:
+        _check_private(descriptor, folder / name)
     except OSError:
-        return None
-    return folder / hashlib.sha256(name.encode()).hexdigest()[:16]
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_private(descriptor: int, path: Path) -> None:
+    found = os.fstat(descriptor)
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(errno.EPERM, "others may write there", str(path))

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.transport.lane import sleep
-from airflow_provider_b24cal.transport.pace import state_file
+from airflow_provider_b24cal.transport.pace import open_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,7 +41,7 @@ class Turn:
     def __init__(self, name: str, longest: float, folder: Path | None = None) -> None:
         self._lock = _LOCKS[name]
         self._longest = longest
-        self._path = state_file(name, folder)
+        self._name, self._folder = name, folder
         self._descriptor: int | None = None
 
     @contextmanager
@@ -85,14 +85,12 @@ class Turn:
             self._lock.release()
             return False
         except OSError:
-            # A full disk, a file system without locks: then within this process only.
+            # No folder, a full disk, a file system without locks: then within this process only.
             self._descriptor = None
         return True
 
-    def _lock_file(self) -> int | None:
-        if self._path is None:
-            return None
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    def _lock_file(self) -> int:
+        descriptor = open_state(self._name, self._folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:

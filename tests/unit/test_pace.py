@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -107,16 +110,98 @@ def test_a_file_system_without_locks_does_not_stop_anybody(tmp_path: Path, monke
     pace.refused()
 
 
-def test_the_state_is_private_and_no_link_is_followed(tmp_path: Path) -> None:
+def test_the_state_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     Pace(ORIGIN, PLAN, folder).reserve()
     (state,) = folder.iterdir()
     assert state.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
-    target = tmp_path / "precious"
-    target.write_text("precious")
+
+
+def _link_the_file(folder: Path, precious: Path) -> None:
+    state = _state_in(folder)
     state.unlink()
-    state.symlink_to(target)
+    state.symlink_to(precious / "file")
+
+
+def _link_the_folder(folder: Path, precious: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to(precious)
+
+
+def _open_the_folder(folder: Path, precious: Path) -> None:
+    # Whoever may write there can give the name of the state to any file of this user.
+    state = _state_in(folder)
+    state.unlink()
+    state.hardlink_to(precious / "file")
+    folder.chmod(0o777)
+
+
+def _open_the_file(folder: Path, precious: Path) -> None:
+    _state_in(folder).chmod(0o666)
+
+
+def _give_the_folder_away(folder: Path, precious: Path) -> None:
+    os.chown(folder, 12_345, -1)
+
+
+def _state_in(folder: Path) -> Path:
+    (state,) = folder.iterdir()
+    return state
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        _link_the_file,
+        _link_the_folder,
+        _open_the_folder,
+        _open_the_file,
+        pytest.param(
+            _give_the_folder_away, marks=pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+        ),
+    ],
+)
+def test_what_others_have_put_in_its_place_is_left_alone(prepare: Callable[[Path, Path], None], tmp_path: Path) -> None:
+    folder, precious = tmp_path / "state", tmp_path / "precious"
+    precious.mkdir()
+    precious.joinpath("file").write_text("precious")
+    Pace(ORIGIN, PLAN, folder).reserve()
+    prepare(folder, precious)
+    before = _contents(tmp_path)
     pace = Pace(ORIGIN, PLAN, folder)
+    assert max(pace.reserve() for _ in range(60)) > 4.0, "the pace is kept without the file"
+    assert _contents(tmp_path) == before
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    pace = Pace(ORIGIN, PLAN, tmp_path)
+    pace.reserve()
+    opened = _open_descriptors()
+    for _ in range(20):
+        pace.reserve()
+    tmp_path.chmod(0o777)
+    for _ in range(20):
+        pace.reserve()
+    tmp_path.chmod(0o700)
+    _state_in(tmp_path).chmod(0o666)
+    for _ in range(20):
+        pace.reserve()
+    assert _open_descriptors() == opened
+
+
+def test_without_a_temporary_folder_the_pace_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError("no usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    pace = Pace(ORIGIN, PLAN)
     assert max(pace.reserve() for _ in range(60)) > 4.0
-    assert target.read_text() == "precious"
