@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import string
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24 import methods
+from airflow_provider_b24cal.bitrix24 import event_methods, methods
 from airflow_provider_b24cal.bitrix24.batch import pack
 from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.errors import (
@@ -28,16 +29,22 @@ from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
 from airflow_provider_b24cal.bitrix24.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.window import Window
 from airflow_provider_b24cal.transport.operating import OperatingTimes
 from tests.conftest import CANARY
+from tests.fuzz.replies import LONGEST_TEXT, throw
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY)))
+WEEK = Window(datetime(2026, 9, 14, tzinfo=UTC), datetime(2026, 9, 21, tzinfo=UTC))
 CALLS = [
     methods.get_status(651),
     methods.set_status(651, MeetingStatus.ACCEPTED),
     methods.profile(),
     methods.scope(),
     methods.raw("anything", {}, writes=True),
+    event_methods.get_events("user", 1, WEEK),
+    event_methods.get_event(651),
+    event_methods.get_busy([1, 2], WEEK),
     pack([methods.get_status(651), methods.profile()]),
 ]
 
@@ -80,6 +87,7 @@ replies = st.builds(Reply, statuses, bodies, st.none() | st.text() | st.just(CAN
 def _says_nothing(error: Bitrix24Error) -> None:
     text = f"{error} {error!r} {json.dumps(error.to_dict())}"
     assert CANARY not in text
+    assert len(str(error)) <= LONGEST_TEXT
     text.encode("utf-8")
 
 
@@ -91,6 +99,14 @@ def test_any_reply_gives_a_value_or_an_error_of_ours(call: methods.Call[Any], re
     except Bitrix24Error as error:
         _says_nothing(error)
         assert str(error_from_dict(json.loads(json.dumps(error.to_dict())))) == str(error)
+
+
+def test_changed_replies_of_a_portal_give_values_or_errors_of_ours() -> None:
+    """The beginning of what ``make fuzz`` does."""
+    tally = throw(seed=2, numbers=iter(range(3000)))
+    assert tally.failures == []
+    assert len(tally.ends) > 10, "both values and errors of many kinds came out"
+    assert tally.ends["value"] > 300
 
 
 @given(
