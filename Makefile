@@ -1,17 +1,21 @@
 # `make demo` and `make test` need Python 3.11+ and nothing else; everything is installed into .venv/.
-# Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install), PYTEST_ARGS.
+# Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install), PYTEST_ARGS, FUZZ_SECONDS
+# and FUZZ_SEED.
 
 PYTHON ?= python3
 AIRFLOW ?= 3.3
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 1
 VENV := .venv/$(AIRFLOW)
 BIN := $(VENV)/bin
+AUDIT := .venv/audit
 LOCK := .ci/locks/airflow-$(AIRFLOW).txt
 LOCKS := $(patsubst .ci/locks/airflow-%.in,%,$(wildcard .ci/locks/airflow-*.in))
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 # Package downloads stay inside the clone unless a shared cache is named.
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 
-.PHONY: help setup demo demo-ui test lint types docs screenshots bench matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui test lint types docs screenshots bench fuzz audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -66,6 +70,7 @@ lock: lock-uv $(LOCKS:%=lock-%) ## Resolve the locks anew (lock-3.3 for one of t
 
 lock-uv: setup
 	@$(COMPILE) .ci/locks/uv.in -o .ci/locks/uv.txt
+	@$(COMPILE) .ci/locks/audit.in -o .ci/locks/audit.txt
 
 # Airflow caps few of its dependencies, and newer ones break its older versions: each lock but the default one
 # is resolved as of the day that its .in file names. What is pinned already stays, as far as it fits.
