@@ -54,6 +54,7 @@ class Stage:
         self.url = f"http://127.0.0.1:{self.port}"
         self._airflow = str(Path(sys.executable).with_name("airflow"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._beheaded: list[subprocess.Popen[bytes]] = []
         self._token = ""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
         self.environment = inherited | {
@@ -94,12 +95,13 @@ class Stage:
                 (signal.SIGTERM, 4.0),
                 (signal.SIGKILL, 4.0),
             ):
-                for process in self._processes.values():
-                    _signal_group(process, signal_number)
+                for process in self._started():
+                    _signal_session(process, signal_number)
                 deadline = time.monotonic() + patience
-                while any(map(_group_lives, self._processes.values())) and time.monotonic() < deadline:
+                while any(map(_session_lives, self._started())) and time.monotonic() < deadline:
                     time.sleep(0.05)
             self._processes.clear()
+            self._beheaded.clear()
 
     @property
     def password(self) -> str:
@@ -127,7 +129,7 @@ class Stage:
         self.wait_for("the REST API", self._answers)
 
     def start_component(self, name: str) -> None:
-        """Start one component in a process group of its own."""
+        """Start one component in a session of its own."""
         with self._log_of(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [self._airflow, *COMPONENTS[name]],
@@ -139,10 +141,20 @@ class Stage:
                 start_new_session=True,
             )
 
-    def kill_component(self, name: str) -> None:
-        """End one component and its children without any warning."""
+    def kill_component(self, name: str, *, alone: bool = False) -> None:
+        """End one component without any warning; :meth:`start_component` starts it again.
+
+        :param alone: let its children live on, as when the system is short of memory and picks one process;
+            otherwise everything that it has started ends with it, as when a machine is lost.
+        """
         process = self._processes.pop(name)
-        _signal_group(process, signal.SIGKILL)
+        if alone:
+            process.kill()
+            self._beheaded.append(process)
+        else:
+            while _session_lives(process):
+                _signal_session(process, signal.SIGKILL)
+                time.sleep(0.01)
         process.wait()
 
     def request(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -210,6 +222,9 @@ class Stage:
         told += [line for line in scheduler if "[error" in line or "[warning" in line]
         return "\n".join(told)
 
+    def _started(self) -> list[subprocess.Popen[bytes]]:
+        return [*self._processes.values(), *self._beheaded]
+
     def _knows(self, dag_id: str) -> bool:
         try:
             self.request("GET", f"/dags/{dag_id}")
@@ -253,18 +268,27 @@ def _free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+def _signal_session(process: subprocess.Popen[bytes], number: int) -> None:
+    for member in _session_of(process):
+        with suppress(ProcessLookupError):
+            os.kill(member, number)
 
 
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+def _session_lives(process: subprocess.Popen[bytes]) -> bool:
     process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return bool(_session_of(process))
+
+
+def _session_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return what runs of a component and its children; Airflow gives each task a process group of its own."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended in the meantime
+            # After the name in brackets, which may hold anything: state, parent, group, session.
+            state, _, _, session = status.read_text("utf-8", "replace").rpartition(")")[2].split()[:4]
+            if int(session) == process.pid and state not in "ZX":
+                found.append(int(status.parent.name))
+    return found
 
 
 @contextmanager

@@ -1,0 +1,199 @@
+"""Processes of a real Airflow are killed in the middle of the work, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.sandbox.stage import Stage
+
+# Beside the other Airflow, but not at the same time.
+pytestmark = pytest.mark.xdist_group("airflow")
+
+MANY = range(1001, 1121)
+WAITS = ("one", "quorum", "attendees")
+FOREVER = 600
+"""Seconds that a held answer takes: longer than any of these tests."""
+
+
+def _office() -> object:
+    def meeting(event_id: int) -> dict[str, Any]:
+        attendees = [{"user": 1, "id": event_id + 5000}]
+        times = {"start": "2026-09-16T10:00", "end": "2026-09-16T11:00"}
+        return {"id": event_id, "name": "Meeting", "host": 2, "notify": True, "attendees": attendees, **times}
+
+    webhook = {"secret": "r3st4rtC0de00000", "scopes": ["calendar"]}
+    people = [{"id": 1, "name": "Anna", "webhook": webhook}, {"id": 2, "name": "Martin"}]
+    return {"people": people, "events": [meeting(event_id) for event_id in (101, 102, 103, *MANY)]}
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[SandboxServer]:
+    with SandboxServer(Portal(parse(_office()))) as server:
+        yield server
+
+
+@pytest.fixture
+def portal(serving: SandboxServer) -> Portal:
+    serving.renew()
+    return serving.portal
+
+
+@pytest.fixture(scope="module")
+def breakable(serving: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """An Airflow that takes a silent process for dead after ten seconds, and leaves nothing running in the end."""
+    dags, home = tmp_path_factory.mktemp("dags"), tmp_path_factory.mktemp("airflow")
+    shutil.copy(Path(__file__).parent / "dags" / "restarts.py", dags)
+    connection = json.loads(serving.connection_json(1))
+    connection["extra"]["timeout"] = FOREVER
+    settings = {
+        "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    }
+    with Stage(home, dags, settings) as stage:
+        stage.migrate()
+        stage.start()
+        yield stage
+        serving.renew()
+        _hold_the_batches(serving.portal)
+        _run_until_held(stage, serving.portal)
+    assert _still_running(home) == [], "a task under way ends with its Airflow"
+
+
+def _still_running(home: Path) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"AIRFLOW_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # gone in the meantime, or somebody else's
+            continue
+    return found
+
+
+def _hold_the_batches(portal: Portal) -> None:
+    """Let three batches read and one write; do what the next ask for, and hold back the answers."""
+    portal.plan(
+        {"method": "batch", "times": 4, "delay": 0}, {"method": "batch", "times": 3, "delay": FOREVER, "when": "after"}
+    )
+
+
+def _run_until_held(stage: Stage, portal: Portal) -> tuple[str, dict[str, Any]]:
+    """Start setting a hundred and twenty statuses; return when every request under way is held."""
+    run_id = stage.run_dag("accept_many", {})
+    stage.wait_for("the held answers", lambda: not portal.plan())
+    accepted = _accepted(portal)
+    assert 0 < len(accepted) < len(MANY), "some are set, some are not"
+    return run_id, _instance(stage, "accept_many", run_id, "accept")
+
+
+def _accepted(portal: Portal) -> list[int]:
+    return [event_id for event_id in MANY if portal.status(event_id, 1) == "Y"]
+
+
+def _instance(stage: Stage, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+    return next(found for found in stage.task_instances(dag_id, run_id) if found["task_id"] == task_id)
+
+
+def _success(stage: Stage, dag_id: str, run_id: str) -> None:
+    stage.wait_for(
+        f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"}, patience=240
+    )
+    assert stage.run_state(dag_id, run_id) == "success", stage.task_logs()
+
+
+def _assert_every_set_once(stage: Stage, portal: Portal, run_id: str) -> None:
+    assert _accepted(portal) == list(MANY)
+    count: Any = portal.count()
+    told = {event_id: count["notifications"].get(str(event_id)) for event_id in MANY}
+    assert told == {event_id: {"accepted": 1} for event_id in MANY}
+    summary = stage.xcom("accept_many", run_id, "accept")
+    assert (summary["failed"], set(summary["statuses"].values())) == (0, {"Y"})
+    assert 0 < summary["unchanged"] < len(MANY), "the second try has found what the first had done"
+
+
+def _wait_deferred(stage: Stage) -> str:
+    run_id = stage.run_dag("wait_then_accept", {})
+
+    def under_way() -> bool:
+        instances = {found["task_id"]: found for found in stage.task_instances("wait_then_accept", run_id)}
+        return all(instances.get(name, {}).get("triggerer_job") for name in WAITS)
+
+    stage.wait_for("three waits in the triggerer", under_way)
+    return run_id
+
+
+def _assert_every_wait_once(stage: Stage, portal: Portal, run_id: str) -> None:
+    tries = {found["task_id"]: found["try_number"] for found in stage.task_instances("wait_then_accept", run_id)}
+    assert tries == dict.fromkeys((*WAITS, "accept"), 1)
+    assert stage.xcom("wait_then_accept", run_id, "one") == {"101": "Y"}
+    assert stage.xcom("wait_then_accept", run_id, "quorum") == {"101": "Y", "102": "Y", "103": "Q"}
+    assert stage.xcom("wait_then_accept", run_id, "attendees") == {"accepted": [1], "declined": [], "silent": []}
+    count: Any = portal.count()
+    assert count["notifications"]["103"] == {"accepted": 1}
+
+
+def _answer(portal: Portal) -> None:
+    portal.answer(101, 1, "Y")
+    portal.answer(102, 1, "Y")
+
+
+def test_a_task_is_killed_in_the_middle_of_a_set(breakable: Stage, portal: Portal) -> None:
+    _hold_the_batches(portal)
+    run_id, instance = _run_until_held(breakable, portal)
+    os.kill(instance["pid"], signal.SIGKILL)
+    _success(breakable, "accept_many", run_id)
+    _assert_every_set_once(breakable, portal, run_id)
+    assert _instance(breakable, "accept_many", run_id, "accept")["try_number"] == 2
+
+
+def test_the_triggerer_is_killed_in_the_middle_of_a_poll(breakable: Stage, portal: Portal) -> None:
+    run_id = _wait_deferred(breakable)
+    portal.plan({"method": "batch", "delay": FOREVER})
+    breakable.wait_for("a poll under way", lambda: not portal.plan())
+    breakable.kill_component("triggerer")
+    _answer(portal)
+    breakable.start_component("triggerer")
+    _success(breakable, "wait_then_accept", run_id)
+    _assert_every_wait_once(breakable, portal, run_id)
+
+
+def test_the_scheduler_is_killed_and_its_task_lives_on(breakable: Stage, portal: Portal) -> None:
+    """A new scheduler takes a task of the dead one back and runs it again; the first process is stopped."""
+    _hold_the_batches(portal)
+    run_id, instance = _run_until_held(breakable, portal)
+    breakable.kill_component("scheduler", alone=True)
+    assert Path("/proc", str(instance["pid"])).exists()
+    breakable.start_component("scheduler")
+    _success(breakable, "accept_many", run_id)
+    _assert_every_set_once(breakable, portal, run_id)
+    breakable.wait_for("the end of the first process", lambda: not Path("/proc", str(instance["pid"])).exists())
+
+
+def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: Stage, portal: Portal) -> None:
+    _hold_the_batches(portal)
+    setting, _ = _run_until_held(breakable, portal)
+    waiting = _wait_deferred(breakable)
+    for name in ("scheduler", "triggerer"):
+        breakable.kill_component(name)
+    _answer(portal)
+    for name in ("scheduler", "triggerer"):
+        breakable.start_component(name)
+    _success(breakable, "accept_many", setting)
+    _success(breakable, "wait_then_accept", waiting)
+    _assert_every_set_once(breakable, portal, setting)
+    _assert_every_wait_once(breakable, portal, waiting)
