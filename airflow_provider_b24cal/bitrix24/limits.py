@@ -142,7 +142,10 @@ def read_operating_time(told: object, now: float) -> OperatingTime | None:
 
 
 def _number(value: object) -> float | None:
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:  # JSON has whole numbers of any length
+        return None
     return number if number is not None and isfinite(number) else None
 
 

@@ -189,6 +189,7 @@ def test_another_credential_has_its_own(
         ({"operating": 1, "operating_reset_at": float("nan"), "start": 1000}, None),
         ({"operating": 1, "operating_reset_at": float("inf"), "start": 1000}, None),
         ({"operating": 1, "operating_reset_at": "soon"}, None),
+        ({"operating": 1, "operating_reset_at": 10**400, "start": 1000}, None),
         ({"operating": 1}, None),
     ],
 )
@@ -197,7 +198,9 @@ def test_what_an_answer_tells(told: object, resets_in: float | None) -> None:
     assert read_operating_time(told, BEGAN) == OperatingTime(BEGAN, wanted)
 
 
-@pytest.mark.parametrize("told", [None, [], "", 7, {}, {"start": 1}, {"operating": "much"}, {"operating": None}])
+@pytest.mark.parametrize(
+    "told", [None, [], "", 7, {}, {"start": 1}, {"operating": "much"}, {"operating": None}, {"operating": 10**400}]
+)
 def test_an_answer_that_tells_nothing(told: object) -> None:
     assert read_operating_time(told, BEGAN) is None
 
