@@ -32,6 +32,7 @@ from airflow_provider_b24cal.bitrix24.window import Window
 from airflow_provider_b24cal.sandbox import request
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
+from airflow_provider_b24cal.transport.operating import OperatingTimes
 
 LONGEST_TEXT = 2000
 """Characters that an error has at most: it goes to logs and XCom."""
@@ -39,7 +40,7 @@ LONGEST_TEXT = 2000
 
 def _calls() -> list[Call[Any]]:
     week = Window(datetime(2026, 9, 14, tzinfo=UTC), datetime(2026, 9, 21, tzinfo=UTC))
-    single = [
+    single: list[Call[Any]] = [
         methods.get_status(668),
         methods.get_status(99_999),
         methods.set_status(681, MeetingStatus.ACCEPTED),
@@ -192,8 +193,10 @@ def judge(given: Samples, call: Call[Any], reply: Reply) -> str:
     :raises AssertionError: the error is not fit to be shown, stored or sent on.
     :raises Exception: whatever the reader let out besides its own errors.
     """
+    operating = OperatingTimes()
     try:
-        read(call, reply, given.endpoint.scrub)
+        read(call, reply, given.endpoint.scrub, operating.note)
+        operating.release(call.method)
     except Bitrix24Error as error:
         text = f"{error} {error!r} {json.dumps(error.to_dict())}"
         assert given.secret not in text, "the secret is shown"
