@@ -63,6 +63,17 @@ screenshots: setup ## Make the documentation's pictures anew (needs a Chromium)
 bench: setup ## Run the benchmarks (about eight minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
+fuzz: setup ## Throw random and mutated replies at their reader (FUZZ_SECONDS=60, FUZZ_SEED=1)
+	@$(BIN)/python -m tests.fuzz.replies --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
+
+$(AUDIT)/.ready: .ci/locks/audit.txt
+	@$(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --no-cache-dir --require-hashes -r $<
+	@touch $@
+
+audit: $(AUDIT)/.ready ## Look the pinned packages up among published vulnerabilities, where that can be done
+	@$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit .ci/locks/*.txt
+
 matrix: ## Run the tests on every Airflow that has a lock and every Python found (AIRFLOWS="2.11 3.3" for some)
 	@$(PYTHON) .ci/matrix $(AIRFLOWS)
 
