@@ -27,6 +27,7 @@ def database(kind: str, folder: Path) -> Iterator[URL]:
     if kind == "sqlite":
         yield make_url(f"sqlite:///{folder}/attendance.db")
         return
+    pytest.importorskip({"postgresql": "psycopg2", "mariadb": "pymysql"}[kind])
     server = make_url(SERVERS[kind])
     name = f"b24cal_{secrets.token_hex(6)}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 5})

@@ -14,6 +14,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
+for _needed in ("airflow.providers.sqlite", "airflow.providers.postgres", "pyarrow"):
+    pytest.importorskip(_needed)
+
 from airflow_provider_b24cal.assets import table_asset
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError
 from airflow_provider_b24cal.sandbox.datafile import parse
