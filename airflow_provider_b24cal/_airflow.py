@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath as ObjectStoragePath  # noqa: PLC0414
     from airflow.sdk.bases.decorator import (
         DecoratedOperator,
-        TaskDecorator,
         determine_kwargs,
         task_decorator_factory,
     )
+    from airflow.sdk.bases.decorator import TaskDecorator as TaskDecorator  # noqa: PLC0414 - for annotations only
     from airflow.sdk.bases.sensor import PokeReturnValue
     from airflow.sdk.configuration import conf
     from airflow.sdk.definitions.context import context_merge
@@ -45,14 +45,16 @@ if TYPE_CHECKING:
 else:
     try:
         from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator
-        from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
+        from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
         from airflow.sdk.bases.sensor import PokeReturnValue
-        from airflow.sdk.definitions.context import context_merge
     except ImportError:  # 2.11
-        from airflow.decorators.base import DecoratedOperator, TaskDecorator, task_decorator_factory
+        from airflow.decorators.base import DecoratedOperator, task_decorator_factory
         from airflow.models.baseoperator import BaseOperator
         from airflow.models.baseoperatorlink import BaseOperatorLink
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+    try:
+        from airflow.sdk.definitions.context import context_merge
+    except ImportError:  # 2.11, 3.0
         from airflow.utils.context import context_merge
     try:
         from airflow.sdk.bases.decorator import determine_kwargs
@@ -121,7 +123,6 @@ __all__ = [
     "PokeReturnValue",
     "RetryDecision",
     "RetryPolicy",
-    "TaskDecorator",
     "conf",
     "context_merge",
     "deferral_timed_out",
