@@ -1,0 +1,45 @@
+"""The button to the portal on a task's page."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed; only the lock of Airflow 3.3 has it")
+from playwright.sync_api import expect
+
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.sandbox.stage import Stage
+from tests.system.browser import Window
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "conf", "task", "wanted"),
+    [
+        ("answer_from_the_form", {"event_ids": ["681"]}, "answer", "?EVENT_ID=681"),
+        ("answer_from_the_form", {"event_ids": ["668", "681"]}, "answer", ""),
+        ("map_over_meetings", {"answers": {"668": "Y", "681": "N"}}, "answer/mapped/1", "?EVENT_ID=681"),
+        ("answer_from_the_form", {"event_ids": ["999999"]}, "answer", "?EVENT_ID=999999"),
+    ],
+    ids=["one", "many", "mapped", "failed"],
+)
+def test_opens_the_meeting_or_the_calendar(
+    dag_id: str,
+    conf: dict[str, object],
+    task: str,
+    wanted: str,
+    window: Window,
+    stage: Stage,
+    portal: Portal,
+    office_server: SandboxServer,
+) -> None:
+    run_id = stage.run_dag(dag_id, conf)
+    stage.wait_for(f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"})
+    window.page.goto(f"/dags/{dag_id}/runs/{quote(run_id)}/tasks/{task}/details")
+    button = window.page.get_by_role("link", name="Open in Bitrix24")
+    expect(button).to_have_attribute("href", f"{office_server.url}/company/personal/user/1/calendar/{wanted}")
+    assert office_server.secret(1) not in window.page.content()
