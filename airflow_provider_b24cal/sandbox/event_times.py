@@ -27,13 +27,13 @@ _DAY = timedelta(days=1)
 def time_fields(event: Event, viewer: Person, settings: Settings, day: date | None = None) -> dict[str, object]:
     """Return the time fields of an event, or of one day of a series.
 
-    :param viewer: whose distance from the event's zone is told.
+    :param viewer: from whose zone the event's distance is told.
     :param day: the day of the series.
     """
     starts, ends = on_day(event, event.starts.date() if day is None else day)
     form = "%a %b %d %Y" if event.all_day else "%a %b %d %Y %H:%M:%S"
     zone_from, zone_to = offset(event.starts, event.time_zone), offset(event.ends, event.time_zone)
-    shift = 0 if event.all_day else offset(event.starts, viewer.time_zone) - zone_from
+    shift = 0 if event.all_day else zone_from - offset(event.starts, viewer.time_zone)
     zones: dict[str, object] = {
         "TZ_FROM": event.time_zone,
         "TZ_TO": event.time_zone,

@@ -47,7 +47,7 @@ def test_times(result: Callable[..., Any]) -> None:
         # Three hours before the truth: the server's zone is three hours ahead of UTC.
         "DATE_FROM_TS_UTC": "1789534800", "DATE_TO_TS_UTC": "1789538400",
         "DT_LENGTH": 3600, "DT_SKIP_TIME": "N",
-        "TZ_FROM": "Europe/Berlin", "TZ_OFFSET_FROM": "7200", "~USER_OFFSET_FROM": 3600,
+        "TZ_FROM": "Europe/Berlin", "TZ_OFFSET_FROM": "7200", "~USER_OFFSET_FROM": -3600,
     }  # fmt: skip
     assert {name: record[name] for name in expected} == expected
 
