@@ -25,6 +25,8 @@ _GATHERING: Final = 0.05
 """Seconds without a newcomer after which a round is sent."""
 _LONGEST_GATHERING: Final = 20
 """Turns of gathering after which it is sent whoever may still come."""
+_SLICE: Final = 250
+"""Calls that are added to a round in one stretch."""
 
 
 class SharedPoll:
@@ -33,14 +35,20 @@ class SharedPoll:
     There is no poller that could die and no list of members: whoever has something to ask at the same moment
     is packed into one round of batches, and a wait that nobody asks for is not asked.
 
-    :ivar chance: a number from 0 up to 1, the same for all, for delays that shall differ between triggerers.
+    :ivar chance: a number from 0 up to 1 for delays before something is repeated. It is the same for all
+        members, so that those who failed together come back together.
     """
 
     def __init__(self, conn_id: str) -> None:
         self.chance = random()  # noqa: S311 - nothing secret depends on it
         self._conn_id = conn_id
         self._origins: dict[float, float] = {}
-        self._gathering: _Round | None = None
+        self._joinable: _Round | None = None
+
+    @property
+    def members(self) -> int:
+        """How many take part in the round that can still be joined."""
+        return 0 if self._joinable is None else self._joinable.members
 
     def origin(self, step: float, proposed: float) -> float:
         """Return the moment from which ticks of this step are counted: the first one that was proposed."""
@@ -53,18 +61,21 @@ class SharedPoll:
 
         :return: an outcome per call, in the order given.
         """
-        gathering = self._gathering
-        if gathering is None or gathering.abandoned:
-            gathering = self._gathering = _Round(self._conn_id)
+        if not calls:
+            return []
+        joined = self._joinable
+        if joined is None or joined.abandoned:
+            joined = self._joinable = _Round(self._conn_id)
             # In a context of its own: log lines of one request for many belong into nobody's task log.
-            gathering.task = asyncio.get_running_loop().create_task(self._send(gathering), context=Context())
-        return await gathering.take_part(calls)
+            joined.task = asyncio.get_running_loop().create_task(self._send(joined), context=Context())
+        return await joined.take_part(calls)
 
-    async def _send(self, gathering: _Round) -> None:
-        await gathering.gather()
+    async def _send(self, joined: _Round) -> None:
+        await joined.gather()
         # Whoever comes from now on begins a new one.
-        self._gathering = None
-        await gathering.send()
+        self._joinable = None
+        await joined.settle()
+        await joined.send()
 
 
 class _Asked:
@@ -77,48 +88,73 @@ class _Asked:
         self.answer: asyncio.Future[Outcome[Any]] = asyncio.get_running_loop().create_future()
         self.wanted = 0
 
+    def fail(self, error: Exception) -> None:
+        """Let everybody who wants to know raise an error, unless there is an answer already."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            # Of several that failed a member raises one; the others are no news for asyncio to log.
+            self.answer.exception()
+
 
 class _Round:
     """The calls that are made together.
 
     :ivar abandoned: everybody who took part has left, and it is given up.
+    :ivar members: how many take part.
     """
 
     def __init__(self, conn_id: str) -> None:
         self.abandoned = False
+        self.members = 0
         self.task: asyncio.Task[None] | None = None
         self._conn_id = conn_id
         self._asked: dict[str, _Asked] = {}
-        self._members = 0
+        self._adding = 0
+        self._answered = False
 
     async def take_part(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
         """Have calls made with the others' and wait for their outcomes."""
-        mine = [self._add(call) for call in calls]
-        self._members += 1
+        mine: list[_Asked] = []
+        self.members += 1
         try:
+            await self._add(calls, mine)
             # wait() leaves the answers alone when this task is cancelled; they may be somebody else's too.
             await asyncio.wait([asked.answer for asked in mine])
             return [asked.answer.result() for asked in mine]
         finally:
             for asked in mine:
                 asked.wanted -= 1
-            self._members -= 1
-            if not self._members and self.task is not None:
+            self.members -= 1
+            # A round that has answered is closing its connections and must not be disturbed.
+            if not self.members and not self._answered and self.task is not None:
                 self.abandoned = True
                 self.task.cancel()
 
-    def _add(self, call: Call[Any]) -> _Asked:
-        asked = self._asked.setdefault(command(call), _Asked(call))
-        asked.wanted += 1
-        return asked
+    async def _add(self, calls: Sequence[Call[Any]], mine: list[_Asked]) -> None:
+        """Add calls, some at a time, so that thousands do not hold up the loop."""
+        self._adding += 1
+        try:
+            for number, call in enumerate(calls, 1):
+                asked = self._asked.setdefault(command(call), _Asked(call))
+                asked.wanted += 1
+                mine.append(asked)
+                if not number % _SLICE:
+                    await asyncio.sleep(0)
+        finally:
+            self._adding -= 1
 
     async def gather(self) -> None:
         """Wait until nobody comes any more."""
         for _ in range(_LONGEST_GATHERING):
-            before = len(self._asked), self._members
+            before = len(self._asked), self.members
             await asyncio.sleep(_GATHERING)
-            if before == (len(self._asked), self._members):
+            if before == (len(self._asked), self.members):
                 break
+
+    async def settle(self) -> None:
+        """Wait until whoever takes part has added all of their calls."""
+        while self._adding:
+            await asyncio.sleep(0)
 
     async def send(self) -> None:
         """Make the calls that are still wanted, and give everybody their answer."""
@@ -136,10 +172,11 @@ class _Round:
                 one.answer.set_result(Outcome(error=error.with_traceback(None)))
         except Exception as error:  # noqa: BLE001 - each of those who wait raises it
             for one in rest:
-                one.answer.set_exception(error)
+                one.fail(error)
         finally:
+            self._answered = True
             for one in asked:
-                one.answer.cancel()
+                one.fail(RuntimeError("The round of polls ended without an answer to this one."))
             await hook.aclose()
 
 

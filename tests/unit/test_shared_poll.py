@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.triggers import shared_poll
@@ -39,7 +40,7 @@ class Waits:
         arguments = {
             "bitrix24_conn_id": self.conn_id,
             "wait": (wait or MeetingsWait((name,), Rule())).to_dict(),
-            "seen": {},
+            "seen": "",
             "poke_interval": self.interval,
             # Overdue, as after a restart: the first poll comes at once.
             "deferred_at": now - 100,
@@ -403,7 +404,7 @@ def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
     trigger = Bitrix24AttendanceTrigger(
         bitrix24_conn_id="bitrix24_default",
         wait=AttendeesWait(SILENT, Rule(), (1, 3), 60.0).to_dict(),
-        seen={"1": "Q"},
+        seen="1Q",
         poke_interval=60.0,
         deferred_at=0.0,
         deadline=1.0,
@@ -414,3 +415,81 @@ def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
     assert CANARY not in text
     assert "127.0.0.1" not in text
     assert Bitrix24AttendanceTrigger(**json.loads(text)).serialize() == (path, arguments)
+
+
+def test_a_finished_round_closes_all_of_its_connections(
+    connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever leaves with the answer does not disturb the closing, however long that takes."""
+    _answer(portal, MANY)
+    close, closed = Bitrix24CalendarHook.aclose, []
+
+    async def close_slowly(hook: Bitrix24CalendarHook) -> None:
+        await asyncio.sleep(0.05)
+        await close(hook)
+        closed.append(hook)
+
+    monkeypatch.setattr(Bitrix24CalendarHook, "aclose", close_slowly)
+
+    async def main() -> None:
+        before: Any = portal.count()
+        waits = Waits()
+        waits.join("all", MeetingsWait(tuple(MANY), Rule()))
+        ends = await waits.end()
+        assert ends["all"]["ending"] == "arrived"
+        # The loop lives on, as a triggerer's does: nothing else will ever close what is left open.
+        await _until(lambda: closed and _open(portal) <= before["connections"]["open"])
+
+    asyncio.run(main())
+
+
+def _open(portal: Portal) -> int:
+    count: Any = portal.count()
+    return int(count["connections"]["open"])
+
+
+def test_a_round_that_dies_is_no_cancellation(connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's own deadlock error is no ``Exception``; its members must not take it for their own end."""
+
+    class Deadlock(BaseException):
+        pass
+
+    async def deadlock(conn_id: str) -> None:
+        raise Deadlock
+
+    monkeypatch.setattr("airflow_provider_b24cal.hooks.client.get_async_connection", deadlock)
+
+    async def main() -> Any:
+        waits = Waits()
+        waits.join("two", MeetingsWait((1001, 1002), Rule()))
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # it is the task's own end
+        return await asyncio.gather(*waits._tasks.values(), return_exceptions=True)
+
+    (result,) = asyncio.run(main())
+    assert isinstance(result, RuntimeError)
+    assert "ended without an answer" in str(result)
+
+
+def test_nothing_to_ask_is_no_request(connection: str, portal: Portal) -> None:
+    async def main() -> Any:
+        return await shared_poll.shared_poll("bitrix24_default").ask([])
+
+    assert asyncio.run(main()) == []
+    assert _requests(portal) == 0
+
+
+def test_a_round_is_not_sent_while_somebody_still_adds(
+    connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_poll, "_GATHERING", 0.0)
+    monkeypatch.setattr(shared_poll, "_LONGEST_GATHERING", 2)
+    monkeypatch.setattr(shared_poll, "_SLICE", 1)
+    _answer(portal, MANY)
+
+    async def main() -> Any:
+        waits = Waits()
+        waits.join("all", MeetingsWait(tuple(MANY), Rule()))
+        return await waits.end()
+
+    assert asyncio.run(main())["all"]["ending"] == "arrived"
+    assert _commands(portal) == len(MANY)
