@@ -187,7 +187,7 @@ def _trigger(kind: str, number: int) -> Any:
     return Bitrix24AttendanceTrigger(
         bitrix24_conn_id="bitrix24_default",
         wait={"event_ids": [FIRST + number], "target_status": "Y", "fail_on_statuses": [], "require": "all"},
-        seen={str(FIRST + number): "Q"},
+        seen="Q",
         poke_interval=INTERVAL,
         deferred_at=time.time(),
         deadline=time.time() + 3600,

@@ -80,12 +80,13 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
     def _wait(self) -> AttendeesWait:
         from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_flag
         from airflow_provider_b24cal.bitrix24.listing import check_users
-        from airflow_provider_b24cal.waiting.waits import AttendeesWait, check_rule, check_seconds
+        from airflow_provider_b24cal.waiting.waits import AttendeesWait, check_rule, check_seconds, check_users_suffice
 
         fail_on = ["N"] if check_flag(self.fail_when_declined, "fail_when_declined") else []
-        return AttendeesWait(
+        wait = AttendeesWait(
             check_event_id(self.event_id),
             check_rule("Y", fail_on, self.require),
             None if self.users is None else tuple(check_users(self.users)),
             check_seconds(self.deadline_before_start, "deadline_before_start"),
         )
+        return check_users_suffice(wait)

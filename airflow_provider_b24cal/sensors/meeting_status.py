@@ -21,8 +21,8 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
     not invited, there is no such meeting. The try fails as soon as what is left cannot meet ``require``; with
     one meeting, or ``require="all"``, that is at once. A refused credential fails it at once too. This holds
     in every mode and whatever ``soft_fail`` says: only the time-out may be skipped. Errors in passing are
-    repeated within the bounds of :class:`~airflow_provider_b24cal.bitrix24.limits.RetryPolicy` at every poll;
-    after that the task fails and its ``retries`` apply.
+    repeated at every poll, for fifteen minutes at most and no longer than ``timeout``; after that the task fails
+    and its ``retries`` apply.
 
     Fifty meetings travel in one request. A meeting that has arrived is not asked for again, also when its
     answer is changed later. Only a rescheduled sensor on Airflow before 3.3 asks for all of them: it is a new
@@ -36,7 +36,7 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
 
     :param event_id: the meeting, a positive whole number or its decimal text. (templated)
     :param event_ids: the meetings, a list of such ids; exactly one of this and ``event_id``. Of an empty list all
-        have arrived. (templated)
+        have arrived. A deferrable wait takes 2,500 at most. (templated)
     :param target_status: ``Y`` (default), ``N`` or ``Q``, in any case. (templated)
     :param require: how many have to arrive: ``all`` (default), ``any``, a number, or a share such as ``60%``, which
         is rounded up. (templated)
@@ -44,7 +44,7 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param deferrable: wait in the triggerer, without a worker slot; default from
         ``[operators] default_deferrable``. The first poll is made in the worker, later ones in the triggerer,
-        together with those of all other waits on the same connection.
+        together with those of all other waits on the same connection id.
 
     ``poke_interval``, ``timeout``, ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and
     ``max_wait`` mean the same in poke, reschedule and deferrable mode. ``execution_timeout`` bounds the whole
@@ -82,9 +82,9 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
 
     def _wait(self) -> MeetingsWait:
         from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_event_ids, one_of
-        from airflow_provider_b24cal.waiting.waits import MeetingsWait, check_reachable, check_rule
+        from airflow_provider_b24cal.waiting.waits import MeetingsWait, check_meetings, check_rule
 
         one_of(event_id=self.event_id, event_ids=self.event_ids)
         ids = check_event_ids(self.event_ids) if self.event_id is None else [check_event_id(self.event_id)]
         rule = check_rule(self.target_status, self.fail_on_statuses, self.require)
-        return check_reachable(MeetingsWait(tuple(ids), rule))
+        return check_meetings(MeetingsWait(tuple(ids), rule), deferrable=self.deferrable)

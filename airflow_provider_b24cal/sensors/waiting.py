@@ -51,6 +51,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         self.bitrix24_conn_id = bitrix24_conn_id
         self.deferrable = deferrable
         self._statuses: Statuses = {}
+        self._until: float | None = None
 
     @abstractmethod
     def _wait(self) -> Wait:
@@ -67,14 +68,15 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
 
         self._wait()
-        self._statuses = {}
+        self._statuses, self._until = {}, None
         patience = self._patience()
         if not self.deferrable or patience <= SOONEST_EVENT:
             return self._execute_here(context)
         deadline = time() + patience
         try:
             first = self.poke(context)
-        except (AirflowSensorTimeout, AirflowSkipException):
+        except (AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout):
+            self._leave(context)
             raise
         except Exception as error:  # noqa: BLE001 - silent_fail and never_fail speak of any failure
             if not self.silent_fail:
@@ -97,13 +99,13 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
             verdict = wait.judge(hook.make(wait.calls(self._statuses)), self._statuses)
         self._tell(wait, verdict)
         self._statuses = verdict.statuses
+        self._until = self._until if verdict.until is None else verdict.until
         error = verdict.error or verdict.trouble
         if error is not None:
             raise error
         if verdict.state is State.ARRIVED:
             return PokeReturnValue(is_done=True, xcom_value=wait.xcom(verdict.statuses))
         if verdict.until is not None and time() >= verdict.until:
-            self._leave(context)
             self._time_out(wait, _TOO_LATE)
         return PokeReturnValue(is_done=False)
 
@@ -152,21 +154,35 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
             return super().execute(context)
         except AirflowRescheduleException:
             if memory is not None:
-                memory.set(_SEEN, {"try": context["ti"].try_number, "statuses": self._letters()})
+                seen = self._wait().pack(self._statuses)
+                memory.set(_SEEN, {"try": context["ti"].try_number, "statuses": seen})
             raise
-        except Exception:
+        except AirflowSkipException as skip:
+            self._leave(context)
+            # Airflow's loop skips also a time-out that was raised within a poll.
+            late = skip.__cause__
+            if isinstance(late, AirflowTaskTimeout) or (self.never_fail and isinstance(late, AirflowSensorTimeout)):
+                raise late from None
+            raise
+        except (Exception, AirflowTaskTimeout):  # the latter is not always one of the former
             self._leave(context)
             raise
 
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Return Airflow's own interval, but not past the deadline before the event's start."""
+        from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
+
+        seconds = float(super()._get_next_poke_interval(*args, **kwargs))
+        if self._until is None:
+            return seconds
+        # A rescheduled task that comes back within seconds can be taken for one that has died.
+        least = SOONEST_EVENT if self.mode == "reschedule" else 1.0
+        return min(seconds, max(least, self._until - time()))
+
     def _recall(self, seen: Any, try_number: int) -> None:
         """Take up what the poll before has seen, if it belongs to this try."""
-        from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-
         if isinstance(seen, dict) and seen.get("try") == try_number:
-            self._statuses = {int(key): MeetingStatus(letter) for key, letter in seen["statuses"].items()}
-
-    def _letters(self) -> dict[str, str]:
-        return {str(key): status.value for key, status in self._statuses.items()}
+            self._statuses = self._wait().unpack(seen["statuses"])
 
     def _leave(self, context: Context) -> None:
         """Leave what was seen last, in the log and as the result of a wait that did not arrive."""
@@ -174,6 +190,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
         if self._statuses:
             self.log.info("Seen last: %s", summary(self._statuses))
+        if self._statuses and self.do_xcom_push:
             context["ti"].xcom_push(key="return_value", value=self._wait().xcom(self._statuses))
 
     def _tell(self, wait: Wait, verdict: Verdict) -> None:
@@ -199,14 +216,16 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         # The first poll may have taken its time.
         deadline = max(deadline, now + SOONEST_EVENT)
         patience = PATIENCE.within(self._patience()).total
+        wait = self._wait()
         self.defer(
             trigger=Bitrix24AttendanceTrigger(
                 bitrix24_conn_id=self.bitrix24_conn_id,
-                wait=self._wait().to_dict(),
-                seen=self._letters(),
+                wait=wait.to_dict(),
+                seen=wait.pack(self._statuses),
                 poke_interval=self.poke_interval,
                 deferred_at=now,
                 deadline=deadline,
+                until=self._until,
                 patience=patience,
                 exponential_backoff=bool(self.exponential_backoff),
                 max_wait=self.max_wait.total_seconds() if self.max_wait is not None else None,

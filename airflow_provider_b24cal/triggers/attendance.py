@@ -11,7 +11,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.exchange import Pause, repeat
 from airflow_provider_b24cal.bitrix24.limits import Patience
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from airflow_provider_b24cal.waiting.end import End, Ending
 from airflow_provider_b24cal.waiting.judgement import State, Verdict, news, progress
@@ -26,10 +25,9 @@ from airflow_provider_b24cal.waiting.schedule import (
 from airflow_provider_b24cal.waiting.waits import wait_from_dict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_b24cal.bitrix24.batch import Outcome
-    from airflow_provider_b24cal.bitrix24.methods import Call
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
     from airflow_provider_b24cal.waiting.waits import Statuses, Wait
 
@@ -39,16 +37,18 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
     Poll a portal until a wait is over, then fire one event.
 
     It only reads. Its arguments are ids, letters and times: after a restart of the triggerer it goes on from
-    them, and a poll that is overdue is made at once. Waits on the same connection in the same triggerer poll
+    them, and a poll that is overdue is made at once. Waits on the same connection id in one triggerer poll
     together, see :class:`~airflow_provider_b24cal.triggers.shared_poll.SharedPoll`.
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
     :param wait: what is waited for, as
         :meth:`~airflow_provider_b24cal.waiting.waits.Wait.to_dict` describes it.
-    :param seen: statuses that the first poll, made in the worker, has read: letters by id.
+    :param seen: statuses that the first poll, made in the worker, has read, as
+        :meth:`~airflow_provider_b24cal.waiting.waits.Wait.pack` writes them.
     :param poke_interval: seconds between polls.
     :param deferred_at: time of the deferral, in seconds since the epoch.
     :param deadline: time at which the wait ends, in seconds since the epoch; a last poll is made then.
+    :param until: an earlier end that the first poll has told, as the event was then; every later poll tells it anew.
     :param patience: seconds that one poll may spend on errors in passing, at most.
     :param exponential_backoff: double the interval after each poll.
     :param max_wait: the longest interval, in seconds; ``None`` for no bound.
@@ -60,11 +60,12 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         *,
         bitrix24_conn_id: str,
         wait: Mapping[str, Any],
-        seen: Mapping[str, str],
+        seen: str,
         poke_interval: float,
         deferred_at: float,
         deadline: float,
         patience: float,
+        until: float | None = None,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         silent_fail: bool = False,
@@ -76,6 +77,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.deferred_at = deferred_at
         self.deadline = deadline
+        self.until = until
         self.patience = patience
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
@@ -90,6 +92,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             "poke_interval": self.poke_interval,
             "deferred_at": self.deferred_at,
             "deadline": self.deadline,
+            "until": self.until,
             "patience": self.patience,
             "exponential_backoff": self.exponential_backoff,
             "max_wait": self.max_wait,
@@ -107,9 +110,10 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             return End(Ending.FAILED, error=unknown)
         poll = shared_poll(self.bitrix24_conn_id)
         step = self._interval(0)
-        statuses: Statuses = {int(key): MeetingStatus(letter) for key, letter in self.seen.items()}
-        due, deadline, polls = self._first_poll(poll, step), self.deadline, 0
-        told_at = time()
+        statuses = wait.unpack(self.seen)
+        due, deadline, polls = self._first_poll(poll, step), self._bound(self.until), 0
+        told_at = complained_at = time()
+        complaint = ""
         while True:
             await sleep(max(0.0, min(due, deadline) - time()))
             verdict = await self._judged(wait, poll, statuses)
@@ -119,18 +123,23 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             failure = verdict.error or verdict.trouble
             if failure is not None and not self.silent_fail:
                 return End(Ending.FAILED, verdict.statuses, failure)
-            if failure is not None:
-                self.log.error("Poll failed, going on because of silent_fail: %s", failure)
-            else:
-                statuses = verdict.statuses
-            if verdict.until is not None:
-                deadline = min(self.deadline, verdict.until)
             now = time()
+            if failure is not None and (str(failure) != complaint or now - complained_at >= HEARTBEAT):
+                self.log.error("Poll failed, going on because of silent_fail: %s", failure)
+                complained_at = now
+            complaint = "" if failure is None else str(failure)
+            statuses = verdict.statuses
+            if verdict.until is not None:
+                deadline = self._bound(verdict.until)
             if now >= deadline:
                 return End(Ending.TIMED_OUT if now >= self.deadline else Ending.TOO_LATE, statuses)
             # On the common ticks, and never later than the wait's own pace has it.
             due = tick_until(now + self._interval(polls), poll.origin(step, now), step)
             polls += 1
+
+    def _bound(self, until: float | None) -> float:
+        """Return when the wait ends at the latest, never sooner than an event may be fired."""
+        return self.deadline if until is None else min(self.deadline, max(until, self.deferred_at + SOONEST_EVENT))
 
     def _interval(self, polls: int) -> float:
         return interval(self.poke_interval, polls, exponential_backoff=self.exponential_backoff, max_wait=self.max_wait)
@@ -154,7 +163,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
 
     async def _judged(self, wait: Wait, poll: SharedPoll, before: Statuses) -> Verdict:
         try:
-            return wait.judge(await self._ask(wait.calls(before), poll), before)
+            return wait.judge(await self._ask(wait, poll, before), before)
         except Bitrix24Error as error:  # the connection itself is not usable
             return Verdict(State.HOPELESS, before, error=error)
         except Exception as error:
@@ -163,20 +172,29 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             self.log.exception("Poll failed, going on because of silent_fail: %s", type(error).__name__)
             return Verdict(State.WAITING, before)
 
-    async def _ask(self, calls: Sequence[Call[Any]], poll: SharedPoll) -> list[Outcome[Any]]:
-        """Make calls together with others, and repeat within one's own patience what failed in passing."""
+    async def _ask(self, wait: Wait, poll: SharedPoll, before: Statuses) -> list[Outcome[Any]]:
+        """Make a wait's calls together with others, and repeat within its own patience what failed in passing.
+
+        What is refused is not waited for when the other answers end the wait without it.
+        """
+        calls = wait.calls(before)
+        known: dict[int, Outcome[Any]] = {}
         # The same chance for all, or those who failed together would come back one by one.
         repeating = repeat(calls, Patience(PATIENCE.within(self.patience)), lambda: poll.chance)
         step = next(repeating)
         while True:
             answers = None
             if isinstance(step, Pause):
+                outcomes = [known[id(call)] for call in calls]
+                if wait.judge(outcomes, before).state is not State.WAITING:
+                    return outcomes
                 self.log.warning("Waiting %.1f s before trying again: %s", step.seconds, step.error)
                 await sleep(step.seconds)
             else:
                 answers = await poll.ask(step)
+                known.update(zip(map(id, step), answers, strict=True))
             try:
                 step = repeating.send(answers)
             except StopIteration as end:
-                outcomes: list[Outcome[Any]] = end.value[0]
-                return outcomes
+                done: list[Outcome[Any]] = end.value[0]
+                return done

@@ -30,7 +30,9 @@ def interval(poke_interval: float, polls: int, *, exponential_backoff: bool, max
 
     :param polls: how many polls were made at this pace already.
     """
-    seconds = poke_interval * 2.0 ** min(polls, 64) if exponential_backoff else poke_interval
+    if not exponential_backoff:
+        return max(1.0, poke_interval)  # max_wait bounds what grows, as it does in Airflow's own sensors
+    seconds = poke_interval * 2.0 ** min(polls, 64)
     return max(1.0, seconds if max_wait is None else min(seconds, max_wait))
 
 

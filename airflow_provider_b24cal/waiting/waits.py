@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.errors import (
@@ -50,13 +50,19 @@ class Wait(Protocol):
         """
 
     def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
-        """Judge the answers to :meth:`calls`."""
+        """Judge the answers to :meth:`calls`; the verdict holds also what was known before and is still last."""
 
     def proves(self, statuses: Statuses) -> bool:
         """Tell whether statuses show that the wait has arrived."""
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
         """Return statuses as the task's result, JSON values."""
+
+    def pack(self, statuses: Statuses) -> str:
+        """Return statuses as a short text, for the way to the triggerer or to the next process."""
+
+    def unpack(self, text: str) -> Statuses:
+        """Turn :meth:`pack` back into statuses."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wait as JSON values, for :func:`wait_from_dict`."""
@@ -82,16 +88,27 @@ class MeetingsWait:
     def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
         """Judge the new answers together with what had arrived before."""
         new = dict(zip(self._open(before), outcomes, strict=True))
-        return judge({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
+        verdict = judge({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
+        # Of those that did not answer this time, what was seen before is still the last thing known.
+        return replace(verdict, statuses={**before, **verdict.statuses})
 
     def proves(self, statuses: Statuses) -> bool:
         """Whether enough of the meetings have the target."""
-        arrived = [event for event in of_status(statuses, self.rule.target) if event in self.event_ids]
+        arrived = set(of_status(statuses, self.rule.target)).intersection(self.event_ids)
         return len(arrived) >= self.rule.quorum.needed(len(self.event_ids))
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
         """Return ``{"651": "Y"}``, or the counts of letters that are too many for XCom."""
         return guard_letters({str(event): status.value for event, status in statuses.items()})
+
+    def pack(self, statuses: Statuses) -> str:
+        """Return a letter per meeting, in the order of the ids; ``-`` for one without a status."""
+        return "".join(statuses[event].value if event in statuses else _NONE for event in self.event_ids)
+
+    def unpack(self, text: str) -> Statuses:
+        """Return the statuses of the meetings that have a letter."""
+        letters = zip(self.event_ids, text, strict=False)
+        return {event: MeetingStatus(letter) for event, letter in letters if letter != _NONE}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wait as JSON values."""
@@ -128,9 +145,9 @@ class AttendeesWait:
         error = outcome.error or self._unfit(outcome.unwrap())
         if error is not None:
             lasting = error.permanence is Permanence.PERMANENT
-            if lasting:
-                return Verdict(State.HOPELESS, error=error)
             # What was seen before is still the last thing known.
+            if lasting:
+                return Verdict(State.HOPELESS, before, error=error)
             return Verdict(State.WAITING, before, trouble=error)
         event: CalendarEvent = outcome.unwrap()
         verdict = judge(self._answers(event), self.rule, of_users=True)
@@ -149,6 +166,14 @@ class AttendeesWait:
         declined = of_status(statuses, MeetingStatus.DECLINED)
         told = {*accepted, *declined}
         return {"accepted": accepted, "declined": declined, "silent": [user for user in statuses if user not in told]}
+
+    def pack(self, statuses: Statuses) -> str:
+        """Return letters with user ids, such as ``2Y 5Q``: who is invited is not known beforehand."""
+        return " ".join(f"{user}{status.value}" for user, status in statuses.items())
+
+    def unpack(self, text: str) -> Statuses:
+        """Return the users' statuses."""
+        return {int(part[:-1]): MeetingStatus(part[-1]) for part in text.split()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wait as JSON values."""
@@ -180,6 +205,7 @@ class AttendeesWait:
         answers = self._answers(event)
         needed = self.rule.quorum.needed(len(answers))
         if not answers or needed > len(answers):
+            # As many as are named in users were checked before anything was sent.
             return OutOfReachError(
                 f"{max(needed, 1)} acceptances are required, and {len(answers)} are invited besides the organiser.",
                 event_id=self.event_id,
@@ -190,6 +216,9 @@ class AttendeesWait:
                 "accepted with deadline_before_start is a single event or an edited occurrence."
             )
         return None
+
+
+_NONE: Final = "-"
 
 
 def _absent(user: int, wait: AttendeesWait) -> Outcome[MeetingStatus]:
@@ -238,14 +267,43 @@ def check_rule(target: object, fail_on: object, require: object) -> Rule:
     return Rule(wanted, unwanted, quorum)
 
 
-def check_reachable(wait: MeetingsWait) -> MeetingsWait:
-    """Return the wait, if there are as many meetings as it requires.
+MOST_DEFERRED: Final = 2500
+"""The most meetings that one deferred wait may have.
 
-    :raises InvalidArgumentError: there are fewer.
+Airflow keeps a trigger's arguments encrypted in a column of text, which on MySQL holds 65,535 bytes; encryption
+takes a third of them. What is left, 49,000 bytes, is enough for so many ids of sixteen digits.
+"""
+
+
+def check_meetings(wait: MeetingsWait, *, deferrable: bool) -> MeetingsWait:
+    """Return the wait, if there are as many meetings as it requires, and no more than can be deferred.
+
+    :raises InvalidArgumentError: there are fewer or more.
     """
     total = len(wait.event_ids)
     if wait.rule.quorum.needed(total) > total:
         raise InvalidArgumentError(f"require={wait.rule.quorum.text} is not acceptable for {total} events.")
+    if deferrable and total > MOST_DEFERRED:
+        raise InvalidArgumentError(
+            f"event_ids holds {total} events; accepted in one deferrable wait are at most {MOST_DEFERRED}, for "
+            "databases bound what a trigger is given. Use several sensors, or deferrable=False."
+        )
+    return wait
+
+
+def check_users_suffice(wait: AttendeesWait) -> AttendeesWait:
+    """Return the wait, if as many users are named as it requires.
+
+    :raises InvalidArgumentError: there are fewer, or none.
+    """
+    if wait.user_ids is None:
+        return wait
+    named, needed = len(wait.user_ids), max(1, wait.rule.quorum.needed(len(wait.user_ids)))
+    if needed > named:
+        raise InvalidArgumentError(
+            f"require={wait.rule.quorum.text} is not acceptable: {needed} acceptances are required, "
+            f"and {named} are named in users."
+        )
     return wait
 
 

@@ -20,7 +20,7 @@ def _trigger(now: float, **more: Any) -> Bitrix24AttendanceTrigger:
     arguments = {
         "bitrix24_conn_id": "bitrix24_default",
         "wait": MeetingsWait((SILENT,), Rule()).to_dict(),
-        "seen": {},
+        "seen": "",
         "poke_interval": 60.0,
         "deferred_at": now,
         "deadline": now + 3600,

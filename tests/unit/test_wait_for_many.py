@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.models.trigger import Trigger
+from cryptography.fernet import Fernet
 
-from airflow_provider_b24cal._airflow import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException
+from airflow_provider_b24cal._airflow import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
+from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
+from airflow_provider_b24cal.waiting.judgement import Rule
+from airflow_provider_b24cal.waiting.waits import MOST_DEFERRED, MeetingsWait
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, PLAIN, SILENT, UNKNOWN, Clock
 from tests.waits import MODES, context_of, run_sensor
 
+GET = "calendar.meeting.status.get"
 FIVE = [SILENT, DECLINED, 1001, 1002, 1003]
 START = datetime(2026, 9, 16, 10, tzinfo=UTC).timestamp()
 """When every event of the test office starts."""
@@ -36,6 +49,7 @@ class Wait:
     arguments: dict[str, Any] = field(default_factory=dict)
     answers: tuple[tuple[float, int, int, str], ...] = ()
     faults: tuple[dict[str, Any], ...] = ()
+    later_faults: tuple[tuple[float, dict[str, Any]], ...] = ()
     left: Any = None
     says: str = ""
 
@@ -53,6 +67,8 @@ MEETINGS = [
     Wait("60% of five is three", {"101": "Y", "103": "N", "1001": "Y", "1002": "Q", "1003": "Y"}, _of(FIVE, "60%"),
          ((70, 1001, 1, "Y"), (190, 1003, 1, "Y"), (250, SILENT, 1, "Y"))),
     Wait("a number is a number", {"101": "Q", "102": "Y"}, _of([SILENT, ACCEPTED], 1)),
+    Wait("half of three is two", {"101": "Q", "1001": "Y", "1002": "Y"}, _of([SILENT, 1001, 1002], "50%"),
+         ((70, 1001, 1, "Y"), (130, 1002, 1, "Y"))),
     Wait("what has arrived stays", {"101": "Y", "1001": "Y"}, _of([SILENT, 1001]),
          ((30, SILENT, 1, "Y"), (70, 1001, 1, "Y"))),
     Wait("nothing to wait for", {}, _of([])),
@@ -78,6 +94,12 @@ MEETINGS = [
          faults=({"method": "batch", "times": 99, "error": "INVALID_CREDENTIALS"},)),
     Wait("trouble of one passes", {"101": "Y", "102": "Y"}, _of([SILENT, ACCEPTED]), ((5, SILENT, 1, "Y"),),
          ({"inner": "calendar.meeting.status.get", "times": 2, "error": "QUERY_LIMIT_EXCEEDED"},)),
+    Wait("dead credentials keep what was seen", errors.CredentialsError, _of([SILENT, ACCEPTED, DECLINED]),
+         later_faults=((70, {"method": "*", "times": 99, "error": "INVALID_CREDENTIALS"}),),
+         left={"101": "Q", "102": "Y", "103": "N"}),
+    Wait("silent_fail remembers what has arrived", AirflowSensorTimeout,
+         _of([SILENT, FOREIGN], timeout=400, silent_fail=True), ((70, SILENT, 1, "Y"), (190, SILENT, 1, "N")),
+         left={"101": "Y"}),
     Wait("both forms", errors.InvalidArgumentError, _of([SILENT], event_id=SILENT), says="given are event_id and"),
     Wait("no form", errors.InvalidArgumentError, says="none is given"),
     Wait("more than there are", errors.InvalidArgumentError, _of([SILENT], 2), says="require=2"),
@@ -119,7 +141,18 @@ ATTENDEES = [
          faults=({"method": "*", "times": 99, "error": "INVALID_CREDENTIALS"},)),
     Wait("trouble passes", {"accepted": [1, 3], "declined": [], "silent": []}, _event(SILENT),
          ((5, SILENT, 1, "Y"), (5, SILENT, 3, "Y")), ({"method": "*", "times": 2, "error": "QUERY_LIMIT_EXCEEDED"},)),
-    Wait("no user", errors.OutOfReachError, _event(SILENT, users=[])),
+    Wait("no user", errors.InvalidArgumentError, _event(SILENT, users=[]), says="0 are named in users"),
+    Wait("more than are named", errors.InvalidArgumentError, _event(SILENT, users=[1], require=2),
+         says="2 acceptances are required, and 1 are named in users"),
+    Wait("never_fail does not skip a deadline", AirflowSensorTimeout,
+         _event(SILENT, never_fail=True, deadline_before_start=START - 1_800_000_000 - 150),
+         left={"accepted": [], "declined": [], "silent": [1, 3]}, says="deadline"),
+    Wait("trouble keeps what was seen", errors.AuthServerError, _event(SILENT, timeout=9000), ((10, SILENT, 1, "Y"),),
+         later_faults=((70, {"method": "*", "times": 99, "error": "CONNECTION_ERROR"}),),
+         left={"accepted": [1], "declined": [], "silent": [3]}),
+    Wait("dead credentials keep what was seen", errors.CredentialsError, _event(SILENT),
+         later_faults=((70, {"method": "*", "times": 99, "error": "INVALID_CREDENTIALS"}),),
+         left={"accepted": [], "declined": [], "silent": [1, 3]}),
     Wait("bad users", errors.InvalidArgumentError, _event(SILENT, users="1,3"), says="users='1,3'"),
     Wait("a bad flag", errors.InvalidArgumentError, _event(SILENT, fail_when_declined="False"),
          says="fail_when_declined='False'"),
@@ -147,6 +180,8 @@ def _check(wait: Wait, sensor: Any, portal: Portal, clock: Clock) -> None:
     for seconds, event_id, user_id, letter in wait.answers:
         clock.later(seconds, lambda event=event_id, user=user_id, letter=letter: portal.answer(event, user, letter))
     portal.plan(*wait.faults)
+    for seconds, fault in wait.later_faults:
+        clock.later(seconds, lambda fault=fault: portal.plan(fault))
     context = context_of(clock)
     if not isinstance(wait.wanted, type):
         assert run_sensor(sensor, clock, [], context) == wait.wanted
@@ -207,7 +242,8 @@ def test_the_deadline_goes_with_the_event(
     context = context_of(sooner)
     with pytest.raises(AirflowSensorTimeout, match="deadline"):
         run_sensor(sensor, sooner, [], context)
-    assert ends <= sooner.now < ends + 300
+    # A rescheduled sensor does not come back within seconds.
+    assert ends <= sooner.now < ends + 15
     assert context["pushed"]["return_value"] == {"accepted": [], "declined": [], "silent": [1, 3]}
 
 
@@ -252,4 +288,106 @@ def test_without_a_memory_a_rescheduled_sensor_asks_for_all(
 
 def _asked(portal: Portal) -> int:
     count: Any = portal.count()
-    return int(count["methods"].get("calendar.meeting.status.get", 0))
+    return int(count["methods"].get(GET, 0))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_first_poll_already_tells_the_deadline(mode: str, connection: str, sooner: Clock) -> None:
+    """The next poll would come long after it."""
+    sensor = Bitrix24AttendeesSensor(
+        task_id="wait", event_id=SILENT, deadline_before_start=3000, poke_interval=7200, **_how(mode)
+    )
+    with pytest.raises(AirflowSensorTimeout, match="deadline"):
+        run_sensor(sensor, sooner, [])
+    assert START - 3000 <= sooner.now < START - 3000 + 15
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_deadline_that_is_moved_to_later(mode: str, connection: str, portal: Portal, sooner: Clock) -> None:
+    event = portal.book.events[SILENT]
+    moved = replace(event, starts=event.starts + timedelta(hours=1), ends=event.ends + timedelta(hours=1))
+    sooner.later(500, lambda: portal.book.events.update({SILENT: moved}))
+    sensor = Bitrix24AttendeesSensor(
+        task_id="wait", event_id=SILENT, deadline_before_start=1800, poke_interval=300, **_how(mode)
+    )
+    with pytest.raises(AirflowSensorTimeout, match="deadline"):
+        run_sensor(sensor, sooner, [])
+    assert START + 1800 <= sooner.now < START + 1815
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_result_is_left_where_none_is_wanted(mode: str, connection: str, airflow_clock: Clock) -> None:
+    sensor = Bitrix24MeetingStatusSensor(
+        task_id="wait", event_ids=[SILENT], poke_interval=60, timeout=200, do_xcom_push=False, **_how(mode)
+    )
+    context = context_of(airflow_clock)
+    with pytest.raises(AirflowSensorTimeout):
+        run_sensor(sensor, airflow_clock, [], context)
+    assert context["pushed"] == {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_max_wait_bounds_only_what_grows(mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
+    sensor = Bitrix24MeetingStatusSensor(
+        task_id="wait", event_ids=[SILENT], poke_interval=300, max_wait=30, timeout=900, **_how(mode)
+    )
+    with pytest.raises(AirflowSensorTimeout):
+        run_sensor(sensor, airflow_clock, [])
+    assert _asked(portal) <= 5
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+@pytest.mark.parametrize("flags", [{}, {"soft_fail": True}, {"never_fail": True}, {"silent_fail": True}])
+def test_execution_timeout_within_a_poll(
+    flags: dict[str, Any], mode: str, connection: str, portal: Portal, airflow_clock: Clock
+) -> None:
+    """It is never skipped, and what was seen is left once."""
+
+    def strike() -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    airflow_clock.later(50, lambda: portal.plan({"method": "*", "times": 99, "error": "CONNECTION_ERROR"}))
+    airflow_clock.later(60.001, strike)
+    sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_ids=[SILENT], poke_interval=60, **_how(mode), **flags)
+    context = context_of(airflow_clock)
+    left: list[Any] = []
+    context["ti"].xcom_push = lambda key, value: left.append(value)
+    with pytest.raises(AirflowTaskTimeout):
+        run_sensor(sensor, airflow_clock, [], context)
+    assert left == [{"101": "Q"}]
+
+
+def test_more_events_than_a_trigger_row_holds(connection: str, portal: Portal, airflow_clock: Clock) -> None:
+    event_ids = range(1, MOST_DEFERRED + 2)
+    sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_ids=event_ids, deferrable=True)
+    with pytest.raises(errors.InvalidArgumentError, match=r"at most 2500.*several sensors, or deferrable=False"):
+        sensor.execute(context_of(airflow_clock))
+    assert _asked(portal) == 0
+
+
+def test_the_largest_deferred_wait_fits_a_trigger_row() -> None:
+    """MySQL's ``TEXT`` holds 65,535 bytes; Airflow stores the arguments serialized and encrypted."""
+    event_ids = tuple(range(10**15, 10**15 + MOST_DEFERRED))
+    wait = MeetingsWait(event_ids, Rule())
+    seen = wait.pack(dict.fromkeys(event_ids, MeetingStatus.NOT_ANSWERED))
+    trigger = Bitrix24AttendanceTrigger(
+        bitrix24_conn_id="c" * 250, wait=wait.to_dict(), seen=seen, poke_interval=60.0, deferred_at=1_800_000_000.123,
+        deadline=1_800_000_000.123, patience=900.0, until=1_800_000_000.123,
+    )  # fmt: skip
+    stored = Fernet(Fernet.generate_key()).encrypt(json.dumps({"__var": trigger.serialize()[1]}).encode())
+    assert len(stored) <= 65_535
+    assert len(Trigger.encrypt_kwargs(trigger.serialize()[1])) <= 65_535
+
+
+def test_a_deferred_quorum_does_not_wait_for_what_is_refused(
+    connection: str, portal: Portal, airflow_clock: Clock
+) -> None:
+    """One meeting's command is refused for ten minutes, another has arrived."""
+    airflow_clock.later(50, lambda: portal.plan({"inner": GET, "times": 1, "error": "OPERATION_TIME_LIMIT"}))
+    airflow_clock.later(50, lambda: portal.answer(1001, 1, "Y"))
+    began = airflow_clock.now
+    sensor = Bitrix24MeetingStatusSensor(
+        task_id="wait", event_ids=[SILENT, 1001], require="any", poke_interval=60, deferrable=True
+    )
+    assert run_sensor(sensor, airflow_clock, []) == {"101": "Q", "1001": "Y"}
+    assert airflow_clock.now < began + 120
