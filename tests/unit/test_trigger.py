@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
+from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from airflow_provider_b24cal.waiting.judgement import Rule
 from airflow_provider_b24cal.waiting.waits import MeetingsWait
 from tests.conftest import CANARY, SILENT, Clock
@@ -140,28 +142,59 @@ def test_it_only_reads(connection: str, portal: Portal, clock: Clock) -> None:
 
 
 def test_the_loop_is_not_blocked(connection: str, portal: Portal) -> None:
-    """Beside a slow portal a 10 ms heartbeat goes on beating; a blocking call would stop it for a second."""
-    portal.plan({"method": "*", "times": 1, "delay": 1.0})
+    """While the portal holds its answer, the loop goes on; a blocking call would stop it for three seconds."""
+    portal.plan({"method": "*", "times": 1, "delay": 3.0})
     portal.answer(SILENT, 1, "Y")
-    longest = 0.0
-
-    async def heartbeat() -> None:
-        nonlocal longest
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.01)
-            longest = max(longest, time.perf_counter() - before)
+    beats = 0
 
     async def beside() -> list[Any]:
-        beating = asyncio.create_task(heartbeat())
-        try:
-            return await _payloads(_trigger(time.time(), deferred_at=time.time() - 60))
-        finally:
-            beating.cancel()
+        nonlocal beats
+        polling = asyncio.create_task(_payloads(_trigger(time.time(), deferred_at=time.time() - 60)))
+        while not polling.done():
+            beats += bool(portal.count()["requests"])
+            await asyncio.sleep(0.01)
+        return await polling
 
     payloads = asyncio.run(beside())
     assert payloads[0]["ending"] == "arrived"
-    assert 0.01 <= longest < 0.5, "the loop stood still"
+    assert beats >= 3, "the loop stood still"
+
+
+@pytest.mark.parametrize("ago", [0.0, 9.0, 49.0])
+def test_beside_others_the_first_poll_comes_at_a_common_tick(ago: float, connection: str, clock: Clock) -> None:
+    """Never within ten seconds of the deferral, and no later than an interval after that."""
+
+    async def first_poll() -> float:
+        poll = shared_poll("bitrix24_default")
+        poll.origin(60.0, clock.now + 20.0)
+        await _payloads(_trigger(clock.now, deferred_at=clock.now - ago, deadline=clock.now + 70))
+        return clock.slept[0]
+
+    assert asyncio.run(first_poll()) == 20.0
+
+
+def test_silent_fail_complains_of_what_is_new(
+    connection: str, portal: Portal, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An hour of the same error at each minute: said at first, and then every ten minutes."""
+    portal.plan({"method": "*", "times": 999, "error": "INVALID_CREDENTIALS"})
+    trigger = _trigger(clock.now, silent_fail=True)
+    trigger._log = logging.getLogger("waits")
+    asyncio.run(_payloads(trigger))
+    complaints = [record for record in caplog.records if "going on because of silent_fail" in record.message]
+    assert 5 <= len(complaints) <= 7
+
+
+def test_a_wait_without_news_says_so_now_and_then(
+    connection: str, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An hour of polls at each minute tells that it goes on every ten minutes."""
+    caplog.set_level(logging.INFO)
+    trigger = _trigger(clock.now, seen="Q")
+    trigger._log = logging.getLogger("waits")
+    asyncio.run(_payloads(trigger))
+    told = [record for record in caplog.records if "Waiting for event" in record.message]
+    assert 5 <= len(told) <= 7
 
 
 def test_cancelling_closes_the_connections(connection: str, portal: Portal) -> None:
