@@ -43,7 +43,7 @@ class Evidence:
 
     def error(self, where: str, error: BaseException) -> None:
         """Look at an error and at all that it came of, with the variables of every frame."""
-        for link in _chain(error):
+        for link in chain(error):
             self.thing(f"{where} {type(link).__name__}", link)
             self.text(f"{where} {type(link).__name__}: args", repr(link.args))
             self.text(f"{where} {type(link).__name__}: notes", repr(getattr(link, "__notes__", None)))
@@ -90,7 +90,8 @@ def _around(text: str, needle: str) -> str:
     return text[max(0, start - 60) : start + 60]
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def chain(error: BaseException) -> list[BaseException]:
+    """Return an error and all that it came of."""
     links = [error]
     for link in links:
         inner = [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.errors import MeetingsFailedError
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, MeetingsFailedError
 from tests.conftest import MANY, NOTIFYING, SILENT
 from tests.faults.conftest import Player, Stage
+from tests.faults.leaks import chain
 from tests.faults.paths import PAIR, Ran
 from tests.faults.table import FAULTS, MATRIX, PATHS, SET, Cell, Fault
 
@@ -22,6 +23,8 @@ def test_cell(fault: Fault, path: str, play: Player, stage: Stage) -> None:
     cell = fault.cells[path]
     ran = play(fault, path)
     _check_end(ran, cell, path, fault.letter)
+    links = [] if ran.error is None else chain(ran.error)
+    assert all(isinstance(link, Bitrix24Error) for link in links), "others' errors may hold the address"
     least, most = cell.requests
     assert least <= stage.sent <= most, "requests"
     assert sum(stage.clock.slept) <= PATIENCE_S[path]
