@@ -66,7 +66,6 @@ def test_says_what_belongs_where(window: Window) -> None:
         expect(group).to_be_visible()
     proxy = form.get_by_role("group").filter(has_text=CONNECTION_FIELDS["proxy"]["description"])
     expect(proxy.locator("input")).to_have_attribute("type", "password")
-    window.picture("connection_extras", form)
 
 
 def test_is_saved_reopened_tested_and_used(
