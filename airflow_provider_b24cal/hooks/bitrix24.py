@@ -291,6 +291,11 @@ class Bitrix24CalendarHook(BaseHook):
         checked, span = listing.check_users(users), listing.check_window(window)
         return self._client.run(partial(listing.list_busy, checked, span))
 
+    def acting_as(self) -> str:
+        """Return in words whom this connection acts as, from the connection alone; nothing is sent."""
+        credential = self._client.settings().endpoint.credential
+        return f"user {credential.user_id}" if isinstance(credential, Webhook) else "the user of the access token"
+
     def acting_user_id(self) -> int | None:
         """
         Return the id of the user whom this connection acts as, from the webhook itself where it says so.

@@ -102,7 +102,7 @@ class Bitrix24ListEventsOperator(LinkedTask):
             check_moment(self.window_end, "window_end"),
         )
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-            self.log.info("Acting as user %s on %s", hook.acting_user_id(), hook.portal_url())
+            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             events = hook.list_events(
                 window,
                 calendar_type=self.calendar_type,

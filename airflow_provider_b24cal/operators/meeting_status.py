@@ -75,7 +75,7 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
         one_of(event_id=self.event_id, event_ids=self.event_ids)
         fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-            self.log.info("Acting as user %s on %s", hook.acting_user_id(), hook.portal_url())
+            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             if self.event_id is not None:
                 status = hook.get_meeting_status(self.event_id)
                 self.log.info("Event %s: %s", self.event_id, in_words(status))
@@ -173,7 +173,7 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
 
         wanted, fail_on = self._wanted(), check_choice(self.fail_on, FAIL_ON, "fail_on")
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-            self.log.info("Acting as user %s on %s", hook.acting_user_id(), hook.portal_url())
+            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             changes = hook.set_meeting_statuses(wanted)
         summary = summarise(changes.values())
         log_changes(self.log, list(changes.values()))

@@ -56,6 +56,16 @@ def test_one_meeting(acting: str) -> None:
     ]  # fmt: skip
 
 
+def test_whom_a_token_acts_as_is_not_asked_for(server: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line in the log is worth no request, and no failure of one."""
+    connection = server.oauth_connection_json(1, token_store=f"file:{tmp_path}")
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", connection)
+    server.portal.plan({"method": "profile", "error": "ACCESS_DENIED", "times": 9})
+    told = _told(Bitrix24GetMeetingStatusOperator(task_id="t", event_id=SILENT))
+    assert told == [f"Acting as the user of the access token on {server.url}", f"Event {SILENT}: not answered"]
+    assert server.portal.counters.requests == 1
+
+
 def test_several_meetings_are_a_folded_table(acting: str) -> None:
     operator = Bitrix24SetMeetingStatusOperator(
         task_id="t", event_ids=[SILENT, ACCEPTED, FOREIGN], status="Y", fail_on="none"
