@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal._airflow import BaseOperator
+from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal._airflow import Context
 
 
-class Bitrix24AttendanceToObjectStorageOperator(BaseOperator):
+class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     """
     Write what calendars show to files, in a folder for each day on which something begins.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal._airflow import BaseHook, BaseOperator
+from airflow_provider_b24cal._airflow import BaseHook
+from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.transfers.reading import AttendanceReader
 
 
-class Bitrix24AttendanceToSqlOperator(BaseOperator):
+class Bitrix24AttendanceToSqlOperator(LinkedTask):
     """
     Bring three tables to what calendars show: meetings, everybody's answers, and the changes of answers.
 
