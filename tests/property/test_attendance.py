@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
@@ -100,7 +100,6 @@ class Clock:
 
 
 @given(portals(), portals(), st.permutations(WINDOWS), st.permutations(WINDOWS))
-@settings(deadline=None)
 def test_the_order_of_windows_does_not_matter(
     before: dict[str, list[CalendarEvent]], after: dict[str, list[CalendarEvent]], one: list[Window], two: list[Window]
 ) -> None:
@@ -115,7 +114,6 @@ def test_the_order_of_windows_does_not_matter(
 
 
 @given(portals(), st.lists(st.sampled_from([(w, c) for w in range(3) for c in range(3)]), min_size=9, unique=True))
-@settings(deadline=None)
 def test_calendars_synced_one_by_one_in_any_order_give_the_same_tables(
     portal: dict[str, list[CalendarEvent]], order: list[tuple[int, int]]
 ) -> None:
@@ -128,7 +126,6 @@ def test_calendars_synced_one_by_one_in_any_order_give_the_same_tables(
 
 
 @given(portals(), portals())
-@settings(deadline=None)
 def test_again_changes_nothing(before: dict[str, list[CalendarEvent]], after: dict[str, list[CalendarEvent]]) -> None:
     clock, tables = Clock(), Tables()
     for portal in (before, after):
@@ -146,7 +143,6 @@ def test_again_changes_nothing(before: dict[str, list[CalendarEvent]], after: di
 
 
 @given(st.lists(portals(), min_size=2, max_size=4), st.randoms())
-@settings(deadline=None)
 def test_readings_written_late_do_not_turn_back_the_time(
     states: list[dict[str, list[CalendarEvent]]], chance: Any
 ) -> None:
@@ -165,7 +161,6 @@ def test_readings_written_late_do_not_turn_back_the_time(
 
 
 @given(portals(), portals())
-@settings(deadline=None)
 def test_unknown_is_never_nobody(before: dict[str, list[CalendarEvent]], after: dict[str, list[CalendarEvent]]) -> None:
     clock, tables = Clock(), Tables()
     masked = {
@@ -245,7 +240,6 @@ def test_another_calendar_does_not_make_a_meeting_vanish() -> None:
 
 
 @given(windows)
-@settings(deadline=None)
 def test_parts_and_days(window: Window) -> None:
     divided = list(parts(window))
     assert (divided[0].start, divided[-1].end) == (window.start, window.end)

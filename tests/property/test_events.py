@@ -61,7 +61,6 @@ rows = st.fixed_dictionaries(
 
 
 @given(windows, st.timedeltas(timedelta(days=1), timedelta(days=40)))
-@settings(deadline=None)
 def test_parts_touch_cover_and_never_overlap(window: Window, longest: timedelta) -> None:
     parts = list(window.chunks(longest))
     assert parts[0].start == window.start.astimezone(UTC) - MARGIN
@@ -91,7 +90,7 @@ def test_a_moment_is_aware_or_refused(value: Any) -> None:
 
 
 @given(rows | st.dictionaries(st.text(), anything), windows)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_any_row_is_a_value_or_says_which_field_is_not(row: dict[str, Any], window: Window) -> None:
     for reader in (read_event, lambda given: read_busy(given, window)):
         try:
@@ -106,7 +105,7 @@ def test_any_row_is_a_value_or_says_which_field_is_not(row: dict[str, Any], wind
 
 
 @given(st.data(), windows)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_any_reply_is_a_value_or_an_error_without_the_secret(data: st.DataObject, window: Window) -> None:
     call: Call[Any] = data.draw(
         st.sampled_from([get_events("user", 1, window), get_event(1), get_busy([1, 2], window)])

@@ -92,7 +92,7 @@ def _says_nothing(error: Bitrix24Error) -> None:
 
 
 @given(st.sampled_from(CALLS), replies)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_any_reply_gives_a_value_or_an_error_of_ours(call: methods.Call[Any], reply: Reply) -> None:
     try:
         read(call, reply, ENDPOINT.scrub)
@@ -112,7 +112,7 @@ def test_changed_replies_of_a_portal_give_values_or_errors_of_ours() -> None:
 @given(
     st.lists(st.one_of(replies, st.just(ConnectError("x")), st.just(ConnectionLostError("x"))), min_size=1, max_size=40)
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError]) -> None:
     policy = RetryPolicy(attempts=5, total=100.0)
     terms = Terms(ENDPOINT, policy, lambda: 0.5, OperatingTimes())

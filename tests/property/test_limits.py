@@ -19,14 +19,14 @@ NOW = 1_800_000_000.0
 ROUNDING = 1e-3
 """Seconds that sums of floats may be off, far less than the headroom forgives."""
 
+# A bucket of one request has no room for any headroom: there one is sent exactly as another has leaked away.
 plans = st.sampled_from([plan for plan in PLANS.values() if plan]) | st.builds(
-    Plan, st.floats(0.1, 50), st.integers(1, 300).map(float)
+    Plan, st.floats(0.1, 50), st.integers(2, 300).map(float)
 )
 gaps = st.lists(st.just(0.0) | st.floats(0, 0.3) | st.floats(0, 400), min_size=1, max_size=400)
 
 
 @given(plans, gaps)
-@settings(deadline=None)
 def test_whenever_senders_come_the_portals_bucket_is_never_exceeded(plan: Plan, gaps: list[float]) -> None:
     portal, bucket, now, sent = Limiter(), Bucket(plan), NOW, []
     for gap in gaps:
@@ -38,7 +38,6 @@ def test_whenever_senders_come_the_portals_bucket_is_never_exceeded(plan: Plan, 
 
 
 @given(plans, gaps)
-@settings(deadline=None)
 def test_nobody_starves(plan: Plan, gaps: list[float]) -> None:
     """A sender waits for those before it at most, each for as long as one request takes to leak away."""
     bucket, now = Bucket(plan), NOW
@@ -49,7 +48,6 @@ def test_nobody_starves(plan: Plan, gaps: list[float]) -> None:
 
 
 @given(plans, st.lists(st.tuples(st.floats(-1e6, 1e6), st.booleans()), max_size=60), st.floats(-1e6, 1e6))
-@settings(deadline=None)
 def test_refusals_and_a_clock_that_jumps_cost_a_bounded_wait(
     plan: Plan, past: list[tuple[float, bool]], jump: float
 ) -> None:
@@ -61,9 +59,8 @@ def test_refusals_and_a_clock_that_jumps_cost_a_bounded_wait(
     assert 0 <= wait <= 600 + (1 + HEADROOM) / plan.rate + ROUNDING
 
 
-@given(plans, st.integers(1, 20), gaps)
-@settings(deadline=None)
-def test_after_a_refusal_the_portals_full_bucket_is_not_exceeded(plan: Plan, strangers: int, gaps: list[float]) -> None:
+@given(plans, gaps)
+def test_after_a_refusal_the_portals_full_bucket_is_not_exceeded(plan: Plan, gaps: list[float]) -> None:
     """Others have filled the bucket; once that is known, nobody here is refused a second time."""
     portal, now = Limiter(), NOW
     while portal.admit("here", now, plan.rate, int(plan.burst)):
@@ -91,7 +88,7 @@ CALLS = [methods.get_status(1), methods.set_status(2, MeetingStatus.ACCEPTED), m
 
 
 @given(policies, st.lists(st.none() | troubles, min_size=1, max_size=40), st.floats(0, 1, exclude_max=True))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_repeating_is_bounded_and_repeats_nothing_that_may_have_been_done(
     policy: RetryPolicy, script: list[Bitrix24Error | None], chance: float
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.bitrix24 import methods
@@ -36,7 +36,6 @@ strange = st.dictionaries(
 
 
 @given(st.lists(st.sampled_from(sorted(FATES)), min_size=1, max_size=CHUNK), strange, strange, st.randoms())
-@settings(deadline=None)
 def test_every_command_has_the_outcome_that_is_its_own(
     fates: list[str], more: dict[str, Any], more_errors: dict[str, Any], chance: Any
 ) -> None:

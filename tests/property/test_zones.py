@@ -59,7 +59,7 @@ def _as_told(instant: datetime, zone: ZoneInfo) -> datetime:
 
 
 @given(st.data(), ZONES, st.timedeltas(timedelta(), timedelta(days=10)), CULTURES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_time_written_in_a_zone_is_read_as_the_same_instant(
     data: st.DataObject, zone: ZoneInfo, length: timedelta, form: str
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_time_written_in_a_zone_is_read_as_the_same_instant(
 
 
 @given(ZONES, st.dates(date(1990, 1, 1), date(2037, 1, 1)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_whole_day_lies_in_the_window_of_that_day_and_in_no_other(zone: ZoneInfo, day: date) -> None:
     def midnight(moment: date) -> datetime:
         return datetime.combine(moment, time(), zone)
@@ -98,7 +98,7 @@ def test_a_whole_day_lies_in_the_window_of_that_day_and_in_no_other(zone: ZoneIn
 
 
 @given(st.data(), ZONES, st.timedeltas(timedelta(minutes=1), timedelta(days=3)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_windows_that_follow_each_other_have_every_instant_once(
     data: st.DataObject, zone: ZoneInfo, length: timedelta
 ) -> None:
@@ -113,7 +113,7 @@ def test_windows_that_follow_each_other_have_every_instant_once(
 
 
 @given(st.data(), ZONES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_moment_is_the_same_as_text(data: st.DataObject, zone: ZoneInfo) -> None:
     moment = data.draw(instants(zone)).astimezone(zone)
     assert check_moment(moment.isoformat(), "x").astimezone(UTC) == check_moment(moment, "x").astimezone(UTC)
