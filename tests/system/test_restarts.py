@@ -85,6 +85,15 @@ def _still_running(home: Path) -> list[str]:
     return found
 
 
+def _runs(process: int) -> bool:
+    """Tell whether a process is there and more than what its parent has yet to take note of."""
+    try:
+        status = Path("/proc", str(process), "stat").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def _hold_the_batches(portal: Portal) -> None:
     """Let the first batch of a set of three chunks pass, and hold back the answers to each chunk's next.
 
@@ -181,19 +190,20 @@ def test_the_scheduler_is_killed_and_its_task_lives_on(breakable: Stage, portal:
     _hold_the_batches(portal)
     run_id, instance = _run_until_held(breakable, portal)
     breakable.kill_component("scheduler", alone=True)
-    assert Path("/proc", str(instance["pid"])).exists()
+    assert _runs(instance["pid"])
     breakable.start_component("scheduler")
     _success(breakable, "accept_many", run_id)
     _assert_every_set_once(breakable, portal, run_id)
-    breakable.wait_for("the end of the first process", lambda: not Path("/proc", str(instance["pid"])).exists())
+    breakable.wait_for("the end of the first process", lambda: not _runs(instance["pid"]))
 
 
 def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: Stage, portal: Portal) -> None:
     _hold_the_batches(portal)
-    setting, _ = _run_until_held(breakable, portal)
+    setting, instance = _run_until_held(breakable, portal)
     waiting = _wait_deferred(breakable)
     for name in ("scheduler", "triggerer"):
         breakable.kill_component(name)
+    assert not _runs(instance["pid"]), "a task ends with its machine"
     _answer(portal)
     for name in ("scheduler", "triggerer"):
         breakable.start_component(name)
