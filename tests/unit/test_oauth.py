@@ -467,12 +467,13 @@ def test_a_cancelled_task_does_not_lose_the_pair(connect: Connect, portal: Porta
 def database() -> Iterator[None]:
     """The tables of Airflow's database, for as long as a test lasts."""
     from airflow import settings
-    from airflow.models import Variable
+    from airflow.models import Variable, import_all_models
 
-    # The other tables are none of this test's business, and not all of them may be known yet.
-    Variable.metadata.create_all(settings.engine, [Variable.__table__])
+    # Tables refer to one another, and which are known depends on what other tests have imported.
+    import_all_models()
+    Variable.metadata.create_all(settings.engine)
     yield
-    Variable.metadata.drop_all(settings.engine, [Variable.__table__])
+    Variable.metadata.drop_all(settings.engine)
 
 
 def test_the_default_store_is_a_variable_that_airflow_hides(
