@@ -203,10 +203,10 @@ def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: Stage, portal
     waiting = _wait_deferred(breakable)
     for name in ("scheduler", "triggerer"):
         breakable.kill_component(name)
-    assert not _runs(instance["pid"]), "a task ends with its machine"
     _answer(portal)
     for name in ("scheduler", "triggerer"):
         breakable.start_component(name)
+    assert not _runs(instance["pid"]), "a task ends with its machine"
     _success(breakable, "accept_many", setting)
     _success(breakable, "wait_then_accept", waiting)
     _assert_every_set_once(breakable, portal, setting)
