@@ -96,9 +96,9 @@ class Stage:
                 (signal.SIGKILL, 4.0),
             ):
                 for process in self._started():
-                    _signal_session(process, signal_number)
+                    self._signal(process, signal_number)
                 deadline = time.monotonic() + patience
-                while any(map(_session_lives, self._started())) and time.monotonic() < deadline:
+                while any(map(self._lives, self._started())) and time.monotonic() < deadline:
                     time.sleep(0.05)
             self._processes.clear()
             self._beheaded.clear()
@@ -152,8 +152,8 @@ class Stage:
             process.kill()
             self._beheaded.append(process)
         else:
-            while _session_lives(process):
-                _signal_session(process, signal.SIGKILL)
+            while self._lives(process):
+                self._signal(process, signal.SIGKILL)
                 time.sleep(0.01)
         process.wait()
 
@@ -225,6 +225,28 @@ class Stage:
     def _started(self) -> list[subprocess.Popen[bytes]]:
         return [*self._processes.values(), *self._beheaded]
 
+    def _signal(self, component: subprocess.Popen[bytes], number: int) -> None:
+        for member in self._members(component):
+            with suppress(ProcessLookupError):
+                os.kill(member, number)
+
+    def _lives(self, component: subprocess.Popen[bytes]) -> bool:
+        component.poll()
+        return bool(self._members(component))
+
+    def _members(self, component: subprocess.Popen[bytes]) -> list[int]:
+        """Return what runs of a component and its children; Airflow gives each task a process group of its own."""
+        home, found = self.home.resolve(), []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended in the meantime, or is somebody else's
+                # After the name in brackets, which may hold anything: state, parent, group, session.
+                stat = (process / "stat").read_text("utf-8", "replace")
+                state, _, _, session = stat.rpartition(")")[2].split()[:4]
+                # The number of a session that has ended may be another's by now, but not in this folder.
+                if int(session) == component.pid and state not in "ZX" and (process / "cwd").readlink() == home:
+                    found.append(int(process.name))
+        return found
+
     def _knows(self, dag_id: str) -> bool:
         try:
             self.request("GET", f"/dags/{dag_id}")
@@ -266,29 +288,6 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
-
-
-def _signal_session(process: subprocess.Popen[bytes], number: int) -> None:
-    for member in _session_of(process):
-        with suppress(ProcessLookupError):
-            os.kill(member, number)
-
-
-def _session_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()
-    return bool(_session_of(process))
-
-
-def _session_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """Return what runs of a component and its children; Airflow gives each task a process group of its own."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended in the meantime
-            # After the name in brackets, which may hold anything: state, parent, group, session.
-            state, _, _, session = status.read_text("utf-8", "replace").rpartition(")")[2].split()[:4]
-            if int(session) == process.pid and state not in "ZX":
-                found.append(int(status.parent.name))
-    return found
 
 
 @contextmanager

@@ -78,7 +78,8 @@ def _still_running(home: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if f"AIRFLOW_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+            # All of them are started there, and some write titles over their environment.
+            if (process / "cwd").readlink() == home.resolve() and _runs(int(process.name)):
                 found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:  # gone in the meantime, or somebody else's
             continue
