@@ -27,6 +27,9 @@ from urllib.request import ProxyHandler, build_opener
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Contender = Callable[[str, dict[str, Any]], Callable[[], None]]
+    """Makes everything ready for a portal, imports included, and returns what is to be timed."""
+
 BURST, RATE, FIRST, EVENTS = 50, 2.0, 100_001, 5_000
 FETCH = build_opener(ProxyHandler({})).open
 
@@ -67,12 +70,13 @@ def counters(url: str) -> dict[str, Any]:
 LIMITED = ("--plan", "standard", "--latency-ms", "120", "--command-ms", "15")
 
 
-def timed(title: str, requests: int, ours: Callable[[str, dict[str, Any]], float | None], factor: float | None) -> bool:
+def timed(title: str, requests: int, contender: Contender, factor: float | None) -> bool:
     """Run one contender against a portal of its own and print what came of it."""
     with portal(EVENTS, *LIMITED) as (url, connection):
+        run = contender(url, connection)
         began = time.monotonic()
         try:
-            began = ours(url, connection) or began
+            run()
             fate = ""
         except Exception as error:  # noqa: BLE001 - whatever a contender dies of is its result
             fate = f"   died: {type(error).__name__}: {str(error).splitlines()[0][:60]}"
@@ -96,19 +100,29 @@ def _hook(connection: dict[str, Any]) -> Any:
     return Bitrix24CalendarHook()
 
 
-def get_all(_url: str, connection: dict[str, Any]) -> None:
+def get_all(_url: str, connection: dict[str, Any]) -> Callable[[], None]:
     """Read every status with the hook."""
-    with _hook(connection) as hook:
-        outcomes = hook.get_meeting_statuses(range(FIRST, FIRST + EVENTS))
-    assert {outcome.unwrap().value for outcome in outcomes.values()} == {"Q"}
-    assert len(outcomes) == EVENTS
+    hook = _hook(connection)
+
+    def run() -> None:
+        with hook:
+            outcomes = hook.get_meeting_statuses(range(FIRST, FIRST + EVENTS))
+        assert {outcome.unwrap().value for outcome in outcomes.values()} == {"Q"}
+        assert len(outcomes) == EVENTS
+
+    return run
 
 
-def set_all(_url: str, connection: dict[str, Any]) -> None:
+def set_all(_url: str, connection: dict[str, Any]) -> Callable[[], None]:
     """Set every status with the hook; each is read, written and read back."""
-    with _hook(connection) as hook:
-        changes = hook.set_meeting_statuses(dict.fromkeys(range(FIRST, FIRST + EVENTS), "Y"))
-    assert all(change.unwrap().changed for change in changes.values())
+    hook = _hook(connection)
+
+    def run() -> None:
+        with hook:
+            changes = hook.set_meeting_statuses(dict.fromkeys(range(FIRST, FIRST + EVENTS), "Y"))
+        assert all(change.unwrap().changed for change in changes.values())
+
+    return run
 
 
 WORKER = """
@@ -123,8 +137,8 @@ assert all(outcome.ok for outcome in outcomes.values()), [o.error for o in outco
 """
 
 
-def sixteen_processes(_url: str, connection: dict[str, Any]) -> float:
-    """Let sixteen processes, as tasks are, read five hundred statuses each; return when they began.
+def sixteen_processes(_url: str, connection: dict[str, Any]) -> Callable[[], None]:
+    """Let sixteen processes, as tasks are, read five hundred statuses each.
 
     They begin together when all have imported Airflow, which takes two cores half a minute.
     """
@@ -143,18 +157,20 @@ def sixteen_processes(_url: str, connection: dict[str, Any]) -> float:
         assert worker.stdout is not None
         while "ready" not in worker.stdout.readline():
             pass
-    began = time.monotonic()
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    failed = sum(worker.wait() != 0 for worker in workers)
-    if failed:
-        raise RuntimeError(f"{failed} of 16 processes failed")
-    return began
+
+    def run() -> None:
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        failed = sum(worker.wait() != 0 for worker in workers)
+        if failed:
+            raise RuntimeError(f"{failed} of 16 processes failed")
+
+    return run
 
 
-def with_sdk(url: str, connection: dict[str, Any]) -> None:
+def with_sdk(url: str, connection: dict[str, Any]) -> Callable[[], None]:
     """Read every status with the official SDK's ``call_batches``.
 
     The SDK speaks only https; the portal here is plain, so its one base address is replaced. Nothing else is.
@@ -165,20 +181,28 @@ def with_sdk(url: str, connection: dict[str, Any]) -> None:
     caller = import_module("b24pysdk.api.callers.call_method")._MethodCaller
     caller._base_url = property(lambda _: f"{url}/rest")
     client = Client(BitrixWebhook(domain=url.split("//")[1], webhook_token=f"1/{connection['password']}"))
-    calls = {str(event): client.calendar.meeting.status.get(event_id=event) for event in range(FIRST, FIRST + EVENTS)}
-    answers = client.call_batches(calls).result.result
-    assert len(answers) == EVENTS
+
+    def run() -> None:
+        status = client.calendar.meeting.status
+        calls = {str(event): status.get(event_id=event) for event in range(FIRST, FIRST + EVENTS)}
+        assert len(client.call_batches(calls).result.result) == EVENTS
+
+    return run
 
 
-def with_fast(url: str, connection: dict[str, Any]) -> None:
+def with_fast(url: str, connection: dict[str, Any]) -> Callable[[], None]:
     """Read every status with fast_bitrix24 and its defaults."""
     from fast_bitrix24 import Bitrix
 
     logging.disable()  # it logs every argument of every call
 
     portal_ = Bitrix(f"{url}/rest/1/{connection['password']}/", verbose=False)
-    answers = portal_.call("calendar.meeting.status.get", [{"eventId": FIRST + number} for number in range(EVENTS)])
-    assert len(answers) == EVENTS
+
+    def run() -> None:
+        calls = [{"eventId": FIRST + number} for number in range(EVENTS)]
+        assert len(portal_.call("calendar.meeting.status.get", calls)) == EVENTS
+
+    return run
 
 
 def overhead() -> bool:
