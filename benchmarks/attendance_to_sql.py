@@ -21,7 +21,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.request import ProxyHandler, build_opener
+
+from _portal import counters, portal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +33,6 @@ SERIES, DAYS, ATTENDEES = 100, 100, 8
 PARTS = 4
 FACTOR, MEMORY_MB = 1.5, 200.0
 WINDOW = {"window_start": "2026-01-01T00:00:00+00:00", "window_end": "2026-04-11T00:00:00+00:00"}
-FETCH = build_opener(ProxyHandler({})).open
 POSTGRESQL = os.environ.get("B24CAL_TEST_POSTGRESQL", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres")
 
 
@@ -56,32 +56,12 @@ def office() -> dict[str, Any]:
 
 
 @contextmanager
-def portal(folder: Path) -> Iterator[tuple[str, str]]:
+def office_portal(folder: Path) -> Iterator[tuple[str, str]]:
     """Serve the office from another process; yield its address and the connection of user 1."""
     data = folder / "office.json"
     data.write_text(json.dumps(office()), "utf-8")
-    command = [sys.executable, "-u", "-m", "airflow_provider_b24cal.sandbox", "--data", str(data)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            greeting = ""
-            while "/rest/1/" not in greeting or "AIRFLOW_CONN" not in greeting:
-                line = process.stdout.readline()
-                if not line:
-                    raise RuntimeError(f"the sandbox did not start: {greeting}")
-                greeting += line
-            found = re.search(r"AIRFLOW_CONN_BITRIX24_DEFAULT='(.*)'", greeting)
-            assert found is not None
-            yield json.loads(found[1])["host"], found[1]
-        finally:
-            process.terminate()
-
-
-def counters(url: str) -> dict[str, Any]:
-    """Return what the portal has counted."""
-    with FETCH(f"{url}/-/counters") as answer:
-        counted: dict[str, Any] = json.loads(answer.read())
-        return counted
+    with portal("--data", str(data)) as (url, connection):
+        yield url, json.dumps(connection)
 
 
 def portal_seconds(url: str) -> float:
@@ -211,7 +191,7 @@ def compare(kind: str) -> bool:
     with tempfile.TemporaryDirectory() as name, warehouse(kind, Path(name)) as found:
         if found is None:
             return True
-        with portal(Path(name)) as (url, stored):
+        with office_portal(Path(name)) as (url, stored):
             connections = {"AIRFLOW_CONN_BITRIX24_DEFAULT": stored, "AIRFLOW_CONN_WAREHOUSE": found[1]}
             first = sync(connections)
             requests = counters(url)["requests"]

@@ -22,7 +22,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
-from many_statuses import FIRST, counters, portal
+from _portal import counters, portal
+from many_statuses import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +54,7 @@ def measure(kind: str) -> bool:
     # A sensor that knows nothing of the portal's bucket would be refused, and fail.
     options = () if kind == "http" else ("--plan", "standard")
     with (
-        portal(WAITS, *options, "--latency-ms", "120", "--command-ms", "15") as (url, connection),
+        portal("--meetings", str(WAITS), *options, "--latency-ms", "120", "--command-ms", "15") as (url, connection),
         tempfile.TemporaryDirectory() as folder,
     ):
         home = Path(folder)

@@ -18,20 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.request import ProxyHandler, build_opener
+
+from _portal import counters, portal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Contender = Callable[[str, dict[str, Any]], Callable[[], None]]
     """Makes everything ready for a portal, imports included, and returns what is to be timed."""
 
 BURST, RATE, FIRST, EVENTS = 50, 2.0, 100_001, 5_000
-FETCH = build_opener(ProxyHandler({})).open
 
 
 def bound(requests: int) -> float:
@@ -39,40 +38,12 @@ def bound(requests: int) -> float:
     return max(0.0, (requests - BURST) / RATE)
 
 
-@contextmanager
-def portal(meetings: int, *options: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Serve a portal from another process; yield its address and the connection for user 1."""
-    command = [sys.executable, "-u", "-m", "airflow_provider_b24cal.sandbox", "--meetings", str(meetings), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            greeting = ""
-            while "AIRFLOW_CONN" not in greeting or "/rest/1/" not in greeting:
-                line = process.stdout.readline()
-                if not line:
-                    raise RuntimeError(f"the sandbox did not start: {greeting}")
-                greeting += line
-            found = re.search(r"AIRFLOW_CONN_BITRIX24_DEFAULT='(.*)'", greeting)
-            assert found is not None
-            connection = json.loads(found[1])
-            yield connection["host"], connection
-        finally:
-            process.terminate()
-
-
-def counters(url: str) -> dict[str, Any]:
-    """Return what the portal has counted."""
-    with FETCH(f"{url}/-/counters") as answer:
-        counted: dict[str, Any] = json.loads(answer.read())
-        return counted
-
-
 LIMITED = ("--plan", "standard", "--latency-ms", "120", "--command-ms", "15")
 
 
 def timed(title: str, requests: int, contender: Contender, factor: float | None) -> bool:
     """Run one contender against a portal of its own and print what came of it."""
-    with portal(EVENTS, *LIMITED) as (url, connection):
+    with portal("--meetings", str(EVENTS), *LIMITED) as (url, connection):
         run = contender(url, connection)
         began = time.monotonic()
         try:
@@ -209,7 +180,7 @@ def overhead() -> bool:
     """CPU of a batch of fifty through the hook, beside requests and json alone."""
     import requests
 
-    with portal(1_000) as (url, connection):
+    with portal("--meetings", "1000") as (url, connection):
         hook = _hook(connection)
         session = requests.Session()
         ids = list(range(FIRST, FIRST + 50))
@@ -249,7 +220,7 @@ def resident(what: str) -> int:
 
 def memory() -> bool:
     """Memory of fifty thousand outcomes above what the imports take."""
-    with portal(50_000) as (_, connection):
+    with portal("--meetings", "50000") as (_, connection):
         hook = _hook(connection)
         hook.get_meeting_statuses([FIRST])
         before = resident("VmRSS")

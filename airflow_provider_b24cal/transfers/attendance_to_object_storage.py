@@ -86,8 +86,9 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         from airflow_provider_b24cal.attendance.calendars import whole_days
         from airflow_provider_b24cal.attendance.snapshot import AnswerNow, MeetingNow, by_day
         from airflow_provider_b24cal.bitrix24.inputs import check_choice
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.transfers.files import FORMATS
-        from airflow_provider_b24cal.transfers.reading import AttendanceReader
+        from airflow_provider_b24cal.transfers.reading import portal_name
         from airflow_provider_b24cal.transfers.source import check_source
 
         source = check_source(self.calendars, None, self.window_start, self.window_end, context)
@@ -97,9 +98,10 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         name = f"{_check_name(self.file_name)}.{ending}"
         folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
         counts = dict.fromkeys(("days", "files", "occurrences", "answers", "unknown"), 0)
-        with AttendanceReader(self.bitrix24_conn_id) as reader:
-            for reading in source.read(reader):
-                for day, (meetings, answers) in by_day(reading, reader.portal).items():
+        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+            portal = portal_name(hook)
+            for reading in source.read(hook):
+                for day, (meetings, answers) in by_day(reading, portal).items():
                     for kind, part, rows in (
                         (MeetingNow, "meetings", meetings),
                         (AnswerNow, "attendance", answers),
@@ -111,7 +113,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
                     counts["answers"] += len(answers)
                     counts["unknown"] += sum(meeting.total is None for meeting in meetings)
                 for calendar in sorted(reading.calendars):
-                    lineage_collector().add_input_asset(reader, uri=calendar_uri(reader.portal, calendar))
+                    lineage_collector().add_input_asset(hook, uri=calendar_uri(portal, calendar))
         lineage_collector().add_output_asset(folder, uri=str(folder))
         self.log.info("%(occurrences)d occurrences on %(days)d days in %(files)d files", counts)
         return counts

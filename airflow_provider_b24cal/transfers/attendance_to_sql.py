@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal._airflow import Context
     from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
-    from airflow_provider_b24cal.transfers.reading import AttendanceReader
+    from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
 class Bitrix24AttendanceToSqlOperator(LinkedTask):
@@ -108,7 +108,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     def execute(self, context: Context) -> dict[str, int]:
         """Read the calendars, write the tables and return counts."""
         from airflow_provider_b24cal.bitrix24.inputs import check_flag
-        from airflow_provider_b24cal.transfers.reading import AttendanceReader
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+        from airflow_provider_b24cal.transfers.reading import portal_name
         from airflow_provider_b24cal.transfers.source import check_source
         from airflow_provider_b24cal.transfers.store import AttendanceStore
         from airflow_provider_b24cal.transfers.tables import Names
@@ -118,18 +119,19 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         create = check_flag(self.create_tables, "create_tables")
         named = check_flag(self.meeting_names, "meeting_names")
         counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
-        hook = self._sql_hook()
+        sql_hook = self._sql_hook()
         # Errors go to logs, and rows are nobody's business there.
-        engine: Engine = hook.get_sqlalchemy_engine({"hide_parameters": True})
+        engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
         try:
-            with AttendanceReader(self.bitrix24_conn_id) as reader:
-                store = AttendanceStore(engine, names, reader.portal, meeting_names=named)
+            with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+                portal = portal_name(hook)
+                store = AttendanceStore(engine, names, portal, meeting_names=named)
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
-                for reading in source.read(reader):
+                for reading in source.read(hook):
                     difference = store.write(reading)
                     counts.update(_counts(reading, difference))
-                    self._tell(reader, reading, hook, engine)
+                    self._tell(hook, portal, reading, sql_hook, engine)
         finally:
             engine.dispose()
         self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
@@ -147,21 +149,21 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
             )
         return hook
 
-    def _tell(self, reader: AttendanceReader, reading: Reading, hook: Any, engine: Engine) -> None:
+    def _tell(self, hook: Bitrix24CalendarHook, portal: str, reading: Reading, sql_hook: Any, engine: Engine) -> None:
         """Tell where the rows come from and where they went, for lineage."""
         from airflow_provider_b24cal._airflow import lineage_collector
         from airflow_provider_b24cal.assets import calendar_uri
 
         collector = lineage_collector()
         for calendar in sorted({calendar for calendar, _ in reading.seen} | reading.calendars):
-            collector.add_input_asset(reader, uri=calendar_uri(reader.portal, calendar))
+            collector.add_input_asset(hook, uri=calendar_uri(portal, calendar))
         url, kind = engine.url, engine.dialect.name
         place = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
         # Airflow's form of such addresses: PostgreSQL's name a schema, those of the others a database only.
         schema = self.schema or (engine.dialect.default_schema_name if kind == "postgresql" else None)
         for table in (self.meetings_table, self.attendance_table, self.changes_table):
             path = "/".join(part.strip("/") for part in (url.database, schema, table) if part)
-            collector.add_output_asset(hook, uri=f"{kind}://{place}/{path}")
+            collector.add_output_asset(sql_hook, uri=f"{kind}://{place}/{path}")
 
     def _mark(self, context: Context, counts: Counter[str]) -> None:
         if (events := context.get("outlet_events")) is not None:

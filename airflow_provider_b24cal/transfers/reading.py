@@ -11,7 +11,6 @@ from airflow_provider_b24cal.attendance.reconcile import Reading
 from airflow_provider_b24cal.bitrix24.errors import CredentialsError, NoSuchEventError
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
 from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
-from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,66 +18,66 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.batch import Outcome
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
     from airflow_provider_b24cal.bitrix24.window import Window
+    from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
-class AttendanceReader(Bitrix24CalendarHook):
-    """The hook, with what only the transfers need."""
+def portal_name(hook: Bitrix24CalendarHook) -> str:
+    """Return the portal's host, with its port if it is not the usual one."""
+    return urlsplit(hook.portal_url()).netloc
 
-    @property
-    def portal(self) -> str:
-        """The portal's host, with its port if it is not the usual one."""
-        return urlsplit(self._client.settings().endpoint.origin).netloc
 
-    def resolve(self, calendars: Sequence[Calendar]) -> list[Calendar]:
-        """Return the calendars with the acting user's id in place, each once.
+def resolve(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar]) -> list[Calendar]:
+    """Return the calendars with the acting user's id in place, each once.
 
-        :raises CredentialsError: the acting user is not active.
-        """
-        if all(calendar.owner_id is not None for calendar in calendars):
-            return list(calendars)
-        user_id = self.whoami().user_id
-        if user_id is None:
-            raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
-        whole = (Calendar(one.kind, user_id if one.owner_id is None else one.owner_id) for one in calendars)
-        return list(dict.fromkeys(whole))
+    :raises CredentialsError: the acting user is not active.
+    """
+    if all(calendar.owner_id is not None for calendar in calendars):
+        return list(calendars)
+    user_id = hook.whoami().user_id
+    if user_id is None:
+        raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
+    whole = (Calendar(one.kind, user_id if one.owner_id is None else one.owner_id) for one in calendars)
+    return list(dict.fromkeys(whole))
 
-    def read_calendars(self, calendars: Sequence[Calendar], window: Window) -> Iterator[Reading]:
-        """Yield a reading of all calendars for each part of a window.
 
-        :param calendars: resolved ones.
-        :raises Bitrix24Error: a calendar could not be read; what is not shown would be taken for gone.
-        """
-        for part in parts(window):
-            listings = [check_listing(part, one.kind, one.owner_id, only_meetings=True) for one in calendars]
-            # A part and its margins are what one call reads.
-            (asked,) = part.chunks(LONGEST)
-            started = datetime.now(UTC)
-            calls = [get_events(one.calendar_type, one.owner_id or 0, asked) for one in listings]
-            outcomes: list[Outcome[list[CalendarEvent]]] = self.make(calls)
-            seen = [
-                (str(calendar), event)
-                for calendar, listing, outcome in zip(calendars, listings, outcomes, strict=True)
-                for event in filter(listing.wants, outcome.unwrap())
-            ]
-            yield Reading(started, datetime.now(UTC), tuple(seen), frozenset(map(str, calendars)), part)
+def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], window: Window) -> Iterator[Reading]:
+    """Yield a reading of all calendars for each part of a window.
 
-    def read_events(self, event_ids: Sequence[int]) -> Reading:
-        """Return a reading of single meetings.
-
-        :param event_ids: checked ids. Of a series the first date is read.
-        :raises Bitrix24Error: an event could not be read.
-        """
+    :param calendars: resolved ones.
+    :raises Bitrix24Error: a calendar could not be read; what is not shown would be taken for gone.
+    """
+    for part in parts(window):
+        listings = [check_listing(part, one.kind, one.owner_id, only_meetings=True) for one in calendars]
+        # A part and its margins are what one call reads.
+        (asked,) = part.chunks(LONGEST)
         started = datetime.now(UTC)
-        outcomes: list[Outcome[CalendarEvent]] = self.make([get_event(event_id) for event_id in event_ids])
-        events: list[CalendarEvent] = []
-        gone: list[int] = []
-        for event_id, outcome in zip(event_ids, outcomes, strict=True):
-            if isinstance(outcome.error, NoSuchEventError):
-                gone.append(event_id)
-            else:
-                events.append(outcome.unwrap())
-        seen = tuple((str(_home(event)), event) for event in events if event.is_meeting)
-        return Reading(started, datetime.now(UTC), seen, gone=frozenset(gone))
+        calls = [get_events(one.calendar_type, one.owner_id or 0, asked) for one in listings]
+        outcomes: list[Outcome[list[CalendarEvent]]] = hook.make(calls)
+        seen = [
+            (str(calendar), event)
+            for calendar, listing, outcome in zip(calendars, listings, outcomes, strict=True)
+            for event in filter(listing.wants, outcome.unwrap())
+        ]
+        yield Reading(started, datetime.now(UTC), tuple(seen), frozenset(map(str, calendars)), part)
+
+
+def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading:
+    """Return a reading of single meetings.
+
+    :param event_ids: checked ids. Of a series the first date is read.
+    :raises Bitrix24Error: an event could not be read.
+    """
+    started = datetime.now(UTC)
+    outcomes: list[Outcome[CalendarEvent]] = hook.make([get_event(event_id) for event_id in event_ids])
+    events: list[CalendarEvent] = []
+    gone: list[int] = []
+    for event_id, outcome in zip(event_ids, outcomes, strict=True):
+        if isinstance(outcome.error, NoSuchEventError):
+            gone.append(event_id)
+        else:
+            events.append(outcome.unwrap())
+    seen = tuple((str(_home(event)), event) for event in events if event.is_meeting)
+    return Reading(started, datetime.now(UTC), seen, gone=frozenset(gone))
 
 
 def _home(event: CalendarEvent) -> Calendar:

@@ -11,12 +11,13 @@ from airflow_provider_b24cal.attendance.calendars import Calendar, check_calenda
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.inputs import check_event_ids
 from airflow_provider_b24cal.bitrix24.window import Window, check_moment
+from airflow_provider_b24cal.transfers.reading import read_calendars, read_events, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_provider_b24cal.attendance.reconcile import Reading
-    from airflow_provider_b24cal.transfers.reading import AttendanceReader
+    from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
 T = TypeVar("T")
@@ -33,12 +34,12 @@ class Source:
     window: Window | None = None
     event_ids: tuple[int, ...] = ()
 
-    def read(self, reader: AttendanceReader) -> Iterator[Reading]:
+    def read(self, hook: Bitrix24CalendarHook) -> Iterator[Reading]:
         """Yield what is shown, part by part; while one is dealt with the next is read."""
         if self.window is None:
-            yield reader.read_events(self.event_ids)
+            yield read_events(hook, self.event_ids)
         else:
-            yield from _ahead(reader.read_calendars(reader.resolve(self.calendars), self.window))
+            yield from _ahead(read_calendars(hook, resolve(hook, self.calendars), self.window))
 
 
 def _next(items: Iterator[T]) -> T | None:
