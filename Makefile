@@ -74,8 +74,8 @@ $(AUDIT)/.ready: .ci/locks/audit.txt
 audit: $(AUDIT)/.ready ## Look the pinned packages up among published vulnerabilities, where that can be done
 	@$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit .ci/locks/*.txt
 
-matrix: ## Run the tests on every Airflow that has a lock and every Python found (AIRFLOWS="2.11 3.3" for some)
-	@$(PYTHON) .ci/matrix $(AIRFLOWS)
+matrix: ## Run the tests on every Airflow that has a lock and every Python found (AIRFLOWS="2.11 3.3" PYTHONS=3.11 for some)
+	@PYTHONS="$(PYTHONS)" $(PYTHON) .ci/matrix $(AIRFLOWS)
 
 lock: lock-uv $(LOCKS:%=lock-%) ## Resolve the locks anew (lock-3.3 for one of them)
 
