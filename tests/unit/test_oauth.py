@@ -465,15 +465,16 @@ def test_a_cancelled_task_does_not_lose_the_pair(connect: Connect, portal: Porta
 
 @pytest.fixture
 def database() -> Iterator[None]:
-    """The tables of Airflow's database, for as long as a test lasts."""
+    """The table of Airflow's variables and those it refers to, for as long as a test lasts."""
     from airflow import settings
     from airflow.models import Variable, import_all_models
 
-    # Tables refer to one another, and which are known depends on what other tests have imported.
+    # They are known only when something has imported them.
     import_all_models()
-    Variable.metadata.create_all(settings.engine)
+    tables = [Variable.__table__, *(key.column.table for key in Variable.__table__.foreign_keys)]
+    Variable.metadata.create_all(settings.engine, tables)
     yield
-    Variable.metadata.drop_all(settings.engine)
+    Variable.metadata.drop_all(settings.engine, tables)
 
 
 def test_the_default_store_is_a_variable_that_airflow_hides(

@@ -376,7 +376,7 @@ def test_the_largest_deferred_wait_fits_a_trigger_row() -> None:
     )  # fmt: skip
     stored = Fernet(Fernet.generate_key()).encrypt(json.dumps({"__var": trigger.serialize()[1]}).encode())
     assert len(stored) <= 65_535
-    assert len(Trigger.encrypt_kwargs(trigger.serialize()[1])) <= 65_535
+    assert len(Trigger(*trigger.serialize()).encrypted_kwargs) <= 65_535
 
 
 def test_a_deferred_quorum_does_not_wait_for_what_is_refused(
