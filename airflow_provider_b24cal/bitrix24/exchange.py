@@ -8,32 +8,29 @@ thread or on an event loop; a test runs it over a list. Repeating and reading ba
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome, pack
 from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.errors import (
     Bitrix24Error,
     OperatingLimitError,
-    OrganiserError,
     Permanence,
     RateLimitError,
-    SetNotKeptError,
     TokenError,
     error_from_dict,
 )
 from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
-from airflow_provider_b24cal.bitrix24.methods import STATUS_SET, Call, get_status, set_status
 from airflow_provider_b24cal.bitrix24.oauth import TOKEN_METHOD
 from airflow_provider_b24cal.bitrix24.replies import Reply, is_redirect, read
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_b24cal.bitrix24.credentials import Request
     from airflow_provider_b24cal.bitrix24.limits import OperatingMemory
+    from airflow_provider_b24cal.bitrix24.methods import Call
 
 T = TypeVar("T")
 
@@ -111,35 +108,6 @@ class Terms:
         return self.endpoint if self.present is None else self.present()
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of setting one meeting's status.
-
-    :param wanted: the status asked for.
-    :param previous: the status read before anything was written; ``None`` if it could not be read.
-    :param current: the status read after the last write, or ``None`` if none could be read since; equals
-        ``wanted`` whenever there is no error.
-    :param error: why the wanted status is not proven to be in place.
-    """
-
-    event_id: int
-    wanted: MeetingStatus
-    previous: MeetingStatus | None = None
-    current: MeetingStatus | None = None
-    error: Bitrix24Error | None = None
-
-    @property
-    def changed(self) -> bool:
-        """Whether the status is another one now than before."""
-        return self.error is None and self.previous != self.current
-
-    def unwrap(self) -> Change:
-        """Return the change itself, or raise its error."""
-        if self.error is not None:
-            raise self.error
-        return self
-
-
 def ask(call: Call[T], terms: Terms) -> Steps[T]:
     """Make one call, repeated where that is safe and the policy allows.
 
@@ -160,99 +128,12 @@ def ask_many(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool = False) 
     """
     outcomes: list[Outcome[Any]] = []
     for chunk in in_chunks(calls, CHUNK):
-        answers, _ = yield from _insist(chunk, terms, Patience(terms.policy), packed=packed)
+        answers, _ = yield from insist(chunk, terms, Patience(terms.policy), packed=packed)
         outcomes += answers
     return outcomes
 
 
-def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[list[Change]]:
-    """Bring meetings to the wanted statuses, and prove it.
-
-    Each status is read first and left alone where it is as wanted, for a portal notifies the organiser of
-    every set. The others are written and read back in one request. After a write whose end is unknown the
-    status is read again before anything is repeated.
-
-    :return: one change per event, in the order given.
-    """
-    changes = {event_id: Change(event_id, status) for event_id, status in wanted.items()}
-    pending = list(changes)
-    patience = Patience(terms.policy)
-    while pending:
-        unequal: list[int] = []
-        for chunk in in_chunks(pending, CHUNK):
-            outcomes, patience = yield from _insist(list(map(get_status, chunk)), terms, patience)
-            for event_id, outcome in zip(chunk, outcomes, strict=True):
-                changes[event_id], differs = _after_reading(changes[event_id], outcome)
-                if differs:
-                    unequal.append(event_id)
-        pending = []
-        for chunk in in_chunks(unequal, CHUNK // 2):
-            for change in (yield from _write_and_read_back([changes[event_id] for event_id in chunk], terms)):
-                changes[change.event_id] = change
-                if change.error is not None and change.error.permanence is not Permanence.PERMANENT:
-                    pending.append(change.event_id)
-        if pending:
-            error = changes[pending[0]].error
-            assert error is not None
-            spent = patience.spend(error, terms.chance())
-            if spent is None:
-                break
-            seconds, patience = spent
-            yield Pause(seconds, error)
-    return list(changes.values())
-
-
-def _after_reading(change: Change, outcome: Outcome[MeetingStatus]) -> tuple[Change, bool]:
-    """Note what was read before writing; tell whether there is something to write."""
-    if outcome.error is not None:
-        return replace(change, current=None, error=outcome.error), False
-    status = outcome.unwrap()
-    previous = status if change.previous is None else change.previous
-    seen = replace(change, previous=previous, current=status, error=None)
-    if status is MeetingStatus.ORGANISER:
-        return replace(seen, error=_organiser(change.event_id)), False
-    return seen, status != change.wanted
-
-
-def _write_and_read_back(changes: Sequence[Change], terms: Terms) -> Steps[list[Change]]:
-    # All sets come before all gets: two ids may name the same meeting, and each must see the last write.
-    sets = [set_status(change.event_id, change.wanted) for change in changes]
-    gets = [get_status(change.event_id) for change in changes]
-    outcomes = yield from _attempt([*sets, *gets], terms, packed=True)
-    return [
-        _after_writing(change, written, seen)
-        for change, written, seen in zip(changes, outcomes[: len(sets)], outcomes[len(sets) :], strict=True)
-    ]
-
-
-def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[MeetingStatus]) -> Change:
-    # What was read before the write says nothing any more.
-    change = replace(change, current=None)
-    if seen.error is None:
-        change = replace(change, current=seen.unwrap(), error=None)
-        if change.current == change.wanted:
-            return change
-        if change.current is MeetingStatus.ORGANISER:
-            return replace(change, error=_organiser(change.event_id))
-    error = written.error or seen.error
-    if error is None:
-        error = SetNotKeptError(
-            f"The portal confirmed {change.wanted.value}, but reading back shows {change.current}.",
-            method=STATUS_SET,
-            event_id=change.event_id,
-        )
-    return replace(change, error=error)
-
-
-def _organiser(event_id: int) -> OrganiserError:
-    return OrganiserError(
-        "The acting user is the organiser of this meeting; an organiser's status is always H.",
-        method=STATUS_SET,
-        event_id=event_id,
-    )
-
-
-def _insist(
+def insist(
     calls: Sequence[Call[Any]], terms: Terms, patience: Patience, *, packed: bool = False
 ) -> Steps[tuple[list[Outcome[Any]], Patience]]:
     """Make up to fifty calls, repeated within the patience; return the outcomes and the patience left."""
@@ -264,9 +145,7 @@ def _insist(
             yield step
             answers = None
         else:
-            answers = yield from _attempt(step, terms, packed=not alone)
-            if any(isinstance(outcome.error, RateLimitError) for outcome in answers):
-                yield Refused()
+            answers = yield from attempt(step, terms, packed=not alone)
         try:
             step = repeating.send(answers)
         except StopIteration as end:
@@ -290,26 +169,40 @@ def repeat(calls: Sequence[Call[Any]], patience: Patience, chance: Callable[[], 
         assert answers is not None
         for number, outcome in zip(pending, answers, strict=True):
             outcomes[number] = outcome
-        pending = [number for number in pending if _may_repeat(calls[number], outcomes[number].error)]
-        if not pending:
+        troubles = {
+            number: error
+            for number in pending
+            if (error := outcomes[number].error) and _may_repeat(calls[number], error)
+        }
+        pending, pause, patience = be_patient(troubles, patience, chance())
+        if pause is None:
             return outcomes, patience
-        # The shortest wait of all: what needs a longer one is asked again with the others.
-        troubles = [error for number in pending if (error := outcomes[number].error)]
-        error = min(troubles, key=lambda trouble: trouble.retry_after or 0.0)
-        spent = patience.spend(error, chance())
-        if spent is None:
-            return outcomes, patience
-        seconds, patience = spent
-        yield Pause(seconds, error)
+        yield pause
 
 
-def _may_repeat(call: Call[Any], error: Bitrix24Error | None) -> bool:
-    if error is None or error.permanence is Permanence.PERMANENT:
+def be_patient(
+    troubles: Mapping[int, Bitrix24Error], patience: Patience, chance: float
+) -> tuple[list[int], Pause | None, Patience]:
+    """Return which of what failed is tried again, the pause before it, and the patience left.
+
+    Each error ends the patience for what it befell only. The pause is the shortest of all: what needs a longer one
+    is tried again with the others.
+    """
+    spent = {key: after for key, error in troubles.items() if (after := patience.spend(error, chance))}
+    if not spent:
+        return [], None, patience
+    first = min(spent, key=lambda key: spent[key][0])
+    seconds, left = spent[first]
+    return list(spent), Pause(seconds, troubles[first]), left
+
+
+def _may_repeat(call: Call[Any], error: Bitrix24Error) -> bool:
+    if error.permanence is Permanence.PERMANENT:
         return False
     return error.permanence is Permanence.TRANSIENT or not call.writes
 
 
-def _attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps[list[Outcome[Any]]]:
+def attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls; those that a worn access token kept from running are made once more with a new one."""
     endpoint = terms.latest()
     outcomes = yield from _request(calls, endpoint, terms, packed=packed)
@@ -335,15 +228,22 @@ def _request(
 ) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls in one request; what befalls the request befalls each of them."""
     together = pack(calls) if packed else None
+    outcomes: list[Outcome[Any]]
     try:
         if together is None:
-            return [Outcome((yield from _once(calls[0], endpoint, terms)))]
-        outcomes = yield from _once(together, endpoint, terms)
+            outcomes = [Outcome((yield from _once(calls[0], endpoint, terms)))]
+        else:
+            outcomes = yield from _once(together, endpoint, terms)
     except Bitrix24Error as error:
-        return [Outcome(error=_with_release(error, terms))] * len(calls)
-    return [
-        outcome if outcome.error is None else Outcome(error=_with_release(outcome.error, terms)) for outcome in outcomes
-    ]
+        outcomes = [Outcome(error=_with_release(error, terms))] * len(calls)
+    else:
+        outcomes = [
+            outcome if outcome.error is None else Outcome(error=_with_release(outcome.error, terms))
+            for outcome in outcomes
+        ]
+    if any(isinstance(outcome.error, RateLimitError) for outcome in outcomes):
+        yield Refused()
+    return outcomes
 
 
 def _once(call: Call[T], endpoint: Endpoint, terms: Terms) -> Steps[T]:
@@ -373,13 +273,21 @@ def in_chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
 _WHOLE: Final = frozenset({"batch", TOKEN_METHOD})
 
 
-def doom(answers: Sequence[Outcome[Any] | Change]) -> Bitrix24Error | None:
+class Answer(Protocol):
+    """What became of one call or change."""
+
+    @property
+    def error(self) -> Bitrix24Error | None:
+        """Why there is nothing else."""
+
+
+def doom(answers: Sequence[Answer]) -> Bitrix24Error | None:
     """Return the error that the next request would meet too, if these answers show one.
 
-    That is a permanent refusal of a whole request, such as a webhook that is not accepted, rather than of
-    the calls in it.
+    That is what befell a whole request rather than the calls in it: a permanent refusal, such as a webhook that is
+    not accepted, or a portal that let nobody in for as long as there was patience.
     """
     error = answers[0].error if answers else None
-    if error is None or error.method not in _WHOLE or error.permanence is not Permanence.PERMANENT:
+    if error is None or error.method not in _WHOLE or error.permanence is Permanence.AMBIGUOUS:
         return None
     return error if all(answer.error is error for answer in answers) else None

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.bitrix24 import event_methods, listing, methods
 from airflow_provider_b24cal.bitrix24.batch import Outcome, command
+from airflow_provider_b24cal.bitrix24.changing import Change, change_statuses, in_stages, look_again
 from airflow_provider_b24cal.bitrix24.credentials import Webhook
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
-from airflow_provider_b24cal.bitrix24.exchange import Change, ask, ask_many, change_statuses
+from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import (
     check_event_id,
     check_event_ids,
@@ -126,6 +127,9 @@ class Bitrix24CalendarHook(BaseHook):
         """
         Set the acting user's status in each of many meetings, as :meth:`set_meeting_status` does for one.
 
+        Every ``Y`` is set before any other status: a ``Y`` on a series accepts all of its dates, also those that
+        were declined.
+
         :param statuses: wanted status by event id. A meeting has several ids (the organiser's, and one for
             each attendee); name each meeting by one of them, for two are written twice.
         :return: a change per event, in the order given; a change with an error is not proven. One bad event
@@ -134,8 +138,15 @@ class Bitrix24CalendarHook(BaseHook):
             nothing is sent.
         """
         wanted = check_wanted_statuses(statuses)
-        changes = self._client.run_chunks(list(wanted.items()), _change_statuses, _refused_change)
-        return {change.event_id: change for change in changes}
+        stages = in_stages(wanted)
+        parts = self._client.parts(stages, _change_statuses, _refused_change)
+        changes = {change.event_id: change for part in parts for change in part}
+        *earlier, last = [[changes[event_id] for event_id, _ in stage] for stage in stages]
+        proven = [change.event_id for stage in earlier for change in stage if change.error is None]
+        if proven and any(change.changed or change.error for stage in (*earlier[1:], last) for change in stage):
+            for event_id, outcome in self.get_meeting_statuses(proven).items():
+                changes[event_id] = look_again(changes[event_id], outcome)
+        return {event_id: changes[event_id] for event_id in wanted}
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, *, writes: bool = True) -> Any:
         """

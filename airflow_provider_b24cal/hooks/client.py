@@ -19,8 +19,9 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_b24cal._airflow import get_async_connection, mask_secret
 from airflow_provider_b24cal.bitrix24.batch import Outcome
+from airflow_provider_b24cal.bitrix24.changing import Change
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
-from airflow_provider_b24cal.bitrix24.exchange import Change, Terms, doom, in_chunks
+from airflow_provider_b24cal.bitrix24.exchange import Terms, doom, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.hooks.access import Access
 from airflow_provider_b24cal.hooks.progress import Progress
@@ -32,7 +33,7 @@ from airflow_provider_b24cal.transport.pace import Pace
 from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     import requests
 
@@ -126,22 +127,27 @@ class Client:
     def run_chunks(
         self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
     ) -> list[Answer]:
-        """Run an exchange for every fifty items, some at once; stop when the next one has no hope.
+        """Run an exchange for every fifty items, some at once; begin no more when the next one has no hope.
 
         :return: an answer per item, in the order given.
         """
-        answers: list[Answer] = []
+        return [answer for part in self.parts([items], exchange, refused) for answer in part]
+
+    def parts(
+        self, stages: Sequence[Sequence[Item]], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
+    ) -> Iterator[list[Answer]]:
+        """Run an exchange for every fifty items, some at once, and yield the answers of each.
+
+        :param stages: items by stage; none is begun before all of the one before it are done.
+        """
         settings = self.settings()
-        terms = self._terms(self._get_access())
-        many = (exchange(chunk, terms) for chunk in in_chunks(items))
-        progress = self._progress(len(items))
-        for part in run_many(many, self._lane(), settings.max_in_flight):
-            answers += part
-            progress.add(len(part))
-            if error := doom(part):
-                answers += [refused(item, error) for item in items[len(answers) :]]
-                break
-        return answers
+        begin = _hopeful(exchange, self._terms(self._get_access()), refused)
+        progress = self._progress(sum(map(len, stages)))
+        for items in stages:
+            many = map(begin, in_chunks(items))
+            for part in run_many(many, self._lane(), settings.max_in_flight):
+                progress.add(len(part))
+                yield part
 
     async def arun_chunks(
         self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
@@ -154,19 +160,14 @@ class Client:
         self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
     ) -> AsyncGenerator[list[Answer], None]:
         """Run an exchange for every fifty items on an event loop, and yield the answers of each when it is done."""
-        done = 0
         progress = self._progress(len(items))
         settings = await self.asettings()
-        terms = self._terms(await self._aget_access())
-        many = (exchange(chunk, terms) for chunk in in_chunks(items))
+        begin = _hopeful(exchange, self._terms(await self._aget_access()), refused)
+        many = map(begin, in_chunks(items))
         async with aclosing(arun_many(many, await self._alane(), settings.max_in_flight)) as parts:
             async for part in parts:
                 yield part
-                done += len(part)
                 progress.add(len(part))
-                if error := doom(part):
-                    yield [refused(item, error) for item in items[done:]]
-                    break
 
     def close(self) -> None:
         """Close the blocking connections; new ones are opened when they are needed again."""
@@ -220,6 +221,26 @@ class Client:
 
     def _tell(self, pause: Pause) -> None:
         self._log.warning("Waiting %.1f s before trying again: %s", pause.seconds, pause.error)
+
+
+def _hopeful(
+    exchange: ChunkExchange[Item, Answer], terms: Terms, refused: Refusal[Item, Answer]
+) -> Callable[[Sequence[Item]], Steps[list[Answer]]]:
+    """Return a way to begin exchanges that asks nothing any more once one of them has found that there is no hope.
+
+    Those under way then go on to their own end, for what they have done counts.
+    """
+    found: list[Bitrix24Error] = []
+
+    def begin(items: Sequence[Item]) -> Steps[list[Answer]]:
+        if found:
+            return [refused(item, found[0]) for item in items]
+        answers = yield from exchange(items, terms)
+        if error := doom(answers):
+            found.append(error)
+        return answers
+
+    return begin
 
 
 def _pace(settings: Settings) -> Pace:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Protocol
 
-    from airflow_provider_b24cal.bitrix24.exchange import Change
+    from airflow_provider_b24cal.bitrix24.changing import Change
 
     class Logger(Protocol):
         """What is used of a task's logger, which is another class in each version of Airflow."""

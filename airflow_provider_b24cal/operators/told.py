@@ -10,8 +10,8 @@ from airflow_provider_b24cal.bitrix24.status import WORDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from airflow_provider_b24cal.bitrix24.changing import Change
     from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
-    from airflow_provider_b24cal.bitrix24.exchange import Change
     from airflow_provider_b24cal.bitrix24.status import MeetingStatus
     from airflow_provider_b24cal.operators.many import Logger
 

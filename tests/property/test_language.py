@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_b24cal.bitrix24 import event_methods, methods
 from airflow_provider_b24cal.bitrix24.batch import pack
+from airflow_provider_b24cal.bitrix24.changing import change_statuses
 from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.errors import (
     CODES,
@@ -23,7 +24,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     TransportError,
     error_from_dict,
 )
-from airflow_provider_b24cal.bitrix24.exchange import Pause, Send, Terms, ask, ask_many, change_statuses
+from airflow_provider_b24cal.bitrix24.exchange import Pause, Send, Terms, ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_wanted_status
 from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
 from airflow_provider_b24cal.bitrix24.replies import Reply, read

@@ -311,3 +311,37 @@ def test_connections_are_kept(hook: Bitrix24CalendarHook, portal: Portal) -> Non
         hook.get_meeting_status(SILENT)
     after: Any = portal.count()
     assert after["connections"]["seen"] - before["connections"]["seen"] == 1
+
+
+def test_what_was_done_beside_a_hopeless_request_counts(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+    """The first request is slow and then finds the webhook refused; those beside it were quicker."""
+    portal.plan({"method": "batch", "delay": 1.0, "error": "INVALID_CREDENTIALS", "http_status": 401})
+    changes = hook.set_meeting_statuses(dict.fromkeys(MANY, "Y"))
+    told = {key for key, change in changes.items() if change.error is None}
+    assert told == {key for key in MANY if portal.status(key, 1) == "Y"}
+    # Those of one request, whichever came first.
+    refused = [key for key, change in changes.items() if change.error]
+    assert refused in (list(MANY[:50]), list(MANY[50:100]), list(MANY[100:]))
+    assert {type(changes[key].error) for key in refused} == {errors.CredentialsError}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asynchronous"])
+def test_a_portal_that_lets_nobody_in_is_not_asked_for_every_fifty(
+    asynchronous: bool, connection: str, portal: Portal, clock: Clock
+) -> None:
+    portal.plan({"method": "*", "times": 9999, "error": "QUERY_LIMIT_EXCEEDED"})
+    hook = Bitrix24CalendarHook(connection, retry=RetryPolicy(attempts=3))
+    event_ids = range(1, 2001)
+
+    async def ask() -> Any:
+        try:
+            return await hook.aget_meeting_statuses(event_ids)
+        finally:
+            await hook.aclose()
+
+    outcomes = asyncio.run(ask()) if asynchronous else hook.get_meeting_statuses(event_ids)
+    hook.close()
+    assert {type(outcome.error) for outcome in outcomes.values()} == {errors.RateLimitError}
+    assert list(outcomes) == list(event_ids)
+    # Four requests are under way at once; each is sent three times, and the others never.
+    assert _requests(portal) <= 4 * 3

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.exchange import Change
+from airflow_provider_b24cal.bitrix24.changing import Change
 from airflow_provider_b24cal.bitrix24.size import guard_letters
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.operators.many import summarise

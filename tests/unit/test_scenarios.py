@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.bitrix24 import errors, methods
+from airflow_provider_b24cal.bitrix24.changing import Change, change_statuses
 from airflow_provider_b24cal.bitrix24.credentials import Endpoint
-from airflow_provider_b24cal.bitrix24.exchange import Change, Pause, Steps, Terms, ask, change_statuses
+from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps, Terms, ask
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus

@@ -1,0 +1,105 @@
+"""Exchanges over a list of answers: what is repeated, what is not, and what the pace learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from airflow_provider_b24cal.bitrix24.changing import change_statuses
+from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.errors import ConnectionLostError
+from airflow_provider_b24cal.bitrix24.exchange import Pause, Refused, Send, Steps, Terms, ask_many
+from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.methods import get_status
+from airflow_provider_b24cal.bitrix24.replies import Reply
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.transport.operating import OperatingTimes
+
+LIMIT = {"error": "QUERY_LIMIT_EXCEEDED", "error_description": ""}
+SPENT = {"error": "OPERATION_TIME_LIMIT", "error_description": ""}
+ODD = {"error": "ERROR_CORE", "error_description": ""}
+
+Answer = Callable[[dict[str, str]], Any]
+"""Makes of a batch's commands the answer's body, or the transport's error."""
+
+
+def _terms() -> Terms:
+    endpoint = Endpoint("https://example.bitrix24.com", Webhook("1", Secret("c0dec0dec0de")))
+    return Terms(endpoint, RetryPolicy(), lambda: 0.5, OperatingTimes())
+
+
+def _run(steps: Steps[Any], answers: list[Answer]) -> tuple[list[str], Any]:
+    """Run an exchange of batches; return the names of its steps and its result. The last answer stays."""
+    names: list[str] = []
+    rest: Iterator[Answer] = iter([*answers, *[answers[-1]] * 20])
+    step = next(steps)
+    try:
+        while True:
+            names.append(type(step).__name__)
+            if isinstance(step, Send):
+                answer = next(rest)(json.loads(step.request.body)["cmd"])
+                if isinstance(answer, Exception):
+                    step = steps.throw(answer)
+                else:
+                    step = steps.send(Reply(503 if "error" in answer else 200, json.dumps(answer).encode()))
+            else:
+                assert isinstance(step, Pause | Refused)
+                step = steps.send(None)
+    except StopIteration as end:
+        return names, end.value
+
+
+def _each(letter: str, **failing: dict[str, str]) -> Answer:
+    """Answer every reading with a letter and confirm every set, but for the failing commands."""
+
+    def answer(commands: dict[str, str]) -> Any:
+        values = {key: True if "status.set" in text else letter for key, text in commands.items() if key not in failing}
+        return {"result": {"result": values, "result_error": failing, "result_time": []}}
+
+    return answer
+
+
+def _all_fail(error: dict[str, str]) -> Answer:
+    return lambda commands: {
+        "result": {"result": {}, "result_error": dict.fromkeys(commands, error), "result_time": []}
+    }
+
+
+def _set(count: int) -> Steps[Any]:
+    return change_statuses(dict.fromkeys(range(1, count + 1), MeetingStatus.ACCEPTED), _terms())
+
+
+def test_a_refused_request_corrects_the_pace_whether_it_reads_or_writes() -> None:
+    reading = ask_many([get_status(1), get_status(2)], _terms())
+    names, _ = _run(reading, [lambda _: LIMIT, _each("Q")])
+    assert names == ["Send", "Refused", "Pause", "Send"]
+    names, changes = _run(_set(2), [_each("Q"), lambda _: LIMIT, _each("Y")])
+    assert names == ["Send", "Send", "Refused", "Pause", "Send"]
+    assert [change.error for change in changes] == [None, None]
+
+
+def test_a_refusal_inside_an_answer_corrects_the_pace() -> None:
+    names, _ = _run(ask_many([get_status(1), get_status(2)], _terms()), [_each("Q", c1=LIMIT), _each("Q")])
+    assert names == ["Send", "Refused", "Pause", "Send"]
+
+
+def test_what_takes_too_long_ends_the_patience_for_itself_only() -> None:
+    """Of fifty sets, the first half has used up its operating time for ten minutes, the others lose their answer."""
+    lost = ConnectionLostError("lost", method="batch")
+    names, changes = _run(_set(50), [_each("Q"), _all_fail(SPENT), lambda _: lost, _each("Y")])
+    assert names == ["Send", "Send", "Send", "Pause", "Send"]
+    assert [type(change.error).__name__ for change in changes[:25]] == ["OperatingLimitError"] * 25
+    assert [change.current for change in changes[25:]] == ["Y"] * 25
+    assert not any(change.error for change in changes[25:])
+
+
+def test_few_attempts_of_one_call_are_not_those_of_the_others() -> None:
+    """The portal's own fault is asked about twice at most, a refusal eight times."""
+    both = _each("Q", c0=ODD, c1=LIMIT)
+    names, outcomes = _run(
+        ask_many([get_status(1), get_status(2)], _terms()), [both, both, _each("Q", c0=LIMIT), _each("Q")]
+    )
+    assert names.count("Send") == 4
+    assert type(outcomes[0].error).__name__ == "ServerFaultError"
+    assert outcomes[1].value == "Q"
