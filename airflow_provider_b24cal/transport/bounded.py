@@ -1,4 +1,4 @@
-"""Connections whose answer must be whole in time.
+"""Connections whose answer must be whole in time, and which can be broken off from another thread.
 
 The time-out of a socket begins anew with every byte, so that a portal that sends a byte a second holds a call
 for ever, be it in the headers or in the body. What is bounded here is the whole answer.
@@ -6,10 +6,14 @@ for ever, be it in the headers or in the body. What is bounded here is the whole
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
+from socket import SHUT_RDWR
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -74,21 +78,47 @@ class _Response(HTTPResponse):
         super().__init__(_Source(sock), *args, **kwargs)  # type: ignore[arg-type]  # all it does is makefile()
 
 
-class _Connection(HTTPConnection):
-    response_class = _Response
+class Connections:
+    """The open connections of one transport."""
 
+    def __init__(self) -> None:
+        self._open: WeakSet[socket.socket] = WeakSet()
+        self._lock = Lock()
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _Response
+    def pools(self) -> Mapping[str, Any]:
+        """Return classes of connection pools by scheme; what they open is kept account of here."""
+        add = self._add
 
+        class Connection(HTTPConnection):
+            response_class = _Response
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+            def connect(self) -> None:
+                super().connect()
+                add(self.sock)
 
+        class TlsConnection(HTTPSConnection):
+            response_class = _Response
 
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+            def connect(self) -> None:
+                super().connect()
+                add(self.sock)
 
+        class Pool(HTTPConnectionPool):
+            ConnectionCls = Connection
 
-POOLS: Final[Mapping[str, Any]] = {"http": _Pool, "https": _TlsPool}
-"""Pools of such connections, by scheme."""
+        class TlsPool(HTTPSConnectionPool):
+            ConnectionCls = TlsConnection
+
+        return {"http": Pool, "https": TlsPool}
+
+    def break_off(self) -> None:
+        """Let everybody who waits for an answer find the connection broken."""
+        with self._lock:
+            for one in self._open:
+                with suppress(OSError):
+                    one.shutdown(SHUT_RDWR)
+
+    def _add(self, one: socket.socket | None) -> None:
+        if one is not None:
+            with self._lock:
+                self._open.add(one)

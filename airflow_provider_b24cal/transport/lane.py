@@ -26,6 +26,9 @@ class Transport(Protocol):
     def send(self, request: Request) -> Reply:
         """Carry a request."""
 
+    def break_off(self) -> None:
+        """Let whoever waits for an answer find the connection broken."""
+
 
 class AsyncTransport(Protocol):
     """The same without blocking the event loop."""
@@ -98,6 +101,8 @@ class Lane:
         wait = self._pace.reserve()
         if wait > 0:
             sleep(wait, self._stop)
+        if self._stop.is_set():
+            raise Stopped
         return self._transport.send(request)
 
     def pause(self, pause: Pause) -> None:
@@ -110,8 +115,9 @@ class Lane:
         self._pace.refused()
 
     def stop(self) -> None:
-        """Let nothing wait any longer."""
+        """Let nothing wait any longer, neither for its turn nor for an answer."""
         self._stop.set()
+        self._transport.break_off()
 
 
 class AsyncLane:

@@ -16,7 +16,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     TlsError,
     TransportError,
 )
-from airflow_provider_b24cal.transport.bounded import POOLS
+from airflow_provider_b24cal.transport.bounded import Connections
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
     NO_CONNECTION,
@@ -48,15 +48,19 @@ class _Session(requests.Session):
 class _Adapter(HTTPAdapter):
     """Opens connections whose answers must be whole in time, also through a proxy."""
 
+    def __init__(self, connections: Connections, **kwargs: Any) -> None:
+        self._pools = connections.pools()
+        super().__init__(**kwargs)
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the connections of this module's kind."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Make the connections of this module's kind."""
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = POOLS
+        manager.pool_classes_by_scheme = self._pools
         return manager
 
 
@@ -70,7 +74,8 @@ class RequestsTransport:
     def __init__(self, settings: Settings) -> None:
         keep_secrets_out_of_logs()
         self._timeout = settings.timeout
-        self.session = make_session(settings)
+        self._connections = Connections()
+        self.session = make_session(settings, self._connections)
 
     def send(self, request: Request) -> Reply:
         """Carry a request.
@@ -94,12 +99,16 @@ class RequestsTransport:
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure
 
+    def break_off(self) -> None:
+        """Let whoever waits for an answer find the connection broken."""
+        self._connections.break_off()
+
     def close(self) -> None:
         """Close the connections."""
         self.session.close()
 
 
-def make_session(settings: Settings) -> requests.Session:
+def make_session(settings: Settings, connections: Connections) -> requests.Session:
     """Return a session for a portal; it holds no credential."""
     route = find_route(settings)
     session = _Session()
@@ -109,7 +118,7 @@ def make_session(settings: Settings) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.headers.update(HEADERS)
     # Threads of one run share the session; none of them opens a connection beyond these.
-    pool = _Adapter(pool_connections=1, pool_maxsize=settings.max_in_flight, pool_block=True)
+    pool = _Adapter(connections, pool_connections=1, pool_maxsize=settings.max_in_flight, pool_block=True)
     for scheme in ("http://", "https://"):
         session.mount(scheme, pool)
     return session
