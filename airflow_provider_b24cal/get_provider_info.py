@@ -71,7 +71,7 @@ CONNECTION_FIELDS = {
     },
     "max_in_flight": {
         "label": "Requests under way",
-        "description": "How many requests one task has under way at once, 1 to 32; 4 when empty.",
+        "description": "How many requests one task has under way at once, 1 to 32; what the plan asks for when empty.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
     },
     "allow_http": {

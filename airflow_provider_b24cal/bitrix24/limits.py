@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import floor, isfinite
+from math import ceil, floor, isfinite
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -35,6 +35,24 @@ PLANS: Final[Mapping[str, Plan | None]] = {
     "self_hosted": None,
 }
 """The plans by the name that a connection gives them."""
+
+_FULL_REQUEST: Final = 0.9
+"""Seconds that a portal takes for a request of fifty calls, or somewhat more."""
+_IN_FLIGHT_WITHOUT_LIMITS: Final = 4
+MOST_IN_FLIGHT: Final = 32
+"""What a connection may ask for at most."""
+
+
+def in_flight(plan: Plan | None) -> int:
+    """Return how many requests under way at once a plan asks for.
+
+    So many that twice its rate is reached: then a burst is used up in the time in which it refills, and a run of twice
+    as many requests ends when the bucket lets it. More would wait for their turn.
+    """
+    if plan is None:
+        return _IN_FLIGHT_WITHOUT_LIMITS
+    return min(MOST_IN_FLIGHT, max(1, ceil(2.0 * plan.rate * _FULL_REQUEST)))
+
 
 HEADROOM: Final = 0.25
 """Part of a request by which the modelled bucket is smaller than the portal's.

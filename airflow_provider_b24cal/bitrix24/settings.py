@@ -23,15 +23,11 @@ from airflow_provider_b24cal.bitrix24.credentials import (
     parse_webhook_url,
 )
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
-from airflow_provider_b24cal.bitrix24.limits import PLANS, Plan
+from airflow_provider_b24cal.bitrix24.limits import PLANS, Plan, in_flight
 from airflow_provider_b24cal.bitrix24.oauth import Application, Grant, TokenPair, usual_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-DEFAULT_MAX_IN_FLIGHT: Final = 4
-"""Enough to reach the rate of any cloud plan: a full batch takes about a second, and two to five may be sent in
-that time. More would only hold more connections."""
 
 DEFAULT_TIMEOUT: Final = 70.0
 """Seconds to wait for an answer: cloud portals cut a call at 60 seconds, and then say so."""
@@ -64,7 +60,7 @@ class Settings:
     verify: bool | str = True
     proxy: Secret | None = None
     plan: Plan | None = PLANS["standard"]
-    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
+    max_in_flight: int = in_flight(PLANS["standard"])
     grant: Grant | None = None
 
     def secrets(self) -> tuple[str, ...]:
@@ -114,13 +110,14 @@ def read_settings(
         grant, endpoint = _from_tokens(host, login, password, port, known)
     else:
         endpoint = _from_webhook(host, login, password, port, known)
+    plan = _plan(known)
     return Settings(
         endpoint,
         timeout=float(known.get("timeout", DEFAULT_TIMEOUT)),
         verify=known.get("verify", True),
         proxy=Secret(known["proxy"]) if "proxy" in known else None,
-        plan=_plan(known),
-        max_in_flight=int(known.get("max_in_flight", DEFAULT_MAX_IN_FLIGHT)),
+        plan=plan,
+        max_in_flight=int(known.get("max_in_flight", in_flight(plan))),
         grant=grant,
     )
 

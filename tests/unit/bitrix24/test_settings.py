@@ -103,19 +103,22 @@ def test_other_portals(fields: dict[str, Any], origin: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "plan"),
+    ("extra", "plan", "at_once"),
     [
-        ({}, Plan(2, 50)),
-        ({"plan": "standard"}, Plan(2, 50)),
-        ({"plan": "enterprise"}, Plan(5, 250)),
-        ({"plan": "self_hosted"}, None),
-        ({"plan": "self_hosted", "requests_per_second": "10"}, Plan(10, 50)),
-        ({"plan": "enterprise", "burst": 100}, Plan(5, 100)),
-        ({"requests_per_second": 0.5, "burst": 5}, Plan(0.5, 5)),
+        ({}, Plan(2, 50), 4),
+        ({"plan": "standard"}, Plan(2, 50), 4),
+        ({"plan": "enterprise"}, Plan(5, 250), 9),
+        ({"plan": "enterprise", "max_in_flight": 2}, Plan(5, 250), 2),
+        ({"plan": "self_hosted"}, None, 4),
+        ({"plan": "self_hosted", "requests_per_second": "10"}, Plan(10, 50), 18),
+        ({"plan": "enterprise", "burst": 100}, Plan(5, 100), 9),
+        ({"requests_per_second": 0.5, "burst": 5}, Plan(0.5, 5), 1),
+        ({"requests_per_second": 1000}, Plan(1000, 50), 32),
     ],
 )
-def test_plans(extra: dict[str, Any], plan: Plan | None) -> None:
-    assert _read(extra=extra).plan == plan
+def test_plans(extra: dict[str, Any], plan: Plan | None, at_once: int) -> None:
+    settings = _read(extra=extra)
+    assert (settings.plan, settings.max_in_flight) == (plan, at_once)
 
 
 def oauth(**changes: Any) -> dict[str, Any]:
