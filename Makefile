@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11+ and nothing else; everything is installed into .venv/.
-# Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install), PYTEST_ARGS, FUZZ_SECONDS
-# and FUZZ_SEED.
+# Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install), PYTEST_ARGS,
+# FUZZ_SECONDS or FUZZ_COUNT, and FUZZ_SEED.
 
 PYTHON ?= python3
 AIRFLOW ?= 3.3
@@ -63,8 +63,8 @@ screenshots: setup ## Make the documentation's pictures anew (needs a Chromium)
 bench: setup ## Run the benchmarks (about eight minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-fuzz: setup ## Throw random and mutated replies at their reader (FUZZ_SECONDS=60, FUZZ_SEED=1)
-	@$(BIN)/python -m tests.fuzz.replies --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
+fuzz: setup ## Throw random and mutated replies at their reader (FUZZ_SECONDS=60 or FUZZ_COUNT, FUZZ_SEED=1)
+	@$(BIN)/python -m tests.fuzz.replies $(if $(FUZZ_COUNT),--count $(FUZZ_COUNT),--seconds $(FUZZ_SECONDS)) --seed $(FUZZ_SEED)
 
 $(AUDIT)/.ready: .ci/locks/audit.txt
 	@$(PYTHON) -m venv --clear $(AUDIT)

@@ -122,10 +122,12 @@ class OperatingTime:
     """What a portal has last told of one method's operating time, on this machine's clock.
 
     :param told_at: when, in seconds since the epoch.
+    :param used: seconds of it that are used up.
     :param resets_at: when the oldest minute will be forgotten; ``None`` if the portal has not said.
     """
 
     told_at: float
+    used: float = 0.0
     resets_at: float | None = None
 
     def release(self, now: float) -> Release:
@@ -150,13 +152,13 @@ def read_operating_time(told: object, now: float) -> OperatingTime | None:
     The portal's clock may be another than this machine's, so its time is counted from the beginning of the
     call as the portal saw it. A time beyond the window is not believed.
     """
-    if not isinstance(told, dict) or _number(told.get("operating")) is None:
+    if not isinstance(told, dict) or (used := _number(told.get("operating"))) is None:
         return None
     reset, start = _number(told.get("operating_reset_at")), _number(told.get("start"))
     if reset is None:
-        return OperatingTime(now)
+        return OperatingTime(now, used)
     ahead = reset - (now if start is None else start)
-    return OperatingTime(now, now + max(0.0, ahead) if ahead <= OPERATING_WINDOW + _MINUTE else None)
+    return OperatingTime(now, used, now + max(0.0, ahead) if ahead <= OPERATING_WINDOW + _MINUTE else None)
 
 
 def _number(value: object) -> float | None:

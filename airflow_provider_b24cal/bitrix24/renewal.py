@@ -48,7 +48,7 @@ _ON_THE_WAY: Final = {
     TlsError: "Its certificate is not trusted; REQUESTS_CA_BUNDLE can name further ones.",
 }
 
-WINNER_WAITS: Final = (0.0, 0.5, 1.5)
+WINNER_WAITS: Final = (0.0, 0.5, 1.5, 4.0)
 """Seconds before each further look into the store, for whoever was quicker may not have stored the pair yet."""
 
 SAVE_WAITS: Final = (0.2, 1.0, 3.0)

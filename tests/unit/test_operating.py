@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.operating import operating_times
+from airflow_provider_b24cal.transport.operating import OperatingTimes, operating_times
 from tests.conftest import ACCEPTED, CANARY, DECLINED, SILENT, Clock, office
 
 BEGAN = 1_800_000_000.0
@@ -176,6 +177,40 @@ def test_another_credential_has_its_own(
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.parametrize(("each", "known"), [(300.0, True), (29.0, False)], ids=["worth it", "too little"])
+def test_another_process_knows_too(
+    each: float, known: bool, busy: Callable[..., Portal], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is refused at its first call knows from those before it when it can come back."""
+    portal = busy(operating_limit_s=480.0, operating_s={STATUS_GET: each})
+    _use_up(clock, 420.0)
+    portal.plan({"method": STATUS_GET, "times": 1, "error": "OPERATION_TIME_LIMIT", "http_status": 429})
+    # What belongs to a process is lost with it.
+    operating_times.cache_clear()
+    with pytest.raises(OperatingLimitError) as caught:
+        _get(ONCE)
+    assert caught.value.retry_after == (180.0 if known else 600.0)
+
+
+def test_what_is_shared_shows_nobody_a_secret(tmp_path: Path) -> None:
+    times = OperatingTimes(CANARY, tmp_path)
+    times.note(STATUS_GET, {"operating": 479.0, "operating_reset_at": 1_000_600, "start": 1_000_000})
+    (file,) = tmp_path.iterdir()
+    assert CANARY not in file.name
+    assert CANARY.encode() not in file.read_bytes()
+    assert OperatingTimes(CANARY, tmp_path).release(STATUS_GET).known
+    assert not OperatingTimes(CANARY, tmp_path).release(STATUS_SET).known
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 24, b"\0" * 24], ids=["empty", "short", "odd", "zeros"])
+def test_a_broken_file_tells_nothing(content: bytes, tmp_path: Path) -> None:
+    times = OperatingTimes("account", tmp_path)
+    times.note(STATUS_GET, {"operating": 479.0})
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    assert not OperatingTimes("account", tmp_path).release(STATUS_GET).known
+
+
 @pytest.mark.parametrize(
     ("told", "resets_in"),
     [
@@ -194,8 +229,9 @@ def test_another_credential_has_its_own(
     ],
 )
 def test_what_an_answer_tells(told: object, resets_in: float | None) -> None:
+    assert isinstance(told, dict)
     wanted = None if resets_in is None else BEGAN + resets_in
-    assert read_operating_time(told, BEGAN) == OperatingTime(BEGAN, wanted)
+    assert read_operating_time(told, BEGAN) == OperatingTime(BEGAN, told["operating"], wanted)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +249,6 @@ def test_an_answer_that_tells_nothing(told: object) -> None:
     ],
 )  # fmt: skip
 def test_when_a_refusal_ends(now: float, wait: float | None) -> None:
-    release = OperatingTime(BEGAN, BEGAN + 30).release(now)
+    release = OperatingTime(BEGAN, resets_at=BEGAN + 30).release(now)
     assert (release.seconds, release.known) == ((OPERATING_WINDOW, False) if wait is None else (wait, True))
     assert release.at.timestamp() == now + release.seconds or not (now + release.seconds).is_integer()
