@@ -133,7 +133,9 @@ def _read(response: requests.Response, method: str) -> bytes:
     except BaseException:
         response.raw.close()
         raise
-    response.raw.release_conn()
+    finally:
+        # A closed connection too: it keeps a place among the few that there are, and opens anew when used.
+        response.raw.release_conn()
     return body.whole()
 
 

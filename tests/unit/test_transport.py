@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.credentials import Request
 from airflow_provider_b24cal.bitrix24.replies import Reply
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.sandbox.datafile import parse
@@ -192,6 +193,35 @@ def test_an_answer_that_drips(drip: str, send: Send) -> None:
         server.close()
     assert caught.value.permanence == "ambiguous"
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("broken", ["gzip", "size"])
+def test_what_cannot_be_read_keeps_no_connection(broken: str, listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one connection; were it lost, the second request would wait for it without end."""
+    monkeypatch.setattr("airflow_provider_b24cal.transport.wire.LARGEST_BODY", 200_000)
+    body = b"x" * 300_000
+    answer = _answer(body, b"Content-Encoding: gzip") if broken == "gzip" else _answer(body)
+    ends: list[str] = []
+    transport, request = _one_connection(f"http://127.0.0.1:{listen(answer, answer, GOOD).port}")
+
+    def go() -> None:
+        for _ in range(3):
+            try:
+                ends.append(str(transport.send(request).http_status))
+            except errors.TransportError as error:
+                ends.append(type(error).__name__)
+
+    thread = threading.Thread(target=go, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert ends == [*2 * ["ConnectionLostError" if broken == "gzip" else "ReplyTooLargeError"], "200"]
+    transport.close()
+
+
+def _one_connection(origin: str) -> tuple[RequestsTransport, Request]:
+    extra = {"timeout": 5, "max_in_flight": 1}
+    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra=extra)
+    return RequestsTransport(settings), settings.endpoint.request("profile", {})
 
 
 def _answer(body: bytes, *headers: bytes) -> bytes:
