@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectError,
@@ -142,15 +142,28 @@ def _read(response: requests.Response, method: str) -> bytes:
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
     if isinstance(problem, ReplyTooLargeError):
         return problem.with_traceback(None)
-    cause = type(problem).__name__
     if tls_refused(problem):
+        cause = type(problem).__name__
         return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)
-    if isinstance(problem, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
-        return ConnectError(NO_CONNECTION, method=method, cause=cause)
-    if isinstance(problem, requests.exceptions.Timeout | ReadTimeoutError):
-        return late(timeout, method, cause)
+    reason = _reason(problem)
+    if _sent_nothing(reason):
+        return ConnectError(NO_CONNECTION, method=method, cause=type(reason).__name__)
+    if isinstance(reason, requests.exceptions.Timeout | TimeoutError | ReadTimeoutError):
+        return late(timeout, method, type(reason).__name__)
+    return ConnectionLostError(
+        "The connection broke before the answer was whole.", method=method, cause=type(reason).__name__
+    )
+
+
+def _reason(problem: Exception) -> BaseException:
+    """Return what urllib3 has wrapped, once for its attempts and once more for a proxy's."""
     reason = getattr(problem.args[0] if problem.args else None, "reason", None)
-    if isinstance(reason, NewConnectionError):
-        cause = type(reason).__name__
-        return ConnectError(NO_CONNECTION, method=method, cause=cause)
-    return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)
+    reason = getattr(reason, "original_error", reason)
+    return reason if isinstance(reason, BaseException) else problem
+
+
+def _sent_nothing(reason: BaseException) -> bool:
+    # Not every trouble with a proxy: urllib3 calls an answer that was lost behind one an error of the proxy too.
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError) or (
+        isinstance(reason, OSError) and str(reason).startswith("Tunnel connection failed")
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
 import socket
 import tempfile
 import threading
@@ -56,6 +58,45 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     serving = SandboxServer(Portal(parse(office())), certfile=folder / "cert.pem", keyfile=folder / "key.pem")
     with serving as server:
         yield server.url
+
+
+class Relay:
+    """A proxy that hangs up on either side when the other one has."""
+
+    def __init__(self, port: int) -> None:
+        self._to = ("127.0.0.1", port)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                portal = socket.create_connection(self._to)
+                for ends in ((client, portal), (portal, client)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                # A proxy is told the whole address, a portal its path.
+                target.sendall(re.sub(rb"^POST http://[^/]+", b"POST ", data))
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.fixture
+def relay(server: SandboxServer) -> Iterator[str]:
+    """The address of a proxy before the portal."""
+    with contextlib.closing(Relay(server.port)) as running:
+        yield running.url
 
 
 @pytest.fixture
@@ -129,6 +170,8 @@ class Stage:
             told = json.loads(self.server.oauth_connection_json(1, token_store=f"file:{self._store}"))
         told["host"] = self._places(place)
         told["extra"] |= {"timeout": timeout, "allow_http": True}
+        if place == "behind a proxy":
+            told["extra"]["proxy"] = self._places("proxy")
         self._monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(told))
 
     def secrets(self) -> set[str]:
@@ -196,6 +239,8 @@ def stage(
     monkeypatch.setattr(shared_poll, "_GATHERING", 0.001)
     places = {
         "portal": lambda: server.url,
+        "behind a proxy": lambda: server.url,
+        "proxy": lambda: request.getfixturevalue("relay"),
         "nobody": lambda: nobody,
         "nowhere": lambda: "http://portal.nowhere.test",
         "stranger": lambda: request.getfixturevalue("stranger"),

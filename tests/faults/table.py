@@ -64,9 +64,9 @@ class Fault:
     :param cells: by path; a path that the fault cannot befall has none.
     :param rules: planned trouble of the sandbox, for all paths or by path.
     :param later: further rules, planned while the provider waits for the first time.
-    :param place: where the connection leads: the ``portal``, ``nobody`` (a port at which nobody listens),
-        ``nowhere`` (a name that does not resolve), a ``stranger`` (a certificate that is not trusted), or the
-        ``old name`` of a portal in a zone of Bitrix24.
+    :param place: where the connection leads: the ``portal``, the same ``behind a proxy``, ``nobody`` (a port at which
+        nobody listens), ``nowhere`` (a name that does not resolve), a ``stranger`` (a certificate that is not
+        trusted), or the ``old name`` of a portal in a zone of Bitrix24.
     :param settings: of the sandbox.
     :param auth: of the connection.
     :param worn: whether the access token has run out.
@@ -195,6 +195,8 @@ FAULTS = [
     Fault("reset-after", "Connection reset after the request was handled, once", DONE, [once(drop="after")]),
     Fault("reset-after-always", "Connection reset after the request was handled, always",
           {**lasting(errors.ConnectionLostError), "set": after(3)}, [always(drop="after")]),
+    Fault("proxy-loses", "A proxy hangs up after the request was handled, always",
+          {**lasting(errors.ConnectionLostError), "set": after(3)}, [always(drop="after")], place="behind a proxy"),
     Fault("silence-after", "Connection reset after the request was handled, and before every later one",
           {**lasting(errors.ConnectionLostError), "set": fails(errors.ConnectionLostError, 9, stored="Y", told=1),
            "many": fails(errors.ConnectionLostError, (10, 24), failed=(20, 120))},

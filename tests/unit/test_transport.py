@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -320,6 +321,69 @@ def test_a_proxy_is_used(how: str, send: Send, listen: Any, monkeypatch: pytest.
     assert send("http://portal.invalid", **extra).http_status == 200
     assert proxy.heard[0].startswith(b"POST http://portal.invalid/rest/1/")
     assert b"proxy-authorization: basic" in proxy.heard[0].lower()
+
+
+def test_a_proxy_that_loses_the_answer(send: Send, listen: Any) -> None:
+    """The portal may have done what was asked."""
+    proxy = listen(b"", b"")
+    with pytest.raises(errors.ConnectionLostError) as caught:
+        send("http://portal.invalid", proxy=f"http://127.0.0.1:{proxy.port}", allow_http=True)
+    assert len(proxy.heard) == 1
+    assert caught.value.permanence == "ambiguous"
+    assert caught.value.__context__ is None
+
+
+def test_nobody_listens_at_the_proxy(send: Send) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for portal in ("http://portal.invalid", "https://portal.invalid"):
+        with pytest.raises(errors.ConnectError):
+            send(portal, proxy=f"http://127.0.0.1:{port}", allow_http=True)
+
+
+class Tunnel:
+    """A proxy that opens one way, or refuses to, and speaks as the portal at its end until it was asked something."""
+
+    def __init__(self, answer: bytes, portal: ssl.SSLContext | None = None) -> None:
+        self.heard: list[bytes] = []
+        self._answer, self._portal = answer, portal
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        connection, _ = self._socket.accept()
+        with connection:
+            heard = b""
+            while b"\r\n\r\n" not in heard:
+                heard += connection.recv(65536)
+            self.heard.append(heard)
+            connection.sendall(self._answer)
+            if self._portal is not None:
+                with self._portal.wrap_socket(connection, server_side=True) as inside:
+                    self.heard.append(_request(inside))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_a_tunnel_that_loses_the_answer(send: Send, tls: tuple[str, Path]) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls[1].with_name("cert.pem"), tls[1].with_name("key.pem"))
+    with contextlib.closing(Tunnel(b"HTTP/1.1 200 OK\r\n\r\n", context)) as tunnel:
+        with pytest.raises(errors.ConnectionLostError) as caught:
+            send("https://127.0.0.1:1", proxy=tunnel.url, verify=str(tls[1]))
+        assert tunnel.heard[1].startswith(b"POST /rest/1/")
+    assert caught.value.permanence == "ambiguous"
+    assert caught.value.__context__ is None
+
+
+def test_a_tunnel_that_is_refused(send: Send) -> None:
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with contextlib.closing(Tunnel(refusal)) as tunnel:
+        with pytest.raises(errors.ConnectError):
+            send("https://portal.invalid", proxy=tunnel.url)
+        assert tunnel.heard[0].startswith(b"CONNECT portal.invalid:443 ")
 
 
 @pytest.fixture(scope="module")
