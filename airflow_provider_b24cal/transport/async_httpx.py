@@ -75,11 +75,14 @@ class HttpxTransport:
                 finally:
                     await response.aclose()
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
-            failure = _translated(problem, request.method, self._settings.timeout)
+            failure: BaseException = _translated(problem, request.method, self._settings.timeout)
+        except BaseException as stop:  # noqa: BLE001 - goes on below, without the frames: their variables hold the URL
+            failure = stop
+            failure.__context__ = None
         else:
             return make_reply(response.status_code, body.whole(), response.headers.get("Location"))
         # Outside the except block, so that the error does not keep the cause as its context.
-        raise failure
+        raise failure.with_traceback(None)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -115,7 +118,7 @@ def _make_tls(verify: bool | str) -> ssl.SSLContext:
 
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
     if isinstance(problem, ReplyTooLargeError):
-        return problem.with_traceback(None)
+        return problem
     cause = type(problem).__name__
     if tls_refused(problem):
         return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)

@@ -93,11 +93,14 @@ class RequestsTransport:
             )
             body = _read(response, request.method)
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
-            failure = _translated(problem, request.method, self._timeout)
+            failure: BaseException = _translated(problem, request.method, self._timeout)
+        except BaseException as stop:  # noqa: BLE001 - goes on below, without the frames: their variables hold the URL
+            failure = stop
+            failure.__context__ = None
         else:
             return make_reply(response.status_code, body, response.headers.get("Location"))
         # Outside the except block, so that the error does not keep the cause as its context.
-        raise failure
+        raise failure.with_traceback(None)
 
     def break_off(self) -> None:
         """Let whoever waits for an answer find the connection broken."""
@@ -141,7 +144,7 @@ def _read(response: requests.Response, method: str) -> bytes:
 
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
     if isinstance(problem, ReplyTooLargeError):
-        return problem.with_traceback(None)
+        return problem
     if tls_refused(problem):
         cause = type(problem).__name__
         return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)

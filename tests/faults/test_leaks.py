@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
+import signal
+import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint, Request, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.errors import CLASSES
+from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.sandbox.faults import parse
+from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
+from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from tests.conftest import CANARY
 from tests.faults.conftest import Ear, Player, Stage, filled
 from tests.faults.leaks import LOUD, Evidence
@@ -148,6 +156,74 @@ def test_what_holds_a_secret_shows_none(credential: Any) -> None:
     for thing in (Secret(CANARY), credential, endpoint, request):
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(thing)
+
+
+class StopError(BaseException):
+    """What Airflow raises in the middle of whatever runs."""
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[Settings, Callable[[Callable[[], object]], None]]]:
+    """A portal that never answers; what it was given to do it does as soon as it was asked."""
+    over, threads = threading.Event(), []
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def once_asked(deed: Callable[[], object]) -> None:
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                deed()
+                over.wait(60)
+
+        threads.append(threading.Thread(target=serve, daemon=True))
+        threads[-1].start()
+
+    origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    yield read_settings(host=origin, login="1", password=CANARY, port=None, extra={}), once_asked
+    over.set()
+    for thread in threads:
+        thread.join(10)
+    listening.close()
+
+
+def test_a_task_that_is_stopped_shows_nothing(silent: Any) -> None:
+    """The HTTP libraries have the URL in their variables, and some log handlers print those of every frame."""
+    settings, once_asked = silent
+
+    def stop(*_: object) -> None:
+        raise StopError
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    try:
+        once_asked(lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM))
+        with closing(RequestsTransport(settings)) as transport, pytest.raises(StopError) as caught:
+            transport.send(settings.endpoint.request("profile", {}))
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    evidence = Evidence()
+    evidence.error("stopped", caught.value)
+    assert not evidence.showing({CANARY})
+
+
+def test_a_trigger_that_is_cancelled_shows_nothing(silent: Any) -> None:
+    settings, once_asked = silent
+    evidence = Evidence()
+
+    async def go() -> None:
+        transport = HttpxTransport(settings)
+        task = asyncio.ensure_future(transport.send(settings.endpoint.request("profile", {})))
+        loop = asyncio.get_running_loop()
+        once_asked(lambda: loop.call_soon_threadsafe(task.cancel))
+        try:
+            await task
+        except asyncio.CancelledError as error:
+            evidence.error("cancelled", error)
+        await transport.aclose()
+
+    asyncio.run(go())
+    assert evidence.places()
+    assert not evidence.showing({CANARY})
 
 
 def test_no_error_shows_what_it_was_not_told() -> None:
