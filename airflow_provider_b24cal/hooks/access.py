@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Event, Lock
 from time import time
@@ -87,13 +88,20 @@ class Access:
         try:
             with Turn(keeper.grant.key, LONGEST_TURN).held(stop):
                 if (token := self._refused(stale)) is not None:
-                    with closing(RequestsTransport(self._settings.for_auth_server(keeper.grant))) as transport:
-                        steps = renew(keeper.grant, token.token, time())
-                        self._use(run(steps, _TokenLane(transport, keeper, self._tell)))
+                    # Airflow stops a task by an exception in its main thread, wherever that is. In a thread beside
+                    # it, which is waited for, a renewal is seen through to its end: a pair that was given out must
+                    # be stored.
+                    with ThreadPoolExecutor(1, thread_name_prefix="bitrix24-renewal") as beside:
+                        beside.submit(self._renew, token, keeper).result()
             return
         except TimeoutError:
             failure = _crowded(keeper.grant)
         raise failure
+
+    def _renew(self, token: AccessToken, keeper: _Keeper) -> None:
+        with closing(RequestsTransport(self._settings.for_auth_server(keeper.grant))) as transport:
+            steps = renew(keeper.grant, token.token, time())
+            self._use(run(steps, _TokenLane(transport, keeper, self._tell)))
 
     async def arenew(self, stale: Endpoint) -> None:
         """Replace an access token without blocking the event loop; the twin of :meth:`renew`."""

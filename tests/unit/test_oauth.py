@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -459,6 +460,52 @@ def test_a_cancelled_task_does_not_lose_the_pair(connect: Connect, portal: Porta
         await hook.aclose()
 
     asyncio.run(asyncio.wait_for(cancelled(), 60))
+    assert Blocking().status(SILENT) == "Q"
+    assert _issued(portal) == 1
+
+
+class StopError(BaseException):
+    """What Airflow raises in the middle of whatever runs."""
+
+
+@pytest.fixture
+def stop_when_issued(portal: Portal) -> Iterator[None]:
+    """Stop the task as soon as the authorisation server has given out a pair that is still on its way."""
+
+    def stop(*_: object) -> None:
+        raise StopError
+
+    def watch() -> None:
+        while not (_issued(portal) or over.wait(0.01)):
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    over = threading.Event()
+    previous = signal.signal(signal.SIGALRM, stop)
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_task_that_is_stopped_does_not_lose_the_pair(
+    many: bool, connect: Connect, portal: Portal, stop_when_issued: None
+) -> None:
+    """A task may run out of its time between the answer and the store; its process may end right after."""
+    folder = connect()
+    portal.expire_tokens()
+    portal.plan({"method": "oauth.token", "delay": 0.5, "when": "after"})
+    hook = Blocking()
+    with pytest.raises(StopError):
+        if many:
+            hook.statuses(MANY)
+        else:
+            hook.status(SILENT)
+    (stored,) = folder.glob("*token__????????????????????????????????.json")
+    assert read_stored(stored.read_text()).access.reveal() in portal.auth_server._by_access
     assert Blocking().status(SILENT) == "Q"
     assert _issued(portal) == 1
 
