@@ -35,13 +35,18 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class TryOut:
+    """Come back when the store is known to take what is written; or throw a :class:`TokenStoreError` in."""
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """Store a pair, and come back when it is safe; or throw a :class:`TokenStoreError` in."""
 
     pair: TokenPair
 
 
-TokenSteps: TypeAlias = Generator[Send | Pause | Load | Save, Any, T]
+TokenSteps: TypeAlias = Generator[Send | Pause | Load | TryOut | Save, Any, T]
 
 _ON_THE_WAY: Final = {
     ConnectError: "No connection could be made.",
@@ -67,6 +72,8 @@ def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[TokenPair]:
     pair: TokenPair = yield Load()
     if pair.access != stale:
         return pair
+    # The refresh token serves once: where the next one cannot be kept, this one must not be spent.
+    yield TryOut()
     try:
         fresh = yield from _refresh(grant, pair, now)
     except (RefreshTokenRevokedError, RefreshTokenExpiredError) as error:

@@ -16,8 +16,8 @@ from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.errors import TokenError
 from airflow_provider_b24cal.bitrix24.exchange import Pause, Send
 from airflow_provider_b24cal.bitrix24.oauth import TOKEN_METHOD, Grant, TokenPair, unreachable, with_pair
-from airflow_provider_b24cal.bitrix24.renewal import Load, Save, renew
-from airflow_provider_b24cal.hooks.token_stores import load_pair, make_store, save_pair
+from airflow_provider_b24cal.bitrix24.renewal import Load, Save, TryOut, renew
+from airflow_provider_b24cal.hooks.token_stores import load_pair, make_store, save_text
 from airflow_provider_b24cal.transport import lane
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.drive import arun, run
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 LONGEST_TURN: Final = 60.0
 """Seconds to wait at most while another thread, task or process renews the same token."""
+
+TRIAL: Final = "_trial"
+"""What the name of an entry ends with that shows whether a store can be written."""
 
 _UNDER_WAY: Final[set[asyncio.Task[None]]] = set()
 
@@ -156,21 +159,30 @@ class _Keeper:
         self.grant = grant
         self._store = make_store(grant.store)
         self._unsaved: TokenPair | None = None
+        self._takes = False
 
     def load(self) -> TokenPair:
         if self._unsaved is not None:
             # The last one could not be stored; it is the only copy.
             self.save(self._unsaved)
         stored = load_pair(self._store, self.grant.key)
+        self._takes = stored is not None
         if stored is None:
             return self.grant.pair
         _mask(stored.secrets())
         return stored
 
+    def try_out(self) -> None:
+        # A store that holds a pair has taken one. Into any other goes an entry beside the pair's own, for there
+        # another host may store a newer pair at this very moment.
+        if not self._takes:
+            save_text(self._store, f"{self.grant.key}{TRIAL}", "This store can be written.")
+            self._takes = True
+
     def save(self, pair: TokenPair) -> None:
         _mask(pair.secrets())
         self._unsaved = pair
-        save_pair(self._store, self.grant.key, pair)
+        save_text(self._store, self.grant.key, pair.to_text())
         self._unsaved = None
 
 
@@ -182,11 +194,13 @@ class _TokenLane:
         self._keeper = keeper
         self._tell = tell
 
-    def do(self, step: Send | Pause | Load | Save) -> Any:
+    def do(self, step: Send | Pause | Load | TryOut | Save) -> Any:
         if isinstance(step, Send):
             return self._transport.send(step.request)
         if isinstance(step, Load):
             return self._keeper.load()
+        if isinstance(step, TryOut):
+            return self._keeper.try_out()
         if isinstance(step, Save):
             return self._keeper.save(step.pair)
         self._tell(step)
@@ -202,11 +216,13 @@ class _AsyncTokenLane:
         self._keeper = keeper
         self._tell = tell
 
-    async def do(self, step: Send | Pause | Load | Save) -> Any:
+    async def do(self, step: Send | Pause | Load | TryOut | Save) -> Any:
         if isinstance(step, Send):
             return await self._transport.send(step.request)
         if isinstance(step, Load):
             return await sync_to_async(self._keeper.load)()
+        if isinstance(step, TryOut):
+            return await sync_to_async(self._keeper.try_out)()
         if isinstance(step, Save):
             return await sync_to_async(self._keeper.save)(step.pair)
         self._tell(step)

@@ -122,13 +122,13 @@ def load_pair(store: TokenStore, key: str) -> TokenPair | None:
     raise failure
 
 
-def save_pair(store: TokenStore, key: str, pair: TokenPair) -> None:
-    """Store a pair.
+def save_text(store: TokenStore, key: str, text: str) -> None:
+    """Store a text.
 
     :raises TokenStoreError: the store fails.
     """
     try:
-        store.save(key, pair.to_text())
+        store.save(key, text)
     except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold tokens
         failure = _failure("written", store, problem)
     else:
