@@ -23,7 +23,7 @@ HIDDEN: Final = "***"
 _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
 # The same as it may be quoted: with JSON's escaped slashes, or percent-encoded in somebody's query.
 _QUOTED_PATH: Final = re.compile(
-    r"(?P<slash>\\?/|%2F)rest(?P=slash)[^/?#\s%\\]+(?P=slash)[^/?#\s%\\'\"&]+", re.IGNORECASE
+    r"(?P<slash>\\?/|%2F)rest(?P=slash)(?:api(?P=slash))?[^/?#\s%\\]+(?P=slash)[^/?#\s%\\'\"&]+", re.IGNORECASE
 )
 # A cloud portal: one name in a zone of Bitrix24, such as example.bitrix24.com or example.bitrix24.com.br.
 _ZONE: Final = re.compile(r"[a-z0-9-]+\.(?P<zone>bitrix24\.[a-z]{2,}(\.[a-z]{2})?)")
@@ -32,7 +32,10 @@ _HOST: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 
 
 def hide_webhook_paths(text: str) -> str:
-    """Take the user id and code out of every ``/rest/<user>/<code>/`` in a text, known secret or not."""
+    """Take the user id and code out of every ``/rest/<user>/<code>/`` in a text, known secret or not.
+
+    Also where a part ``api`` comes before them, as in the addresses of the newer kind.
+    """
     return _QUOTED_PATH.sub(lambda found: found["slash"].join(("", "rest", HIDDEN, HIDDEN)), text)
 
 
@@ -183,6 +186,11 @@ def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
+    if unquote(parts.path).lower().startswith("/rest/api/"):
+        raise InvalidConnectionError(
+            "password holds a webhook URL of the newer kind, which has no calendar methods; leave api/ out of it: "
+            "https://<portal>/rest/<user id>/<code>/."
+        )
     found = re.fullmatch(_WEBHOOK_PATH.pattern + r"(/[\w.]*)?", parts.path)
     if found is None or not parts.hostname or parts.username is not None:
         raise InvalidConnectionError(

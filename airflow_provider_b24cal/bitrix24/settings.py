@@ -39,6 +39,9 @@ _OAUTH_MAY: Final = ("token_store", "auth_server")
 AUTH_SERVER_TIMEOUT: Final = 30.0
 """Seconds to wait for the authorisation server at most: others may be waiting for their turn meanwhile."""
 
+_LONGEST_ID: Final = 18
+"""Digits of a user id, which has 64 bits at most."""
+
 PROXY_WANTED: Final = schemas.expected("connection", "proxy")
 
 
@@ -164,8 +167,21 @@ def _from_webhook(host: str, login: str, password: str, port: int | None, known:
     allow_http = known.get("allow_http", False)
     pasted = parse_webhook_url(password)
     if pasted is not None:
+        _check_webhook(pasted[1])
         return _from_pasted_url(pasted, host, login, port, allow_http=allow_http)
     return _from_fields(host, login, password, port, allow_http=allow_http)
+
+
+def _check_webhook(webhook: Webhook) -> None:
+    if not webhook.user_id.isdecimal() and webhook.code.reveal().isdecimal():
+        # Logs say as whom a task acts, so that a code must not pass for a user id.
+        raise InvalidConnectionError(
+            "The user id and the code of the webhook seem to be exchanged; accepted are the two parts of "
+            "https://<portal>/rest/<login>/<password>/, where the user id is a number. If Airflow has shown the code "
+            "as login, make a new webhook."
+        )
+    if webhook.user_id.isdecimal() and len(webhook.user_id) > _LONGEST_ID:
+        raise InvalidConnectionError(f"login has more digits than a user id; accepted are at most {_LONGEST_ID}.")
 
 
 def _plan(known: Mapping[str, Any]) -> Plan | None:
@@ -193,7 +209,9 @@ def _from_fields(host: str, login: str, password: str, port: int | None, *, allo
                 f"{name} holds a character that no webhook has; accepted are the two parts of "
                 "https://<portal>/rest/<login>/<password>/, or the whole URL in password."
             )
-    return Endpoint(parse_origin(host, port, allow_http=allow_http), Webhook(login, Secret(password)))
+    webhook = Webhook(login, Secret(password))
+    _check_webhook(webhook)
+    return Endpoint(parse_origin(host, port, allow_http=allow_http), webhook)
 
 
 def _from_pasted_url(
@@ -209,8 +227,10 @@ def _from_pasted_url(
             "leave them empty, or make them agree."
         )
     if login and login != webhook.user_id:
+        # A login that is no number may be a code put into the wrong field.
+        shown = f"={login!a}" if login.isdecimal() else " is no user id"
         raise InvalidConnectionError(
-            f"login={login!a}, but the webhook URL in password is of user {webhook.user_id!a}; "
+            f"login{shown[:40]}, but the webhook URL in password is of user {webhook.user_id!a}; "
             "leave login empty, or make them agree."
         )
     return Endpoint(origin, webhook)

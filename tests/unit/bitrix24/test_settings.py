@@ -157,6 +157,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"login": "1/2"}, "login holds a character"),
     ({"password": f"https://other.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
     ({"login": "2", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
+    ({"login": CANARY, "password": "1"}, "The user id and the code of the webhook seem to be exchanged"),
+    ({"login": CANARY, "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
+    ({"login": "1" * 19}, "login has more digits than a user id"),
+    ({"login": "", "password": f"https://example.bitrix24.com/rest/{'1' * 5000}/{CANARY}/"}, "login has more digits"),
+    ({"login": "", "password": f"https://example.bitrix24.com/rest/api/1/{CANARY}"}, "of the newer kind"),
+    ({"login": "", "password": f"https://example.bitrix24.com/rest/api/1/{CANARY}/"}, "of the newer kind"),
     ({"extra": {"time_out": 3}}, "unknown key 'time_out'; did you mean timeout?"),
     ({"extra": {"zzz": 3}}, "unknown key 'zzz'. Known are: access_token, allow_http, auth, auth_server, burst,"),
     ({"extra": {"timeout": 0}}, "extra key timeout=0 is not acceptable; accepted is a number of seconds"),
@@ -330,6 +336,9 @@ def test_scrubbing_finds_every_form() -> None:
         ("https:\\/\\/x\\/rest\\/1\\/another\\/profile", "https:\\/\\/x\\/rest\\/***\\/***\\/profile"),
         ("back_url=%2Frest%2F1%2Fanother%2F&x", "back_url=%2Frest%2F***%2F***%2F&x"),
         ("b'/rest/1/another'", "b'/rest/***/***'"),
+        ("https://x/rest/api/1/another/profile", "https://x/rest/***/***/profile"),
+        ("back_url=%2Frest%2Fapi%2F1%2Fanother%2F&x", "back_url=%2Frest%2F***%2F***%2F&x"),
+        ("https://x/rest/api/another", "https://x/rest/***/***"),
         ("a rest / of text", "a rest / of text"),
     ):
         assert endpoint.scrub(text) == hidden
