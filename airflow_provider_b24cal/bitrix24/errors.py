@@ -464,6 +464,10 @@ USED_CODE: Final = Meaning(
 )
 """What ``invalid_grant`` means of an authorisation code."""
 
+UNTYPED: Final = frozenset({None, 200, 400})
+"""The HTTP statuses with which a calendar refuses with the empty code, inside a batch none. With any other one
+somebody else speaks, and the empty code tells nothing."""
+
 _UNKNOWN_PERMANENCE: Final = {429: Permanence.TRANSIENT}
 
 
@@ -471,9 +475,9 @@ def meaning_of_code(code: str, http_status: int | None) -> Meaning:
     """Return what an error code means.
 
     A code that the table does not know is judged by its HTTP status: 5xx may have run, 429 did not,
-    everything else is permanent.
+    everything else is permanent. So is the empty code with an HTTP status that is not a calendar's.
     """
-    known = CODES.get(code.lower())
+    known = CODES.get(code.lower()) if code or http_status in UNTYPED else None
     if known is not None:
         return known
     permanence = _UNKNOWN_PERMANENCE.get(http_status or 0)
@@ -482,21 +486,32 @@ def meaning_of_code(code: str, http_status: int | None) -> Meaning:
     return Meaning(PortalError, "The portal refused the call.", permanence=permanence)
 
 
-_PAGE = "The answer is a page, not JSON. Check that the host is the portal itself, without a proxy's login page."
+_PAGE = (
+    "The answer is a page, not JSON. Check that the host, its port, and http or https lead to the portal itself, "
+    "without a proxy's login page."
+)
 
 NOT_JSON: Final[Mapping[int, Meaning]] = {
-    401: Meaning(NotJsonError, _PAGE, permanence=Permanence.PERMANENT),
-    403: Meaning(NotJsonError, _PAGE, permanence=Permanence.PERMANENT),
-    404: Meaning(NotJsonError, _PAGE, permanence=Permanence.PERMANENT),
     407: Meaning(NotJsonError, "The proxy wants a login.", permanence=Permanence.PERMANENT),
     410: Meaning(NotJsonError, "The portal is gone.", permanence=Permanence.PERMANENT),
 }
-"""What a body that is not JSON means, by HTTP status; any other status may have run."""
+"""What a body that is not JSON means, by HTTP status, where that says more than others."""
+
+PASSING: Final = frozenset({408, 425, 429})
+"""Statuses of 4xx that say nothing against the request itself."""
 
 
 def meaning_of_page(http_status: int) -> Meaning:
-    """Return what an answer that is not JSON means, judged by its HTTP status alone."""
-    return NOT_JSON.get(http_status, Meaning(NotJsonError, "The portal's answer is not JSON."))
+    """Return what an answer that is not JSON means, judged by its HTTP status alone.
+
+    With 4xx the request was refused, as a proxy or web server does in a page of its own; with any other status
+    it may have run.
+    """
+    if http_status in NOT_JSON:
+        return NOT_JSON[http_status]
+    if 400 <= http_status < 500 and http_status not in PASSING:
+        return Meaning(NotJsonError, _PAGE, permanence=Permanence.PERMANENT)
+    return Meaning(NotJsonError, "The portal's answer is not JSON.")
 
 
 def _with_descendants(root: type[Bitrix24Error]) -> dict[str, type[Bitrix24Error]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.errors import (
+    UNTYPED,
     Bitrix24Error,
     Meaning,
     Permanence,
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 _SHOWN: Final = 200
 _REDIRECTS: Final = range(300, 400)
+SAME_HOST: Final = "the same host"
+"""What stands for the target of a redirect that leads to the host it came from."""
+
 _REPEATABLE: Final = frozenset({301, 302, 307, 308})
 
 
@@ -44,7 +48,8 @@ class Reply:
 
     :param http_status: HTTP status.
     :param body: decoded of any content encoding.
-    :param location: scheme, host and port named by a redirect, without path; ``None`` when there is none.
+    :param location: scheme, host and port named by a redirect, without path, or :data:`SAME_HOST`; ``None`` when
+        there is none.
     """
 
     http_status: int
@@ -78,8 +83,11 @@ def read(
 def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: Callable[[str, object], None]) -> T:
     if reply.http_status in _REDIRECTS:
         raise RedirectedError(
-            f"The portal answered with a redirect to {_cut(scrub(ascii(reply.location)))}, where its secret may not "
-            "go: followed is one redirect to another name in the same zone of Bitrix24, never from https to http. "
+            "The portal answered with a redirect to another page of its own, as web servers do to one for logging in; "
+            "a method answers itself. Check the host in the connection, and what stands before the portal."
+            if reply.location == SAME_HOST
+            else f"The portal answered with a redirect to {_cut(scrub(ascii(reply.location)))}, where its secret may "
+            "not go: followed is one redirect to another name in the same zone of Bitrix24, never from https to http. "
             "If that is the portal, put the new host into the connection.",
             http_status=reply.http_status,
             method=call.method,
@@ -138,7 +146,7 @@ def refused(
         return unexpected(call, answer, "command_error", scrub, http_status=http_status)
     description = answer.get("error_description")
     told = f"The portal says: {_cut(scrub(_printable(description)))}" if description else ""
-    own = call.own_codes.get(code.lower()) if (http_status or 0) < 500 else None
+    own = call.own_codes.get(code.lower()) if http_status in UNTYPED else None
     meaning = own or meaning_of_code(code, http_status)
     return _error(call, meaning, text=told, code=_cut(scrub(_printable(code))), http_status=http_status)
 

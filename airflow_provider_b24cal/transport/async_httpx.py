@@ -80,7 +80,7 @@ class HttpxTransport:
             failure = stop
             failure.__context__ = None
         else:
-            return make_reply(response.status_code, body.whole(), response.headers.get("Location"))
+            return make_reply(response.status_code, body.whole(), response.headers.get("Location"), request.url)
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure.with_traceback(None)
 

@@ -98,7 +98,7 @@ class RequestsTransport:
             failure = stop
             failure.__context__ = None
         else:
-            return make_reply(response.status_code, body, response.headers.get("Location"))
+            return make_reply(response.status_code, body, response.headers.get("Location"), request.url)
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure.with_traceback(None)
 

@@ -15,12 +15,13 @@ from requests.utils import get_environ_proxies, select_proxy
 from airflow_provider_b24cal import __version__
 from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError, ReplyTooLargeError, ResponseTimeoutError
-from airflow_provider_b24cal.bitrix24.replies import Reply
+from airflow_provider_b24cal.bitrix24.replies import SAME_HOST, Reply
 from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_b24cal.bitrix24.credentials import Secret
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -171,9 +172,13 @@ def late(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
     )
 
 
-def make_reply(http_status: int, body: bytes, location: str | None) -> Reply:
-    """Return the reply; of a redirect's target only the origin is kept, for the path may hold the secret."""
-    return Reply(http_status, body, _origin_of(location) if location else None)
+def make_reply(http_status: int, body: bytes, location: str | None, asked: Secret) -> Reply:
+    """Return the reply; of a redirect's target only the origin is kept, for the path may hold the secret.
+
+    :param asked: the URL that was asked.
+    """
+    origin = _origin_of(location) if location else None
+    return Reply(http_status, body, SAME_HOST if origin and origin == _origin_of(asked.reveal()) else origin)
 
 
 def _origin_of(location: str) -> str:
@@ -183,7 +188,7 @@ def _origin_of(location: str) -> str:
     except ValueError:
         return "an unreadable address"
     if not host:
-        return "the same host"
+        return SAME_HOST
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 

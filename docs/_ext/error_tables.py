@@ -17,6 +17,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     CODES,
     EXPIRED_GRANT,
     NOT_JSON,
+    PASSING,
     TOKEN_CODES,
     USED_CODE,
     Bitrix24Error,
@@ -49,6 +50,7 @@ def _codes() -> Iterator[tuple[str, Meaning]]:
 def _pages() -> Iterator[tuple[str, Meaning]]:
     for status, meaning in NOT_JSON.items():
         yield str(status), meaning
+    yield f"any other 4xx but {', '.join(map(str, sorted(PASSING)))}", meaning_of_page(400)
     yield "any other", meaning_of_page(200)
 
 
