@@ -79,25 +79,43 @@ def pack(calls: Sequence[Call[Any]]) -> Call[list[Outcome[Any]]]:
 def command(call: Call[Any]) -> str:
     """Return a call as a command of a batch.
 
-    :raises InvalidArgumentError: a parameter holds what a batch takes for a reference to another command.
+    :raises InvalidArgumentError: a parameter holds what a batch takes for a reference to another command, or what
+        it cannot carry: ``None``, an empty list or mapping, or half of a character.
     """
     fields = list(_flatten(call.params))
     for name, text in fields:
+        if not isinstance(text, str):
+            raise _refusal("drop", name, text, call)
         if "$" in text and _REFERENCE.search(text):
-            raise InvalidArgumentError(
-                f"A batch would replace the reference in {name}={ascii(text)[:80]} of {call.method}; "
-                "send this call alone."
-            )
-    return f"{call.method}?{'&'.join(f'{_quoted(name)}={_quoted(text)}' for name, text in fields)}"
+            raise _refusal("replace the reference in", name, text, call)
+    try:
+        return f"{call.method}?{'&'.join(f'{_quoted(name)}={_quoted(text)}' for name, text in fields)}"
+    except UnicodeEncodeError:
+        broken = next(field for field in fields if not _is_whole("".join(field)))
+    raise _refusal("not carry the half of a character in", *broken, call)
+
+
+def _refusal(what: str, name: str, value: object, call: Call[Any]) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"A batch would {what} {ascii(name)[1:-1]}={ascii(value)[:80]} of {call.method}; send this call alone."
+    )
+
+
+def _is_whole(text: str) -> bool:
+    """Tell whether a text can be written; Python's may hold halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8") == text
 
 
 def _quoted(text: str) -> str:
     return text if text.isalnum() and text.isascii() else quote(text, safe="")
 
 
-def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each parameter's name and text; in place of the text what has none in a form's fields."""
     if type(value) is int:
         yield name, str(value)
+    elif name and (value is None or value in ({}, [], ())):
+        yield name, value
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _flatten(inner, f"{name}[{key}]" if name else str(key))
@@ -107,7 +125,7 @@ def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, bool):
         # PHP reads any text but "" and "0" as true.
         yield name, "1" if value else "0"
-    elif value is not None:
+    else:
         yield name, str(value)
 
 

@@ -22,7 +22,8 @@ _LARGEST: Final = 2**63
 
 
 def _check(value: Any, part: str, argument: str) -> Any:
-    if schemas.mismatch(value, "inputs", part) is not None:
+    # A schema takes 651.0 for a whole number; beyond 2**53 such a number is another one than was meant.
+    if isinstance(value, float) or schemas.mismatch(value, "inputs", part) is not None:
         shown = ascii(value)
         raise InvalidArgumentError(
             f"{argument}={shown if len(shown) <= 80 else shown[:77] + '...'} is not acceptable; "
@@ -118,11 +119,12 @@ def check_wanted_status(value: object, argument: str = "status") -> MeetingStatu
 def check_letters(value: object, argument: str = "statuses") -> frozenset[MeetingStatus]:
     """Return statuses to look for.
 
-    :param value: a list or set of ``Y``, ``N``, ``Q`` and ``H`` in any case; not an empty one.
+    :param value: an iterable of ``Y``, ``N``, ``Q`` and ``H`` in any case; not an empty one.
     :raises InvalidArgumentError: the value is anything else.
     """
-    listed = list(value) if isinstance(value, list | tuple | set | frozenset) else value
-    return frozenset(MeetingStatus(letter.upper()) for letter in _check(listed, "letters", argument))
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        value = list(value)
+    return frozenset(MeetingStatus(letter.upper()) for letter in _check(value, "letters", argument))
 
 
 def check_calendar_type(value: object, argument: str = "calendar_type") -> str:
@@ -174,6 +176,31 @@ def check_method(value: object, argument: str = "method") -> str:
     :raises InvalidArgumentError: the value is not a method name.
     """
     return str(_check(value, "method", argument))
+
+
+def check_calls(values: object, argument: str = "calls") -> list[tuple[str, dict[str, Any]]]:
+    """Return the methods and parameters of raw calls.
+
+    :param values: an iterable of pairs; parameters may be ``None`` for none.
+    :raises InvalidArgumentError: it is none, or one of them is not such a pair.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"{argument}={ascii(values)[:80]} is not acceptable; accepted is a list of pairs.")
+    checked = []
+    for number, pair in enumerate(values):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidArgumentError(
+                f"{argument}[{number}]={ascii(pair)[:80]} is not acceptable; accepted is a pair of method and "
+                'params, such as ("calendar.section.get", {"type": "user"}).'
+            )
+        method, params = pair
+        checked.append(
+            (
+                check_method(method, f"method of {argument}[{number}]"),
+                check_params({} if params is None else params, f"params of {argument}[{number}]"),
+            )
+        )
+    return checked
 
 
 def check_params(value: object, argument: str = "params") -> dict[str, Any]:

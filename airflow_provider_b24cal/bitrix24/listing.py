@@ -19,6 +19,7 @@ from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import (
     check_calendar_type,
     check_event_id,
+    check_event_ids,
     check_flag,
     check_letters,
     check_sections,
@@ -119,9 +120,7 @@ def check_users(users: object) -> list[int]:
 
     :raises InvalidArgumentError: the value is no list of ids.
     """
-    if isinstance(users, str | bytes) or not hasattr(users, "__iter__"):
-        raise InvalidArgumentError(f"users={ascii(users)[:80]} is not acceptable; accepted is a list of user ids.")
-    return list(dict.fromkeys(check_event_id(user, "users") for user in users))
+    return check_event_ids(users, "users")
 
 
 def list_events(listing: Listing, terms: Terms) -> Steps[list[CalendarEvent]]:

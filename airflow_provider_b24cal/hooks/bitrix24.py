@@ -14,6 +14,7 @@ from airflow_provider_b24cal.bitrix24.credentials import Webhook
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import (
+    check_calls,
     check_event_id,
     check_event_ids,
     check_method,
@@ -163,7 +164,7 @@ class Bitrix24CalendarHook(BaseHook):
         return self._client.run(partial(ask, _raw(method, params, writes=writes)))
 
     def batch(
-        self, calls: Sequence[tuple[str, Mapping[str, Any] | None]], *, writes: bool = True
+        self, calls: Iterable[tuple[str, Mapping[str, Any] | None]], *, writes: bool = True
     ) -> list[Outcome[Any]]:
         """
         Call many REST methods, fifty to a request.
@@ -171,10 +172,10 @@ class Bitrix24CalendarHook(BaseHook):
         :param calls: pairs of method and parameters.
         :param writes: as for :meth:`call`, for all of them.
         :return: an outcome per call, in the order given.
-        :raises InvalidArgumentError: a call is not acceptable, or a parameter holds ``$result[...]`` or the
-            like, which a batch would replace; nothing is sent.
+        :raises InvalidArgumentError: a call is not acceptable, or a parameter holds what a batch would replace
+            (``$result[...]`` or the like) or drop (``None``, an empty list or mapping); nothing is sent.
         """
-        checked = [_raw(method, params, writes=writes) for method, params in calls]
+        checked = [methods.raw(method, params, writes=writes) for method, params in check_calls(calls)]
         for call in checked:
             command(call)
         return self._client.run_chunks(checked, partial(ask_many, packed=True), _refused_call)

@@ -168,6 +168,7 @@ def test_an_id_is_a_positive_number_or_refused(value: Any) -> None:
         checked = check_event_id(value)
     except InvalidArgumentError:
         return
+    assert not isinstance(value, float)
     assert type(checked) is int
     assert 1 <= checked < 2**63
     assert str(checked) == value or checked == value

@@ -14,6 +14,8 @@ import pytest
 from airflow_provider_b24cal.bitrix24 import errors
 from airflow_provider_b24cal.bitrix24.busy import Busy
 from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
+from airflow_provider_b24cal.bitrix24.inputs import check_letters
+from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.window import Window
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
@@ -294,6 +296,10 @@ NOON = datetime(2026, 9, 16, 12, tzinfo=UTC)
         ({"statuses": []}, "statuses=.* a list of one or more"),
         ({"statuses": ["M"]}, "statuses=.* a list of one or more"),
         ({"statuses": [None]}, "statuses=.* a list of one or more"),
+        ({"statuses": {"Y": 1}}, "statuses=.* a list of one or more"),
+        ({"statuses": iter(())}, "statuses=.* a list of one or more"),
+        ({"owner_id": 651.0}, "owner_id=651.0 .* a positive whole number"),
+        ({"owner_id": 2.0**53}, "owner_id=9007199254740992.0 .* a positive whole number"),
     ],
 )
 def test_what_is_refused(arguments: Any, message: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
@@ -302,7 +308,14 @@ def test_what_is_refused(arguments: Any, message: str, hook: Bitrix24CalendarHoo
     assert _count(portal)["requests"] == 0
 
 
-@pytest.mark.parametrize("users", ["1", 1, None, [0], ["x"], [True]])
+@pytest.mark.parametrize(
+    "statuses", [["N"], ("n",), {"N"}, {"N": 1}.keys(), iter("N")], ids=lambda value: type(value).__name__
+)
+def test_statuses_of_any_kind_of_list(statuses: Any) -> None:
+    assert check_letters(statuses) == {MeetingStatus.DECLINED}
+
+
+@pytest.mark.parametrize("users", ["1", 1, None, [0], ["x"], [True], {1: "x"}, [651.0]])
 def test_users_that_are_refused(users: Any, hook: Bitrix24CalendarHook, portal: Portal) -> None:
     with pytest.raises(errors.InvalidArgumentError, match="users="):
         hook.get_accessibility(users, SEPTEMBER)

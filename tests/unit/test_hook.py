@@ -223,6 +223,31 @@ def test_a_batch_with_a_reference_is_refused_whole(count: int, hook: Bitrix24Cal
     assert _requests(portal) == 0
 
 
+@pytest.mark.parametrize(
+    ("calls", "told"),
+    [
+        (None, "calls=None is not acceptable; accepted is a list of pairs"),
+        ("xy", "calls='xy' is not acceptable"),
+        ({"profile": {}}, "calls={'profile': {}} is not acceptable"),
+        ([("scope", None), "ab"], "calls[1]='ab' is not acceptable; accepted is a pair of method and params"),
+        ([("profile",)], "calls[0]=('profile',) is not acceptable"),
+        ([{"method": "profile", "params": {}}], "calls[0]={'method': 'profile', 'params': {}} is not acceptable"),
+        ([("scope", None), ("a b", None)], "method of calls[1]='a b' is not acceptable"),
+        ([("scope", [1])], "params of calls[0]=[1] is not acceptable"),
+        ([("scope", {"a": []})], "A batch would drop a=[] of scope"),
+    ],
+)
+def test_calls_that_are_no_pairs_are_refused(calls: Any, told: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as caught:
+        hook.batch(calls)
+    assert told in str(caught.value)
+    assert _requests(portal) == 0
+
+
+def test_calls_may_come_one_by_one(hook: Bitrix24CalendarHook) -> None:
+    assert [outcome.ok for outcome in hook.batch(pair for pair in [("scope", None), ["scope", {}]])] == [True, True]  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, b"x"], ids=lambda value: type(value).__name__)
 def test_params_that_are_not_json_are_refused(value: Any, hook: Bitrix24CalendarHook, portal: Portal) -> None:
     with pytest.raises(errors.InvalidArgumentError, match="params is not acceptable"):

@@ -55,7 +55,7 @@ def test_the_commands_as_the_portal_reads_them() -> None:
             methods.set_status(651, MeetingStatus.ACCEPTED),
             methods.raw(
                 "calendar.event.get",
-                {"type": "user", "a b": "c&d=e#f", "list": [1, {"x": True, "y": False, "none": None}]},
+                {"type": "user", "a b": "c&d=e#f", "list": [1, {"x": True, "y": False}]},
                 writes=False,
             ),
         ]
@@ -83,6 +83,28 @@ def test_one_to_fifty(count: int) -> None:
 def test_text_that_the_portal_would_replace_is_refused(text: str) -> None:
     with pytest.raises(errors.InvalidArgumentError, match="replace the reference in name="):
         pack([methods.raw("calendar.event.add", {"name": text}, writes=True)])
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"attendees": []}, "drop attendees=[] of"),
+        ({"text": None}, "drop text=None of"),
+        ({"a": {"b": {}}}, "drop a[b]={} of"),
+        ({"a": [1, None]}, "drop a[1]=None of"),
+        ({"text": "\ud800"}, "not carry the half of a character in text='\\ud800' of"),
+        ({"a": 1, "\udfff": "x"}, "not carry the half of a character in \\udfff='x' of"),
+    ],
+)
+def test_what_a_batch_cannot_carry_is_refused(params: dict[str, Any], told: str) -> None:
+    with pytest.raises(errors.InvalidArgumentError) as caught:
+        pack([methods.raw("calendar.event.update", params, writes=True)])
+    assert f"{told} calendar.event.update; send this call alone" in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_call_without_parameters_can_be_carried() -> None:
+    assert pack([methods.raw("scope", {}, writes=False)]).params["cmd"] == {"c0": "scope?"}
 
 
 def test_unwrap() -> None:
