@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _NUMBER: Final = struct.Struct("<d")
 
+_OWN: Final[dict[str, float]] = {}
+"""What the files would hold, by portal, where there are none. Not a pace's own, for each call of a hook makes one."""
+_CHANGING_OWN: Final = Lock()
+
 
 class Pace:
     """When the next request to a portal may be sent.
@@ -39,9 +43,7 @@ class Pace:
 
     def __init__(self, origin: str, plan: Plan | None, folder: Path | None = None) -> None:
         self._plan = plan
-        self._lock = Lock()
         self._origin, self._folder = origin, folder
-        self._own = 0.0
 
     def reserve(self) -> float:
         """Take the next free place and return how many seconds to wait before sending."""
@@ -64,12 +66,12 @@ class Pace:
     def _change(self, change: Callable[[Bucket], Bucket]) -> None:
         if self._plan is None:
             return
-        with self._lock:
-            try:
-                self._change_shared(self._plan, change)
-            except OSError:
-                # No folder, a full disk, a file system without locks: this process then keeps the pace by itself.
-                self._own = change(Bucket(self._plan, self._own)).empty_at
+        try:
+            self._change_shared(self._plan, change)
+        except OSError:
+            # No folder, a full disk, a file system without locks: this process then keeps the pace by itself.
+            with _CHANGING_OWN:
+                _OWN[self._origin] = change(Bucket(self._plan, _OWN.get(self._origin, 0.0))).empty_at
 
     def _change_shared(self, plan: Plan, change: Callable[[Bucket], Bucket]) -> None:
         descriptor = open_state(self._origin, self._folder)

@@ -100,6 +100,17 @@ def test_without_a_folder_each_process_keeps_the_pace_by_itself(tmp_path: Path) 
     assert max(pace.reserve() for _ in range(60)) > 4.0
 
 
+def test_without_a_folder_the_calls_of_a_process_keep_one_pace_by_portal(tmp_path: Path) -> None:
+    """Each call of a hook makes a pace of its own."""
+    (tmp_path / "state").touch()
+
+    def take(origin: str) -> float:
+        return Pace(origin, PLAN, tmp_path / "state").reserve()
+
+    assert max(take("https://one.example") for _ in range(60)) > 4.0
+    assert take("https://two.example") == 0.0
+
+
 def test_a_file_system_without_locks_does_not_stop_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
