@@ -18,6 +18,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     ReplyTooLargeError,
     TlsError,
     TransportError,
+    UsageError,
 )
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
@@ -50,12 +51,15 @@ class HttpxTransport:
         self._timeout = httpx.Timeout(settings.timeout).as_dict()
         self._opening = asyncio.Lock()
         self._carrier: httpx.AsyncHTTPTransport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, request: Request) -> Reply:
         """Carry a request.
 
         :raises TransportError: without the cause, whose texts may hold the URL.
+        :raises UsageError: something was sent on another event loop before.
         """
+        self._check_loop(request.method)
         carrier = await self._opened()
         try:
             async with asyncio.timeout(WHOLE * self._settings.timeout):
@@ -88,6 +92,17 @@ class HttpxTransport:
         """Close the connections."""
         if self._carrier is not None:
             await self._carrier.aclose()
+
+    def _check_loop(self, method: str) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise UsageError(
+                "The connections of this hook belong to another event loop. Close them there with aclose(), or make a "
+                "hook for each loop.",
+                method=method,
+            )
 
     async def _opened(self) -> httpx.AsyncHTTPTransport:
         async with self._opening:

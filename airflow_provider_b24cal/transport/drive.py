@@ -6,9 +6,10 @@ import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
 
 T = TypeVar("T")
+
+_LARGE: Final = 128 * 1024
+"""Bytes of an answer that take longer to read, some ten milliseconds, than an event loop should be held up."""
 
 
 class Doer(Protocol):
@@ -60,10 +64,27 @@ async def arun(steps: Generator[Any, Any, T], lane: AsyncDoer) -> T:
             except Bitrix24Error as error:
                 step = steps.throw(error)
             else:
-                step = steps.send(answer)
+                if isinstance(answer, Reply) and len(answer.body) > _LARGE:
+                    done, step = await asyncio.to_thread(_send, steps, answer)
+                    if done:
+                        reached: T = step
+                        return reached
+                else:
+                    step = steps.send(answer)
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+def _send(steps: Generator[Any, Any, Any], answer: Reply) -> tuple[bool, Any]:
+    """Send an answer, and return whether that was the end, and the next step or the result.
+
+    No thread can hand a ``StopIteration`` over.
+    """
+    try:
+        return False, steps.send(answer)
+    except StopIteration as end:
+        return True, end.value
 
 
 def run_many(many: Iterable[Steps[T]], lane: Lane, at_once: int) -> Iterator[T]:
