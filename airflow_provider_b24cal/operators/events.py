@@ -25,7 +25,8 @@ class Bitrix24ListEventsOperator(LinkedTask):
           "accepted": 3, "declined": 0, "silent": 2}]
 
     ``status`` is the answer of the calendar's owner, ``null`` for an event that is no meeting. The counts are
-    ``null`` when the portal does not show who is invited. Occurrences of a series share their ``event_id``. An
+    ``null`` when the portal does not show who is invited. Of more events than 48 KiB hold, some 200, all are
+    returned, and the log says that XCom is not made for so many. Occurrences of a series share their ``event_id``. An
     all-day event is told in midnights UTC.
 
     .. seealso:: `calendar.event.get
@@ -96,6 +97,7 @@ class Bitrix24ListEventsOperator(LinkedTask):
         from airflow_provider_b24cal.bitrix24.window import Window, check_moment
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.told import in_words, log_table
+        from airflow_provider_b24cal.xcom import XCOM_LIMIT, size_of
 
         window = Window(
             check_moment(self.window_start, "window_start"),
@@ -118,7 +120,14 @@ class Bitrix24ListEventsOperator(LinkedTask):
             ("event", "start", "status", "name"),
             [(event.id, f"{event.start:%Y-%m-%d %H:%M}Z", in_words(event.status), event.name) for event in events],
         )
-        return [_row(event) for event in events]
+        rows = [_row(event) for event in events]
+        if (size := size_of(rows)) > XCOM_LIMIT:
+            self.log.warning(
+                "These events take %d KiB in XCom, which is not made for so many. List a shorter window or fewer "
+                "sections, or read them with the hook in @task, where they are needed.",
+                size // 1024,
+            )
+        return rows
 
 
 def _row(event: CalendarEvent) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, MeetingsFailedError, Permanence
-from airflow_provider_b24cal.bitrix24.size import guard
+from airflow_provider_b24cal.xcom import XCOM_LIMIT, guard, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,15 +30,29 @@ if TYPE_CHECKING:
 
 FAIL_ON: Final = ("any", "all", "none")
 _FEW: Final = 100
+_LONGEST: Final = 200
 _LOGGED: Final = 20
 
 
 def describe(failed: Mapping[int, Bitrix24Error]) -> dict[str, dict[str, Any]]:
-    """Return failures as JSON values, by event id; the first hundred of them."""
-    return {
-        str(event_id): {"error": type(error).__name__, "code": error.code, "text": str(error)}
-        for event_id, error in islice(failed.items(), _FEW)
-    }
+    """Return failures as JSON values, by event id.
+
+    The first hundred of them, and no more than half of what XCom bears: a letter that is not Latin takes six
+    bytes there. Long texts are cut; of the first twenty the log has the whole.
+    """
+    described: dict[str, dict[str, Any]] = {}
+    left = XCOM_LIMIT // 2
+    for event_id, error in islice(failed.items(), _FEW):
+        told = {"error": type(error).__name__, "code": error.code, "text": _cut(str(error))}
+        left -= size_of({str(event_id): told})
+        if left < 0:
+            break
+        described[str(event_id)] = told
+    return described
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def raise_failures(failed: Mapping[int, Bitrix24Error], total: int, fail_on: str, log: Logger) -> None:

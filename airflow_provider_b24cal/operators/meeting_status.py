@@ -20,7 +20,8 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
     XCom ``return_value``: for ``event_id`` the letter, ``"Y"``; for ``event_ids`` the letters by id,
     ``{"651": "Y"}``, without those that failed. When that would be larger than 48 KiB they are counted instead of
     listed, ``{"counts": {"Y": 5000}}``; for the letters of so many use the hook in ``@task``, where the decision
-    is made. Failures of many, the first hundred, are under the key ``failures``, pushed before the task fails.
+    is made. Failures of many, the first hundred as far as there is room, are under the key ``failures``, and how many
+    there are under ``failed``, pushed before the task fails.
 
     .. seealso:: `calendar.meeting.status.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html>`__
@@ -67,10 +68,10 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
 
     def _read(self, context: Context) -> str | dict[str, Any]:
         from airflow_provider_b24cal.bitrix24.inputs import check_choice, one_of
-        from airflow_provider_b24cal.bitrix24.size import guard_letters
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.many import FAIL_ON, describe, raise_failures
         from airflow_provider_b24cal.operators.told import in_words, log_table
+        from airflow_provider_b24cal.xcom import guard_letters
 
         one_of(event_id=self.event_id, event_ids=self.event_ids)
         fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
@@ -93,6 +94,7 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
         result = guard_letters(letters)
         if failed:
             context["ti"].xcom_push(key="return_value", value=result)
+            context["ti"].xcom_push(key="failed", value=len(failed))
             context["ti"].xcom_push(key="failures", value=describe(failed))
             raise_failures(failed, len(outcomes), fail_on, self.log)
         return result
@@ -111,8 +113,9 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
          "statuses": {"651": "Y"}, "previous": {"651": "Q"}, "failures": {}}
 
     ``statuses`` holds what was read back. On failure the same is pushed before the task fails, with
-    ``failures`` naming the error's class, code and text of the first hundred. When all of it would be larger
-    than 48 KiB, ``statuses`` and ``previous`` are counted instead of listed, ``{"counts": {"Y": 5000}}``.
+    ``failures`` naming the error's class, code and text, cut to 200 letters, of the first hundred as far as there
+    is room; ``failed`` counts them all. When all of it would be larger than 48 KiB, ``statuses`` and ``previous``
+    are counted instead of listed, ``{"counts": {"Y": 5000}}``.
 
     .. seealso:: `calendar.meeting.status.set
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-set.html>`__

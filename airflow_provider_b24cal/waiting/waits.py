@@ -24,10 +24,10 @@ from airflow_provider_b24cal.bitrix24.errors import (
 from airflow_provider_b24cal.bitrix24.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.inputs import check_wanted_status
 from airflow_provider_b24cal.bitrix24.methods import get_status
-from airflow_provider_b24cal.bitrix24.size import guard_letters
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.waiting.judgement import Rule, State, Verdict, judge, letters, of_status
 from airflow_provider_b24cal.waiting.quorum import check_quorum
+from airflow_provider_b24cal.xcom import guard_letters
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent

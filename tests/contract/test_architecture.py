@@ -25,7 +25,8 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "get_provider_info": (frozenset(), frozenset()),
     "_airflow": (frozenset(), STANDARD | {"airflow", "asgiref"}),
     "bitrix24": (frozenset({"bitrix24"}), PURE | {"jsonschema"}),
-    "waiting": (frozenset({"bitrix24", "waiting"}), PURE),
+    "xcom": (frozenset(), PURE),
+    "waiting": (frozenset({"bitrix24", "waiting", "xcom"}), PURE),
     "attendance": (frozenset({"bitrix24", "attendance"}), PURE),
     "transport": (frozenset({"", "bitrix24", "transport"}), STANDARD | {"requests", "urllib3", "httpx"}),
     "hooks": (
@@ -37,7 +38,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "retry_policy": (frozenset({"_airflow", "bitrix24"}), STANDARD),
     "links": (frozenset({"_airflow", "bitrix24", "hooks"}), STANDARD),
     "operators": (
-        frozenset({"_airflow", "bitrix24", "hooks", "links", "operators", "retry_policy"}),
+        frozenset({"_airflow", "bitrix24", "hooks", "links", "operators", "retry_policy", "xcom"}),
         STANDARD,
     ),
     "decorators": (frozenset({"_airflow", "bitrix24", "operators", "retry_policy"}), STANDARD),

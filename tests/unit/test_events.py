@@ -412,6 +412,18 @@ def test_the_operator(as_text: bool, connection: str) -> None:
     assert type(rows[0]["status"]) is str
 
 
+def test_the_operator_says_when_xcom_has_too_much(
+    connection: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: Any
+) -> None:
+    """A list with gaps would be taken for whole, so that all of it is returned."""
+    window = {"window_start": SEPTEMBER.start, "window_end": SEPTEMBER.end}
+    rows = _run(**window)
+    assert "not made for so many" not in caplog.text + capsys.readouterr().out
+    monkeypatch.setattr("airflow_provider_b24cal.xcom.XCOM_LIMIT", 500)
+    assert _run(**window) == rows
+    assert "not made for so many" in caplog.text + capsys.readouterr().out
+
+
 def test_the_operator_does_not_count_whom_it_cannot_see(connection: str) -> None:
     (row,) = _run(window_start=SEPTEMBER.start, window_end=SEPTEMBER.end, owner_id=DORA)
     assert (row["accepted"], row["declined"], row["silent"]) == (None, None, None)

@@ -10,7 +10,6 @@ import pytest
 
 from airflow_provider_b24cal.bitrix24 import errors
 from airflow_provider_b24cal.bitrix24.changing import Change
-from airflow_provider_b24cal.bitrix24.size import guard_letters
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.operators.many import summarise
 from airflow_provider_b24cal.operators.meeting_status import (
@@ -18,6 +17,7 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.xcom import guard_letters
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, SILENT, UNKNOWN, Clock
 
 
@@ -198,6 +198,23 @@ def test_a_summary_too_large_for_xcom_keeps_its_counts() -> None:
     assert len(json.dumps(summary)) < 48 * 1024
 
 
+def test_long_texts_of_failures_leave_room_for_the_rest() -> None:
+    """Portals write in their own language, and each letter of Russian takes six bytes in XCom."""
+    failed = [
+        Change(number, MeetingStatus.ACCEPTED, error=errors.CalendarError("Событие не найдено. " * 40))
+        for number in range(200)
+    ]
+    summary = summarise(failed)
+    assert summary["failed"] == 200
+    assert 10 < len(summary["failures"]) < 100
+    assert all(len(failure["text"]) <= 200 for failure in summary["failures"].values())
+    assert len(json.dumps(summary)) <= 48 * 1024
+    letters = [Change(number, *3 * [MeetingStatus.ACCEPTED]) for number in range(1000, 2700)]
+    mixed = summarise([*failed, *letters])
+    assert mixed["statuses"] == {"counts": {"Y": 1700}}
+    assert len(json.dumps(mixed)) <= 48 * 1024
+
+
 def test_letters_too_many_for_xcom_are_counted(
     connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,10 +223,11 @@ def test_letters_too_many_for_xcom_are_counted(
     )
     few, _ = _execute(read)
     assert (few[str(ACCEPTED)], len(few)) == ("Y", 2 + len(MANY))
-    monkeypatch.setattr("airflow_provider_b24cal.bitrix24.size.XCOM_LIMIT", 1000)
+    monkeypatch.setattr("airflow_provider_b24cal.xcom.XCOM_LIMIT", 1000)
     counted, task = _execute(read)
     assert counted == {"counts": {"Y": 1, "N": 1, "Q": len(MANY)}}
     assert list(task.pushed["failures"]) == [str(UNKNOWN)]
+    assert task.pushed["failed"] == 1
     read.fail_on = "any"
     with pytest.raises(errors.MeetingsFailedError):
         read.execute({"ti": task})
@@ -230,8 +248,6 @@ class Whole:
         return SILENT
 
 
-@pytest.mark.parametrize(
-    "event_id", [SILENT, str(SILENT), float(SILENT), Whole()], ids=lambda value: type(value).__name__
-)
+@pytest.mark.parametrize("event_id", [SILENT, str(SILENT), Whole()], ids=lambda value: type(value).__name__)
 def test_whole_numbers_of_any_kind_are_ids(event_id: Any, connection: str) -> None:
     assert _execute(Bitrix24GetMeetingStatusOperator(task_id="get", event_id=event_id))[0] == "Q"

@@ -13,6 +13,11 @@ XCOM_LIMIT: Final = 48 * 1024
 """Bytes that a task's result may have in XCom; databases bear more, but pages and backends do not like to."""
 
 
+def size_of(value: Any) -> int:
+    """Return how many bytes a JSON value takes in XCom."""
+    return len(json.dumps(value))
+
+
 def guard(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return a summary that XCom bears.
 
@@ -20,7 +25,7 @@ def guard(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
     :param names: its entries that are letters by id, ``{"651": "Y"}``. When the whole is too large, each of
         them becomes its counts, ``{"counts": {"Y": 5000}}``.
     """
-    if len(json.dumps(summary)) <= XCOM_LIMIT:
+    if size_of(summary) <= XCOM_LIMIT:
         return dict(summary)
     return {**summary, **{name: {"counts": dict(Counter(summary[name].values()))} for name in names}}
 
