@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES, AirflowFailException, RetryDecision, RetryPolicy
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, Permanence
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError, Permanence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_LONGEST: Final = 30 * 24 * 3600
 
 
 class Bitrix24RetryPolicy(RetryPolicy):
@@ -29,6 +32,7 @@ class Bitrix24RetryPolicy(RetryPolicy):
 
     :param first_delay: seconds before the second try; default 30.
     :param longest_delay: seconds between two tries at most, unless the portal names a later time; default 1800.
+    :raises InvalidArgumentError: a delay is no number of seconds above 0, or longer than 30 days.
     :raises RuntimeError: this Airflow is older than 3.3.
     """
 
@@ -38,8 +42,8 @@ class Bitrix24RetryPolicy(RetryPolicy):
                 "Retry policies came with Airflow 3.3; on this version use retry_permanent_errors=False "
                 "of the operators."
             )
-        self.first_delay = first_delay
-        self.longest_delay = longest_delay
+        self.first_delay = _check_delay(first_delay, "first_delay")
+        self.longest_delay = _check_delay(longest_delay, "longest_delay")
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
         """Decide about one failure; called by Airflow in the worker."""
@@ -64,6 +68,16 @@ class Bitrix24RetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> Bitrix24RetryPolicy:
         """Turn :meth:`serialize` back into a policy."""
         return cls(**data)
+
+
+def _check_delay(value: object, argument: str) -> float:
+    # Where the policy is used, Airflow would log an error and go on without it.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST:
+        raise InvalidArgumentError(
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a number of seconds above 0, at most "
+            f"{_LONGEST}."
+        )
+    return value
 
 
 @contextmanager

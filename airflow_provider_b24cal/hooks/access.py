@@ -25,7 +25,7 @@ from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from airflow_provider_b24cal.transport.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
@@ -169,7 +169,7 @@ class _Keeper:
         self._takes = stored is not None
         if stored is None:
             return self.grant.pair
-        _mask(stored.secrets())
+        mask_all(stored.secrets())
         return stored
 
     def try_out(self) -> None:
@@ -180,7 +180,7 @@ class _Keeper:
             self._takes = True
 
     def save(self, pair: TokenPair) -> None:
-        _mask(pair.secrets())
+        mask_all(pair.secrets())
         self._unsaved = pair
         save_text(self._store, self.grant.key, pair.to_text())
         self._unsaved = None
@@ -234,6 +234,7 @@ def _crowded(grant: Grant) -> Exception:
     return unreachable(f"Another task has been at it for {LONGEST_TURN:g} s.", server)
 
 
-def _mask(secrets: tuple[str, ...]) -> None:
+def mask_all(secrets: Iterable[str]) -> None:
+    """Register texts with Airflow's log masker; blocking."""
     for text in secrets:
         mask_secret(text)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from airflow_provider_b24cal._airflow import get_async_connection, mask_secret
+from airflow_provider_b24cal._airflow import get_async_connection
 from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.changing import Change
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.exchange import Terms, doom, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
-from airflow_provider_b24cal.hooks.access import Access
+from airflow_provider_b24cal.hooks.access import Access, mask_all
 from airflow_provider_b24cal.hooks.progress import Progress
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.drive import arun, arun_many, run, run_many
@@ -100,7 +100,7 @@ class Client:
         """Return what the connection says; it is read and masked once."""
         if self._settings is None:
             self._settings = _settings_of(self._get_connection(self._conn_id))
-            _mask(self._settings)
+            mask_all(self._settings.secrets())
         return self._settings
 
     async def asettings(self) -> Settings:
@@ -108,7 +108,7 @@ class Client:
         if self._settings is None:
             self._settings = _settings_of(await get_async_connection(self._conn_id))
             # The masker is blocking, and does nothing when called from a task that a trigger has made.
-            await sync_to_async(_mask)(self._settings)
+            await sync_to_async(mask_all)(self._settings.secrets())
         return self._settings
 
     def session(self) -> requests.Session:
@@ -261,8 +261,3 @@ def _settings_of(connection: Any) -> Settings:
         port=connection.port,
         extra=extra,
     )
-
-
-def _mask(settings: Settings) -> None:
-    for text in settings.secrets():
-        mask_secret(text)

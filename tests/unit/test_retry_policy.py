@@ -52,6 +52,14 @@ def test_the_policy_is_taken_by_tasks_and_survives_serialization() -> None:
     assert (again.first_delay, again.longest_delay) == (5, 60)
 
 
+@needs_policies
+@pytest.mark.parametrize("delay", ["30", 0, -1, True, None, float("nan"), float("inf"), 10**9])
+@pytest.mark.parametrize("argument", ["first_delay", "longest_delay"])
+def test_delays_are_checked_where_the_dag_is_read(argument: str, delay: Any) -> None:
+    with pytest.raises(errors.InvalidArgumentError, match=f"{argument}=.* a number of seconds above 0"):
+        Bitrix24RetryPolicy(**{argument: delay})
+
+
 @pytest.mark.skipif(HAS_RETRY_POLICIES, reason="this Airflow has retry policies")
 def test_an_old_airflow_says_what_to_use() -> None:
     with pytest.raises(RuntimeError, match=r"Airflow 3\.3.*retry_permanent_errors=False"):
