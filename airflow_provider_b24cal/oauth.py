@@ -13,23 +13,25 @@ import json
 import os
 import secrets
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TextIO
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint, Secret, parse_origin
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.oauth import KNOWN_SERVERS, Application, Grant, TokenPair, usual_server
-from airflow_provider_b24cal.bitrix24.settings import Settings
+from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PROGRAM = "python -m airflow_provider_b24cal.oauth"
+
+_NO_PAIR: Final = TokenPair(Secret("none-yet"), Secret("none-yet"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         origin = parse_origin(options.portal, None, allow_http=False, field="--portal")
         server = _server(options.auth_server)
-        secret = Secret(_read("Key of the application (client_secret): "))
-        application = Application(options.client_id, secret, server, usual_server(origin))
-        state = secrets.token_urlsafe(16)
-        asked = urlencode({"client_id": options.client_id, "state": state})
-        _say("Open this address in a browser, as the person for whom tasks shall act:\n")
-        _say(f"  {origin}/oauth/authorize/?{asked}\n")
-        _say("Then paste the address that you were led to, or the code in it. A code is good for 30 seconds.")
-        told = read_told(_read("Address or code: "), state, server)
-        pair = exchange(application, told, origin)
-        connection = make_connection(origin, application, pair, options.token_store)
-        if options.output is None:
-            print(json.dumps(connection))
-        else:
-            _write(options.output, json.dumps({options.conn_id: connection}))
+        # Whatever may be wrong here has to show itself before there is a code: it serves once.
+        with _output(options.output) as output:
+            secret = Secret(_read("Key of the application (client_secret): "))
+            application = Application(options.client_id, secret, server, usual_server(origin))
+            _check(make_connection(origin, application, _NO_PAIR, options.token_store))
+            state = secrets.token_urlsafe(16)
+            asked = urlencode({"client_id": options.client_id, "state": state})
+            _say("Open this address in a browser, as the person for whom tasks shall act:\n")
+            _say(f"  {origin}/oauth/authorize/?{asked}\n")
+            _say("Then paste the address that you were led to, or the code in it. A code is good for 30 seconds.")
+            told = read_told(_read("Address or code: "), state, server)
+            pair = exchange(application, told, origin)
+            connection = make_connection(origin, application, pair, options.token_store)
+            print(json.dumps(connection if options.output is None else {options.conn_id: connection}), file=output)
+        if options.output is not None:
             _say(f"Written to {options.output}; read it with `airflow connections import`, and delete it.")
     except (Bitrix24Error, OSError) as error:
         _say(f"{PROGRAM}: {error}")
@@ -130,6 +133,14 @@ def make_connection(origin: str, application: Application, pair: TokenPair, toke
     return {"conn_type": "bitrix24", "host": origin, "extra": extra}
 
 
+def _check(connection: dict[str, Any]) -> None:
+    """Check that tasks will accept a connection.
+
+    :raises InvalidConnectionError: they will not.
+    """
+    read_settings(host=connection["host"], login=None, password=None, port=None, extra=connection["extra"])
+
+
 def _server(text: str | None) -> str | None:
     return None if text is None else parse_origin(text, None, allow_http=False, field="--auth-server")
 
@@ -157,10 +168,19 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _write(path: Path, text: str) -> None:
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    """Open a new file, or the standard output; the file is removed when nothing comes of it."""
+    if path is None:
+        yield sys.stdout
+        return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -66,15 +66,42 @@ def test_from_a_code_to_a_connection_that_works(
 
 def test_into_a_file_that_airflow_imports(server: SandboxServer, portal: Portal, tmp_path: Path) -> None:
     file = tmp_path / "made.json"
-    for attempt in range(2):
-        process = _start(server, "--output", str(file), "--conn-id", "mine")
-        _, code = _agree(process, portal.auth_server.client_secret)
-        out, err = process.communicate(f"{code}\n", timeout=60)
-        assert out == ""
-        # A file that is there already is left alone.
-        assert (process.returncode, "File exists" in err) == ((0, False), (1, True))[attempt]
+    process = _start(server, "--output", str(file), "--conn-id", "mine")
+    _, code = _agree(process, portal.auth_server.client_secret)
+    out, err = process.communicate(f"{code}\n", timeout=60)
+    assert (process.returncode, out) == (0, ""), err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["mine"]["conn_type"] == "bitrix24"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--output", "{folder}/there.json"), "File exists"),
+        (("--output", "{folder}/none/new.json"), "No such file or directory"),
+        (("--output", "{folder}/new.json", "--token-store", "variabel"), "extra key token_store='variabel' is not"),
+    ],
+)
+def test_what_would_waste_the_code_is_found_before_anybody_is_asked_for_it(
+    more: tuple[str, ...], message: str, server: SandboxServer, portal: Portal, tmp_path: Path
+) -> None:
+    (tmp_path / "there.json").write_text("precious")
+    process = _start(server, *(word.format(folder=tmp_path) for word in more))
+    out, err = process.communicate(f"{portal.auth_server.client_secret}\n", timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert "oauth/authorize" not in err
+    # What is there is left alone, and nothing is left behind.
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("there.json", "precious")]
+
+
+def test_a_file_is_not_left_behind_empty(server: SandboxServer, portal: Portal, tmp_path: Path) -> None:
+    process = _start(server, "--output", str(tmp_path / "new.json"))
+    _agree(process, portal.auth_server.client_secret)
+    _, err = process.communicate("not a code\n", timeout=60)
+    assert (process.returncode, "neither a code" in err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
