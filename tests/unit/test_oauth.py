@@ -292,7 +292,7 @@ def test_a_lost_race_with_another_host_ends_with_the_winners_token(
 
     def store() -> None:
         told = {"access_token": winner.access, "refresh_token": winner.refresh}
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / f"{grant.key}.json").write_text(json.dumps(told))
 
     clock.later(0.5, store)

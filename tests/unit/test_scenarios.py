@@ -280,7 +280,7 @@ SCENARIOS = [
     _page(403, "x" * 190 + CANARY, errors.NotJsonError),
     _page(400, f'{{"error":"x","error_description":"see {CANARY}"}}', errors.PortalError),
     _page(200, f'{{"result":"{CANARY}"}}', errors.UnexpectedReplyError),
-    _page(500, '{"error":"","error_description":"fault"}', errors.CalendarError),
+    _page(500, '{"error":"","error_description":"fault"}', errors.PortalError, 4),
     _page(503, '{"message":"busy"}', Q, 2, times=1),
     _page(502, '{"message":"bad gateway"}', errors.UnexpectedReplyError, 4),
     _page(404, "<html>Not found", errors.NotJsonError),

@@ -130,7 +130,7 @@ def test_the_triggerers_masker_learns_every_form_of_the_secret(
     stored = {**json.loads(server.connection_json(1)), "password": f"{server.url}/rest/1/m4sk%26m3%2Fpl3ase%3D7/"}
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(stored))
     learnt: list[str] = []
-    monkeypatch.setattr("airflow_provider_b24cal.hooks.client.mask_secret", learnt.append)
+    monkeypatch.setattr("airflow_provider_b24cal.hooks.access.mask_secret", learnt.append)
     asyncio.run(_payloads(_trigger(clock.now, deferred_at=clock.now - 60)))
     assert learnt == [code, "m4sk%26m3%2Fpl3ase%3D7", f"{server.url}/rest/1/m4sk%26m3%2Fpl3ase%3D7/"]
 
