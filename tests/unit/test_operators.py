@@ -66,11 +66,13 @@ def test_set(status: Any, connection: str, portal: Portal) -> None:
 def test_set_that_fails_tells_why_in_xcom_first(event_id: int, error: type[Exception], connection: str) -> None:
     operator = Bitrix24SetMeetingStatusOperator(task_id="set", event_id=event_id, status="Y")
     ti = Pushes(pushed=None)
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         operator.execute({"ti": ti})
     summary = ti.pushed["return_value"]
     assert (summary["failed"], summary["changed"]) == (1, 0)
-    assert summary["failures"][str(event_id)]["error"] == error.__name__
+    told = summary["failures"][str(event_id)]
+    assert (told["error"], told["code"]) == (error.__name__, "" if event_id == UNKNOWN else None)
+    assert told["text"][:150] == str(caught.value)[:150]
 
 
 BAD_IDS: list[Any] = [
