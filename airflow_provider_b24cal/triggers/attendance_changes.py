@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from asyncio import sleep
+from asyncio import sleep, to_thread
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from time import time
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_b24cal._airflow import BaseEventTrigger
-from airflow_provider_b24cal.attendance.calendars import check_calendar, parts
-from airflow_provider_b24cal.attendance.changes import Memory, by_meeting, memory_from_json
+from airflow_provider_b24cal.attendance.calendars import check_calendar
+from airflow_provider_b24cal.attendance.changes import by_meeting
 from airflow_provider_b24cal.bitrix24.errors import (
     Bitrix24Error,
     CredentialsError,
@@ -22,21 +22,24 @@ from airflow_provider_b24cal.bitrix24.errors import (
 )
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
 from airflow_provider_b24cal.bitrix24.inputs import check_event_ids, check_letters
-from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
+from airflow_provider_b24cal.bitrix24.listing import LONGEST
 from airflow_provider_b24cal.bitrix24.methods import profile
 from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.triggers.notebook import LONGEST_PAUSE, SETTLED, Notebook
 from airflow_provider_b24cal.waiting.schedule import interval, tick_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from airflow_provider_b24cal.attendance.changes import AnswerChange
+    from airflow_provider_b24cal.bitrix24.batch import Outcome
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.methods import Call
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
 
-LONGEST_PAUSE: Final = 900.0
-"""Seconds between two polls at most while polls fail."""
 _MOST_DAYS: Final = 366
+_SLACK: Final = 0.5
+"""Seconds by which clocks may disagree about a sleep."""
 
 
 class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
@@ -54,9 +57,12 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
 
     The first reading tells nothing: it is what later ones are compared with. With Airflow 3.3 and later it is
     kept in the asset's state store, and a restarted triggerer goes on from it: what changed meanwhile is told,
-    what was told is not told again. Should the triggerer die in the moment between an event and its note, the
-    event comes again with the same ``change_id``. Before 3.3, or if one trigger watches for several assets, a
-    restart reads anew: nothing is told twice, and what changed meanwhile is not told.
+    what was told is not told again. A triggerer that ends within about five seconds of an event may have lost it,
+    so the next one tells it again with the same ``change_id``. Before 3.3, or if one trigger watches for several
+    assets, a restart reads anew: nothing is told twice, and what changed meanwhile is not told.
+
+    Nothing is told before the store has answered. One that cannot be written to holds nothing up: it is tried
+    again later, and a restart meanwhile tells again what it did not note.
 
     A poll that fails is logged and made again, after twice the time at each failure, up to a quarter of an hour.
 
@@ -102,6 +108,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         letters = None if new_statuses is None else check_letters(new_statuses, "new_statuses")
         self.new_statuses = None if letters is None else sorted(letter.value for letter in letters)
         self.poke_interval = poke_interval
+        self._owner_id: int | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments; no secret, no host, no row is among them."""
@@ -121,31 +128,38 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 
         poll = shared_poll(self.bitrix24_conn_id)
-        memory = await self._recall()
+        book = Notebook(getattr(self, "asset_state_store", None), self._memory_key, self.log)
         failures = 0
         while True:
             # Airflow starts a watcher that raises or returns again after a second, whatever is wrong with it.
             try:
-                meetings = by_meeting(await self.read(poll))
+                await book.open()
+                await self._look(poll, book)
+                failures = 0
             except Exception as error:  # noqa: BLE001 - a watcher has nobody to raise it to
                 failures += 1
                 told = str(error) if isinstance(error, Bitrix24Error) else type(error).__name__
                 self.log.error("Poll failed, the next one will come: %s", told)
-            else:
-                failures = 0
-                if memory is None:
-                    memory = Memory(datetime.fromtimestamp(time(), UTC).isoformat())
-                    self.log.info("Watching %d meetings", len(meetings))
-                for change in list(memory.changes(meetings)):
-                    if self._wanted(change):
-                        yield TriggerEvent(_payload(change, memory))
-                    memory.tell(change)
-                    await self._keep(memory)
-                before = memory.to_json()
-                memory.see(meetings)
-                if memory.to_json() != before:
-                    await self._keep(memory)
-            await sleep(self._pause(poll, failures))
+            for change in book.untold:
+                yield TriggerEvent(change.payload)
+                change.handed_over = time()
+            await self._rest(poll, failures, book)
+
+    async def _look(self, poll: SharedPoll, book: Notebook) -> None:
+        events, first = await self.read(poll), book.memory is None
+        # In a thread: thousands of meetings take their time, and every other trigger waits for this one.
+        meetings = await to_thread(by_meeting, events)
+        if first:
+            self.log.info("Watching %d meetings", len(meetings))
+        await to_thread(book.compare, meetings, self._wanted)
+        await book.keep()
+
+    async def _rest(self, poll: SharedPoll, failures: int, book: Notebook) -> None:
+        due = time() + self._pause(poll, failures)
+        if book.unsettled and due - time() > SETTLED + _SLACK:
+            await sleep(SETTLED + _SLACK)
+            await book.keep()
+        await sleep(max(0.0, due - time()))
 
     async def read(self, poll: SharedPoll) -> list[CalendarEvent]:
         """Make one poll, together with whoever else asks on the same connection now.
@@ -156,19 +170,28 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
             outcomes = await poll.ask([get_event(event_id) for event_id in self.event_ids])
             shown = [one.unwrap() for one in outcomes if not isinstance(one.error, NoSuchEventError)]
             return [event for event in shown if event.is_meeting]
-        owner_id = self._calendar.owner_id
-        if owner_id is None:
-            (user,) = await poll.ask([profile()])
-            owner_id = user.unwrap().user_id
-            if owner_id is None:
-                raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
         # Whole hours, so that watchers of the same calendar make the same calls.
         now = datetime.fromtimestamp(time() // 3600 * 3600, UTC)
         window = Window(now - timedelta(days=self.days_behind), now + timedelta(days=self.days_ahead))
-        listing = check_listing(window, self._calendar.kind, owner_id or None, only_meetings=True)
-        spans = [span for part in parts(window) for span in part.chunks(LONGEST)]
-        outcomes = await poll.ask([get_events(self._calendar.kind, owner_id, span) for span in spans])
-        return [event for outcome in outcomes for event in outcome.unwrap() if listing.wants(event)]
+        if self._calendar.owner_id is not None:
+            return self._shown(await poll.ask(self._calls(self._calendar.owner_id, window)), window)
+        # Asked beside, for a connection can become another person's; what was read then is read again.
+        known = self._owner_id
+        user, *outcomes = await poll.ask([profile(), *(() if known is None else self._calls(known, window))])
+        self._owner_id = user.unwrap().user_id
+        if self._owner_id is None:
+            raise CredentialsError("The portal knows no active user behind this connection.", method="profile")
+        if self._owner_id != known:
+            outcomes = await poll.ask(self._calls(self._owner_id, window))
+        return self._shown(outcomes, window)
+
+    def _calls(self, owner_id: int, window: Window) -> list[Call[list[CalendarEvent]]]:
+        return [get_events(self._calendar.kind, owner_id, span) for span in window.chunks(LONGEST)]
+
+    def _shown(self, outcomes: Sequence[Outcome[list[CalendarEvent]]], window: Window) -> list[CalendarEvent]:
+        return [
+            event for outcome in outcomes for event in outcome.unwrap() if event.is_meeting and window.touches(event)
+        ]
 
     def _wanted(self, change: AnswerChange) -> bool:
         return (self.user_ids is None or change.user_id in self.user_ids) and (
@@ -183,26 +206,11 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         due = tick_from(now, poll.origin(step, now), step)
         return due - now if due - now > step / 2 else due - now + step
 
-    async def _recall(self) -> Memory | None:
-        """Return what was kept before a restart, where this Airflow keeps anything."""
-        store = getattr(self, "asset_state_store", None)
-        if store is None:
-            return None
-        try:
-            return memory_from_json(await store.aget(self._memory_key))
-        except ValueError:  # several assets share this trigger, and none of them is its own
-            self.log.warning("This trigger watches for several assets, so nothing is kept for a restart.")
-            self.asset_state_store = None
-            return None
-
-    async def _keep(self, memory: Memory) -> None:
-        store = getattr(self, "asset_state_store", None)
-        if store is not None:
-            await store.aset(self._memory_key, memory.to_json())
-
     @property
     def _memory_key(self) -> str:
-        told = json.dumps(self.serialize(), sort_keys=True)
+        path, arguments = self.serialize()
+        # Another pace is no other watcher.
+        told = json.dumps([path, {**arguments, "poke_interval": None}], sort_keys=True)
         return f"b24cal_{sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -211,14 +219,3 @@ def _check_number(value: object, argument: str, least: float, most: float) -> No
         raise InvalidArgumentError(
             f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a number from {least} to {most}."
         )
-
-
-def _payload(change: AnswerChange, memory: Memory) -> dict[str, Any]:
-    return {
-        "parent_id": change.parent_id,
-        "occurrence_start": change.occurrence_start.isoformat(),
-        "user_id": change.user_id,
-        "old": change.old,
-        "new": change.new,
-        "change_id": memory.change_id(change),
-    }

@@ -13,7 +13,9 @@ import pytest
 from airflow_provider_b24cal.attendance.changes import memory_from_json
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.triggers.attendance_changes import LONGEST_PAUSE, Bitrix24AttendanceChangesTrigger
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
+from airflow_provider_b24cal.triggers.notebook import LONGEST_PAUSE
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from tests.conftest import CANARY, FOREIGN, HOSTED, NOTIFYING, SILENT, Clock
 
@@ -38,6 +40,7 @@ def clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock.now = datetime(2026, 9, 15, 12, tzinfo=UTC).timestamp()
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance_changes.sleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance_changes.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.triggers.notebook.time", clock.time)
     return clock
 
 
@@ -134,6 +137,101 @@ def test_what_was_told_but_not_noted_comes_again_with_the_same_id(
     again = _watch(clock, 100, store)
     assert again[0] == told[0]
     assert _brief(again) == [(SILENT, 1, "Q", "Y"), (HOSTED, 2, "Q", "N")]
+    assert _watch(clock, 100, store) == []
+
+
+def test_an_event_that_airflow_may_have_lost_comes_again(connection: str, portal: Portal, clock: Clock) -> None:
+    """Airflow's triggerer hands events on once a second, and not any more when it was told to stop."""
+    store = Store()
+    clock.later(100, _answers(portal, (SILENT, 1, "Y")))
+    first = _watch(clock, 122, store)
+    assert _brief(first) == [(SILENT, 1, "Q", "Y")]
+    portal.answer(SILENT, 1, "Q")  # while nobody watches
+    again = _watch(clock, 100, store)
+    assert again[0] == first[0]
+    assert _brief(again[1:]) == [(SILENT, 1, "Y", "Q")]
+    assert _watch(clock, 100, store) == []
+
+
+def test_a_quick_watcher_notes_as_late_as_a_slow_one(connection: str, portal: Portal, clock: Clock) -> None:
+    store = Store()
+    clock.later(10, _answers(portal, (SILENT, 1, "Y")))
+    first = _watch(clock, 14, store, poke_interval=1)
+    again = _watch(clock, 10, store, poke_interval=1)
+    assert first == again
+    assert _brief(first) == [(SILENT, 1, "Q", "Y")]
+    assert _watch(clock, 10, store, poke_interval=30) == [], "another pace is no other watcher"
+
+
+def test_a_store_that_cannot_be_written_to_holds_nothing_up(connection: str, portal: Portal, clock: Clock) -> None:
+    class Full(Store):
+        tries, full = 0, True
+
+        async def aset(self, key: str, value: Any) -> None:
+            self.tries += 1
+            if self.full:
+                raise RuntimeError("no space")
+            await super().aset(key, value)
+
+    store = Full()
+    clock.later(100, _answers(portal, (SILENT, 1, "Y")))
+    clock.later(700, _answers(portal, (SILENT, 1, "N")))
+    assert _brief(_watch(clock, 1500, store)) == [(SILENT, 1, "Q", "Y"), (SILENT, 1, "Y", "N")]
+    assert store.tries < 10
+    store.full = False
+    clock.later(100, _answers(portal, (SILENT, 1, "Y")))
+    assert _brief(_watch(clock, 200, store)) == [(SILENT, 1, "N", "Y")]
+    assert _watch(clock, 100, store) == []
+
+
+def test_nothing_is_told_before_it_is_known_what_was(connection: str, portal: Portal, clock: Clock) -> None:
+    class Silent(Store):
+        silent = True
+
+        async def aget(self, key: str, default: Any = None) -> Any:
+            if self.silent:
+                raise RuntimeError("no answer")
+            return await super().aget(key, default)
+
+    store = Silent()
+    store.silent = False
+    _watch(clock, 100, store)
+    portal.answer(SILENT, 1, "Y")
+    store.silent = True
+    slept = len(clock.slept)
+    clock.later(3600, lambda: setattr(store, "silent", False))
+    assert _brief(_watch(clock, 2 * 3600, store, poke_interval=600)) == [(SILENT, 1, "Q", "Y")]
+    assert len(clock.slept) - slept < 20
+
+
+def test_a_poll_of_the_own_calendar_is_one_request(connection: str, portal: Portal, clock: Clock) -> None:
+    trigger = Bitrix24AttendanceChangesTrigger(days_ahead=366)
+
+    async def requests() -> list[Any]:
+        counted: list[Any] = []
+        for _ in range(3):
+            await trigger.read(shared_poll(connection))
+            counted.append(portal.count()["requests"])
+        return counted
+
+    assert asyncio.run(requests()) == [2, 3, 4], "at first it has to ask whose calendar it is"
+    count: Any = portal.count()
+    assert count["methods"]["calendar.event.get"] == 3 * 12, "a month to a call"
+
+
+def test_a_connection_that_becomes_another_person_s(
+    connection: str, server: SandboxServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger = Bitrix24AttendanceChangesTrigger()
+
+    async def owners() -> list[set[int]]:
+        found = []
+        for user_id in (1, 1, 2):
+            monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(user_id))
+            found.append({event.owner_id for event in await trigger.read(shared_poll(connection))})
+        return found
+
+    assert asyncio.run(owners()) == [{1}, {1}, {2}]
 
 
 def test_without_a_memory_a_restart_tells_nothing(connection: str, portal: Portal, clock: Clock) -> None:
