@@ -87,9 +87,13 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token that an application was given for one user."""
+    """An access token that an application was given for one user.
+
+    :param user_id: who that is, if the authorisation server has said so.
+    """
 
     token: Secret
+    user_id: int | None = None
 
 
 class Scrubber:

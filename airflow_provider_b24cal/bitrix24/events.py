@@ -85,6 +85,18 @@ class CalendarEvent:
         """What tells occurrences apart: id and start."""
         return self.id, self.start
 
+    @property
+    def guests(self) -> tuple[Attendee, ...] | None:
+        """Attendees without the organiser, who has none to answer; ``None`` where the portal does not show them.
+
+        In meetings of groups and of the company the organiser is listed like anybody else, as having accepted.
+        """
+        if self.attendees is None:
+            return None
+        return tuple(
+            one for one in self.attendees if one.status is not MeetingStatus.ORGANISER and one.user_id != self.host_id
+        )
+
 
 def read_event(row: Mapping[str, Any]) -> CalendarEvent:
     """Return the event that a portal's row describes.

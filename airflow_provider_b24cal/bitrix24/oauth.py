@@ -47,12 +47,14 @@ class TokenPair:
 
     :param auth_server: origin of the authorisation server that has named itself, if it may be believed.
     :param renewed_at: when the pair was given, in seconds since the epoch; ``None`` if nobody has noted it.
+    :param user_id: whom it acts as, if the authorisation server has said so.
     """
 
     access: Secret
     refresh: Secret
     auth_server: str | None = None
     renewed_at: float | None = None
+    user_id: int | None = None
 
     def to_text(self) -> str:
         """Return the pair as a store keeps it; the text is secret."""
@@ -62,6 +64,7 @@ class TokenPair:
                 "refresh_token": self.refresh.reveal(),
                 "auth_server": self.auth_server,
                 "renewed_at": self.renewed_at,
+                "user_id": self.user_id,
             }
         )
 
@@ -91,6 +94,7 @@ def read_stored(text: str) -> TokenPair:
         Secret(told["refresh_token"]),
         server if isinstance(server, str) else None,
         float(at) if isinstance(at, int | float) else None,
+        _user_id(told),
     )
 
 
@@ -173,7 +177,8 @@ class Application:
                 method=TOKEN_METHOD,
             )
         named = self._believed(_origin_of(answer.get("server_endpoint"))) or (before.auth_server if before else None)
-        return TokenPair(Secret(answer["access_token"]), Secret(answer["refresh_token"]), named, now)
+        access, refresh = Secret(answer["access_token"]), Secret(answer["refresh_token"])
+        return TokenPair(access, refresh, named, now, _user_id(answer) or (before.user_id if before else None))
 
     def _refused(
         self, answer: Mapping[str, Any], scrub: Scrubber, http_status: int, now: float, before: TokenPair | None
@@ -233,7 +238,7 @@ def _of_grant(meaning: Meaning, now: float, before: TokenPair | None) -> Meaning
 
 def with_pair(endpoint: Endpoint, pair: TokenPair) -> Endpoint:
     """Return an endpoint that uses the access token of a pair."""
-    return replace(endpoint, credential=AccessToken(pair.access))
+    return replace(endpoint, credential=AccessToken(pair.access, pair.user_id))
 
 
 def unreachable(
@@ -253,6 +258,11 @@ def usual_server(origin: str) -> str:
     """Return the authorisation server of a portal by its zone; one's own server has that of its region."""
     _, zone, region = (urlsplit(origin).hostname or "").rpartition(".bitrix24.")
     return KNOWN_SERVERS[bool(zone) and region in _SECOND_SERVER]
+
+
+def _user_id(told: Mapping[str, Any]) -> int | None:
+    found = str(told.get("user_id"))
+    return int(found) if found.isascii() and found.isdigit() and len(found) < 20 else None
 
 
 def _origin_of(address: object) -> str | None:

@@ -10,7 +10,7 @@ from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.bitrix24 import event_methods, listing, methods
 from airflow_provider_b24cal.bitrix24.batch import Outcome, command
 from airflow_provider_b24cal.bitrix24.changing import Change, change_statuses, in_stages, look_again
-from airflow_provider_b24cal.bitrix24.credentials import Webhook
+from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Webhook
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import (
@@ -310,14 +310,17 @@ class Bitrix24CalendarHook(BaseHook):
 
     def acting_user_id(self) -> int | None:
         """
-        Return the id of the user whom this connection acts as, from the webhook itself where it says so.
+        Return the id of the user whom this connection acts as, as far as it is known here; nothing is sent.
 
-        :return: ``None`` when the user is not active.
-        :raises Bitrix24Error: the portal had to be asked, and refused or could not be.
+        A webhook names its user. Of tokens it is known once they have been renewed, which happens in the first hour.
+
+        :return: ``None`` when it is not known; :meth:`whoami` asks the portal.
+        :raises Bitrix24Error: the connection or the token store cannot be used.
         """
-        credential = self._client.settings().endpoint.credential
-        named = credential.user_id if isinstance(credential, Webhook) else ""
-        return int(named) if named.isdecimal() else self.whoami().user_id
+        credential = self._client.credential()
+        if isinstance(credential, AccessToken):
+            return credential.user_id
+        return int(credential.user_id) if credential.user_id.isdecimal() else None
 
     def portal_url(self) -> str:
         """Return the portal's address, such as ``https://example.bitrix24.com``; nothing in it is secret."""

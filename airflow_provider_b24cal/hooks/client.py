@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Webhook
     from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
     from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps
     from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
@@ -110,6 +111,10 @@ class Client:
             # The masker is blocking, and does nothing when called from a task that a trigger has made.
             await sync_to_async(mask_all)(self._settings.secrets())
         return self._settings
+
+    def credential(self) -> Webhook | AccessToken:
+        """Return the credential in use: that of the connection, or what its tokens have been renewed to."""
+        return self._get_access().endpoint.credential
 
     def session(self) -> requests.Session:
         """Return the HTTP session of the blocking transport."""

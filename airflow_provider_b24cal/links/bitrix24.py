@@ -64,13 +64,12 @@ class LinkedTask(BaseOperator):
 
     def _page(self) -> str | None:
         from airflow_provider_b24cal.bitrix24.inputs import check_event_id
-        from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
         from airflow_provider_b24cal.bitrix24.pages import calendar_page, event_page
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         shown = self.shown_page()
-        # A button is not worth waiting for.
-        with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=RetryPolicy(attempts=1)) as hook:
+        # A button is worth no request, so a user who is not known yet has none.
+        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             origin, user_id = hook.portal_url(), hook.acting_user_id()
         if shown.get("event_id") is not None:
             return event_page(origin, check_event_id(shown["event_id"]), user_id=user_id)

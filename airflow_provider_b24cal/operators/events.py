@@ -25,9 +25,9 @@ class Bitrix24ListEventsOperator(LinkedTask):
           "accepted": 3, "declined": 0, "silent": 2}]
 
     ``status`` is the answer of the calendar's owner, ``null`` for an event that is no meeting. The counts are
-    ``null`` when the portal does not show who is invited. Of more events than 48 KiB hold, some 200, all are
-    returned, and the log says that XCom is not made for so many. Occurrences of a series share their ``event_id``. An
-    all-day event is told in midnights UTC.
+    without the organiser, and ``null`` when the portal does not show who is invited. Of more events than 48 KiB
+    hold, some 200, all are returned, and the log says that XCom is not made for so many. Occurrences of a series
+    share their ``event_id``. An all-day event is told in midnights UTC.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -131,7 +131,7 @@ class Bitrix24ListEventsOperator(LinkedTask):
 
 
 def _row(event: CalendarEvent) -> dict[str, Any]:
-    answers = None if event.attendees is None else [attendee.status.value for attendee in event.attendees]
+    answers = None if event.guests is None else [guest.status.value for guest in event.guests]
     counts = {"accepted": "Y", "declined": "N", "silent": "Q"}
     return {
         "event_id": event.id,

@@ -52,6 +52,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         self.deferrable = deferrable
         self._statuses: Statuses = {}
         self._until: float | None = None
+        self._told_at: float | None = None
 
     @abstractmethod
     def _wait(self) -> Wait:
@@ -68,7 +69,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
 
         self._wait()
-        self._statuses, self._until = {}, None
+        self._statuses, self._until, self._told_at = {}, None, None
         patience = self._patience()
         if not self.deferrable or patience <= SOONEST_EVENT:
             return self._execute_here(context)
@@ -96,6 +97,9 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
         wait = self._wait()
         with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=PATIENCE.within(self._patience())) as hook:
+            if self._told_at is None:
+                self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+                self._told_at = time()
             verdict = wait.judge(hook.make(wait.calls(self._statuses)), self._statuses)
         self._tell(wait, verdict)
         self._statuses = verdict.statuses
@@ -155,7 +159,8 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         except AirflowRescheduleException:
             if memory is not None:
                 seen = self._wait().pack(self._statuses)
-                memory.set(_SEEN, {"try": context["ti"].try_number, "statuses": seen})
+                told_at = self._told_at
+                memory.set(_SEEN, {"try": context["ti"].try_number, "statuses": seen, "told_at": told_at})
             raise
         except AirflowSkipException as skip:
             self._leave(context)
@@ -183,6 +188,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         """Take up what the poll before has seen, if it belongs to this try."""
         if isinstance(seen, dict) and seen.get("try") == try_number:
             self._statuses = self._wait().unpack(seen["statuses"])
+            self._told_at = seen.get("told_at")
 
     def _leave(self, context: Context) -> None:
         """Leave what was seen last, in the log and as the result of a wait that did not arrive."""
@@ -195,12 +201,16 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
     def _tell(self, wait: Wait, verdict: Verdict) -> None:
         from airflow_provider_b24cal.waiting.judgement import news, progress
+        from airflow_provider_b24cal.waiting.schedule import HEARTBEAT
 
-        if self._statuses:
-            for line in news(self._statuses, verdict.statuses):
-                self.log.info(line)
-        else:
+        lines, now = list(news(self._statuses, verdict.statuses)), time()
+        for line in lines:
+            self.log.info(line)
+        if not self._statuses or (not lines and now - (self._told_at or now) >= HEARTBEAT):
             self.log.info("Waiting for %s: %s", wait, progress(verdict, wait.rule))
+        elif not lines:
+            return
+        self._told_at = now
 
     def _patience(self) -> float:
         """Return the seconds that one try may last: Airflow applies neither bound to a deferred task."""

@@ -188,10 +188,9 @@ class AttendeesWait:
         return f"attendees of event {self.event_id}"
 
     def _answers(self, event: CalendarEvent) -> dict[int, Outcome[MeetingStatus]]:
-        listed = {attendee.user_id: attendee.status for attendee in event.attendees or ()}
         if self.user_ids is None:
-            invited = {user: status for user, status in listed.items() if status is not MeetingStatus.ORGANISER}
-            return {user: Outcome(status) for user, status in invited.items()}
+            return {guest.user_id: Outcome(guest.status) for guest in event.guests or ()}
+        listed = {attendee.user_id: attendee.status for attendee in event.attendees or ()}
         return {user: Outcome(listed[user]) if user in listed else _absent(user, self) for user in self.user_ids}
 
     def _unfit(self, event: CalendarEvent) -> Bitrix24Error | None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.oauth import REFRESH_TOKEN_LIFE, read_stored
 from airflow_provider_b24cal.hooks.access import TRIAL
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from airflow_provider_b24cal.operators.meeting_status import Bitrix24GetMeetingStatusOperator
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import ACCEPTED, MANY, NOTIFYING, SILENT, Clock
@@ -264,6 +266,27 @@ def test_a_fresh_pair_in_the_connection_wins_over_the_store_and_an_old_one_leads
     portal.expire_tokens()
     assert reader().status(SILENT) == "Q"
     assert Blocking().hook.whoami().user_id == 1
+
+
+def test_the_button_of_a_task_asks_the_portal_for_nothing(
+    reader: Any, connect: Connect, portal: Portal, server: SandboxServer
+) -> None:
+    """Whose tokens they are comes with the first renewal; before that the own calendar has no button."""
+
+    def button() -> list[str]:
+        pushed: list[str] = []
+        task = Bitrix24GetMeetingStatusOperator(task_id="t", event_id=SILENT, bitrix24_conn_id=CONNECTION)
+        task.pre_execute({"ti": SimpleNamespace(xcom_push=lambda key, value: pushed.append(value))})
+        return pushed
+
+    connect()
+    assert button() == []
+    assert portal.counters.requests == 0
+    portal.expire_tokens()
+    assert reader().status(SILENT) == "Q"
+    before = portal.counters.requests
+    assert button() == [f"{server.url}/company/personal/user/1/calendar/?EVENT_ID={SILENT}"]
+    assert portal.counters.requests == before
 
 
 def test_another_worker_was_quicker(reader: Any, connect: Connect, portal: Portal) -> None:
