@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import DAG, task
 
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
@@ -15,14 +17,14 @@ with DAG(
 ) as dag:
 
     @task
-    def collisions() -> dict[str, str]:
+    def collisions(dag_run: Any) -> dict[str, str]:
         """Return a decline for each unanswered meeting that overlaps an accepted one in the next two weeks."""
-        from datetime import UTC, datetime, timedelta
+        from datetime import timedelta
 
         from airflow_provider_b24cal.bitrix24.window import Window
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
-        now = datetime.now(UTC)
+        now = dag_run.run_after
         with Bitrix24CalendarHook() as hook:
             meetings = hook.list_events(Window(now, now + timedelta(days=14)), only_meetings=True)
         taken = [meeting for meeting in meetings if meeting.status in ("Y", "H") and not meeting.all_day]
@@ -30,6 +32,7 @@ with DAG(
             str(meeting.id): "N"
             for meeting in meetings
             if meeting.status == "Q"
+            and not meeting.all_day  # such a day leaves room for meetings
             and not meeting.is_recurring  # an answer to a series is one to all its days
             and any(meeting.start < other.end and other.start < meeting.end for other in taken)
         }

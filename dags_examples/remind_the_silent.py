@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import DAG, task
 
 with DAG(
@@ -13,20 +15,21 @@ with DAG(
 ) as dag:
 
     @task
-    def silent() -> dict[str, list[int]]:
-        """Return the users that are silent, by the meeting's name; hand them to a notifier of your choice."""
-        from datetime import UTC, datetime, timedelta
+    def silent(dag_run: Any) -> list[dict[str, Any]]:
+        """Return each meeting with the users that are silent; hand them to a notifier of your choice."""
+        from datetime import timedelta
 
         from airflow_provider_b24cal.bitrix24.window import Window
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
-        now = datetime.now(UTC)
+        now = dag_run.run_after
         tomorrow = Window(now + timedelta(days=1), now + timedelta(days=2))
         with Bitrix24CalendarHook() as hook:
             hosted = hook.list_events(tomorrow, only_meetings=True, statuses=["H"])
-        return {
-            meeting.name: [attendee.user_id for attendee in meeting.attendees or () if attendee.status == "Q"]
+        return [
+            {"event_id": meeting.id, "name": meeting.name, "start": meeting.start.isoformat(), "silent": users}
             for meeting in hosted
-        }
+            if (users := [guest.user_id for guest in meeting.guests or () if guest.status == "Q"])
+        ]
 
     silent()

@@ -1,0 +1,143 @@
+"""What the example DAGs decide, in a fixed office on a fixed day; that they run is shown in a real Airflow."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("airflow.sdk", reason="the examples are written for Airflow 3")
+
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+
+EXAMPLES = Path(__file__).parents[2] / "dags_examples"
+RUN = SimpleNamespace(run_after=datetime(2026, 9, 15, 9, tzinfo=UTC))
+
+
+def _at(day: int, hour: int, **more: Any) -> dict[str, Any]:
+    times = {"start": f"2026-09-{day}T{hour:02}:00", "end": f"2026-09-{day}T{hour + 1:02}:00"}
+    return {"time_zone": "UTC", "host": 2, **times, **more}
+
+
+def _office() -> object:
+    me, accepted = {"user": 1}, {"user": 1, "status": "Y"}
+    whole = {"host": 2, "all_day": True, "start": "2026-09-17", "end": "2026-09-17"}
+    return {
+        "people": [
+            {"id": 1, "name": "Anna", "webhook": {"secret": "annaC0de00000000", "scopes": ["calendar"]}},
+            {"id": 2, "name": "Martin"},
+            {"id": 3, "name": "Irina"},
+        ],
+        "events": [
+            {"id": 10, "name": "Taken", **_at(17, 10), "attendees": [accepted]},
+            {"id": 20, "name": "At the same time", **_at(17, 10), "attendees": [{**me, "id": 21}]},
+            {"id": 30, "name": "Right after", **_at(17, 11), "attendees": [me]},
+            {"id": 40, "name": "Fair", **whole, "attendees": [me]},
+            {"id": 50, "name": "Holiday", **whole, "attendees": [accepted]},
+            {"id": 60, "name": "Series", **_at(17, 10), "attendees": [me],
+             "repeat": {"frequency": "DAILY", "count": 3}},
+            {"id": 70, "name": "Declined already", **_at(17, 10), "attendees": [{"user": 1, "status": "N"}]},
+            {"id": 80, "name": "Beside what is only invited", **_at(18, 14), "attendees": [me]},
+            {"id": 90, "name": "Invited too", **_at(18, 14), "attendees": [me]},
+            {"id": 100, "name": "Own", **_at(18, 16, host=1), "attendees": [{"user": 3, "status": "Y"}]},
+            {"id": 110, "name": "Collides with the own one", **_at(18, 16), "attendees": [{**me, "id": 111}]},
+            {"id": 120, "name": "Sync", **_at(16, 10, host=1), "attendees": [{"user": 2}, {"user": 3, "status": "N"}]},
+            {"id": 130, "name": "Sync", **_at(16, 12, host=1), "attendees": [{"user": 3}]},
+            {"id": 140, "name": "All have answered", **_at(16, 14, host=1), "attendees": [{"user": 3, "status": "Y"}]},
+        ],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[SandboxServer]:
+    with SandboxServer(Portal(parse(_office()))) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def office(serving: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving.renew()
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", serving.connection_json(1))
+
+
+def _task(dag_id: str, task_id: str) -> Any:
+    spec = spec_from_file_location(dag_id, EXAMPLES / f"{dag_id}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.dag.get_task(task_id).python_callable
+
+
+def test_what_collides_with_an_accepted_meeting_is_declined() -> None:
+    assert _task("decline_what_collides", "collisions")(dag_run=RUN) == {"21": "N", "111": "N"}
+
+
+def test_each_meeting_of_tomorrow_with_its_silent() -> None:
+    found = _task("remind_the_silent", "silent")(dag_run=RUN)
+    assert [(one["event_id"], one["name"], one["silent"]) for one in found] == [(120, "Sync", [2]), (130, "Sync", [3])]
+    assert found[0]["start"] == "2026-09-16T10:00:00+00:00"
+
+
+MEETINGS = [
+    # start, accepted, declined, silent, total, vanished_at
+    ("2026-09-16 08:00:00.000000", 2, 1, 0, 3, None),
+    ("2026-09-16 23:30:00.000000", 1, 0, 3, 4, None),
+    ("2026-09-17 08:00:00.000000", None, None, None, None, None),
+    ("2026-09-18 08:00:00.000000", 5, 0, 0, 5, "2026-09-16 00:00:00.000000"),
+    ("2026-09-19 08:00:00.000000", 0, 0, 4, 4, None),
+]
+
+
+def _bars(page: str) -> list[tuple[str, float]]:
+    found = re.findall(r'aria-label="([^"]*)".*?<rect x="[^"]*" y="[^"]*" width="([^"]*)"', page)
+    return [(label, float(width)) for label, width in found]
+
+
+def _draw(rows: list[tuple[Any, ...]], folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    pytest.importorskip("airflow.providers.sqlite")
+    with sqlite3.connect(folder / "attendance.db") as database:
+        columns = "occurrence_start, accepted, declined, silent, total, vanished_at"
+        database.execute(f"CREATE TABLE bitrix24_meetings ({columns})")
+        database.executemany("INSERT INTO bitrix24_meetings VALUES (?, ?, ?, ?, ?, ?)", rows)
+    connection = {"conn_type": "sqlite", "host": str(folder / "attendance.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_ATTENDANCE_DB", json.dumps(connection))
+    path = _task("attendance_report", "draw")(params={"folder": str(folder / "reports")})
+    return Path(path).read_text("utf-8")
+
+
+def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = _draw(MEETINGS, tmp_path, monkeypatch)
+    assert re.findall(r">(2026-[0-9-]*)<", page) == ["2026-09-16", "2026-09-19"]
+    assert _bars(page) == [
+        ("3 accepted", 205.7), ("1 declined", 68.6), ("3 silent", 205.7),
+        ("0 accepted", 0.0), ("0 declined", 0.0), ("4 silent", 274.3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [[], [("2026-09-16 08:00:00.000000", 0, 0, 0, 2, None)]])
+def test_a_report_of_nothing(rows: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of letters that are not known there is no bar."""
+    assert {width for _, width in _bars(_draw(rows, tmp_path, monkeypatch))} <= {0.0}
+
+
+@pytest.mark.parametrize(
+    ("moment", "day"),
+    [
+        ("2026-09-16 23:30:00.000000", "2026-09-16"),
+        (datetime(2026, 9, 16, 23, 30), "2026-09-16"),  # noqa: DTZ001 - as MySQL gives it
+        (datetime.fromisoformat("2026-09-17T01:30:00+02:00"), "2026-09-16"),
+    ],
+)
+def test_a_day_is_one_of_utc_in_every_database(moment: Any, day: str) -> None:
+    assert _task("attendance_report", "draw").__globals__["_day_in_utc"](moment) == day
