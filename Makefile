@@ -60,7 +60,7 @@ dist: setup ## Build wheel and sdist into dist/ and check them
 screenshots: setup ## Make the documentation's pictures anew (needs a Chromium)
 	@$(BIN)/python -m pytest -n 0 -q tests/system/test_browser_*.py --pictures docs/_static
 
-bench: setup ## Run the benchmarks (about eight minutes)
+bench: setup ## Run the benchmarks (about twelve minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 fuzz: setup ## Throw random and mutated replies at their reader (FUZZ_SECONDS=60 or FUZZ_COUNT, FUZZ_SEED=1)

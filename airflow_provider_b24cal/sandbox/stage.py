@@ -141,6 +141,19 @@ class Stage:
                 start_new_session=True,
             )
 
+    def stop_component(self, name: str) -> None:
+        """End one component as an administrator does, and wait for it; :meth:`start_component` starts it again.
+
+        :raises StageError: it does not end.
+        """
+        process = self._processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._beheaded.append(process)
+            raise StageError(f"airflow {name} does not stop:\n{self._tail(name)}") from None
+
     def kill_component(self, name: str, *, alone: bool = False) -> None:
         """End one component without any warning; :meth:`start_component` starts it again.
 

@@ -1,0 +1,113 @@
+"""From an answer in the portal to the run of the DAG that waits for it.
+
+Airflow's real processes, those of ``airflow standalone`` with its own intervals, watch a sandbox portal. Somebody
+answers at any moment between two polls, once the run before has begun. Measured is the time until the run has begun,
+beside one poll interval and five seconds, and how much of it went until Airflow had the event.
+
+``python benchmarks/answer_to_run.py [seconds between polls] [answers]``; 10 and 12 by default. About five minutes.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.sandbox.stage import Stage
+
+GRACE = 5.0
+DAG_FILE = """
+from airflow.sdk import DAG, Asset, AssetWatcher, task
+
+from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
+
+trigger = Bitrix24AttendanceChangesTrigger(poke_interval={interval})
+answers = Asset("answers", watchers=[AssetWatcher(name="mine", trigger=trigger)])
+
+with DAG("waiting", schedule=[answers], catchup=False, is_paused_upon_creation=False):
+
+    @task
+    def go():
+        pass
+
+    go()
+"""
+
+
+def main() -> int:
+    """Measure, print, and tell with the exit code whether the bound was kept."""
+    given = [int(text) for text in sys.argv[1:]]
+    interval, answers = given + [10, 12][len(given) :]
+    told = measure(interval, answers)
+    whole, event = [one["run"] for one in told], [one["event"] for one in told]
+    bound = interval + GRACE
+    print(
+        f"{len(told)} answers, polls every {interval} s: the run begins after {median(whole):.1f} s at the median,"
+        f" {max(whole):.1f} s at most; Airflow has the event after {median(event):.1f} and {max(event):.1f} s;"
+        f" longest to (interval + {GRACE:.0f} s): {max(whole) / bound:.2f}"
+    )
+    return 0 if max(whole) <= bound else 1
+
+
+def measure(interval: int, answers: int) -> list[dict[str, float]]:
+    """Return the seconds from each answer to Airflow's event and to the begin of the run."""
+    with tempfile.TemporaryDirectory() as folder, SandboxServer(Portal(parse(_office()))) as server:
+        home, dags = Path(folder, "home"), Path(folder, "dags")
+        home.mkdir()
+        dags.mkdir()
+        (dags / "waiting.py").write_text(DAG_FILE.format(interval=interval), "utf-8")
+        settings = {
+            "AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(1),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "5",  # Airflow's own; the stage is quicker
+        }
+        with Stage(home, dags, settings) as stage:
+            stage.migrate()
+            stage.start()
+            stage.wait_for("the first poll", lambda: _polls(server.portal) >= 2)
+            dice = random.Random(1)
+            return [_one(stage, server.portal, interval * dice.random(), number) for number in range(answers)]
+
+
+def _one(stage: Stage, portal: Portal, pause: float, number: int) -> dict[str, float]:
+    time.sleep(pause)
+    answered = datetime.now(UTC)
+    portal.answer(101, 1, "NY"[number % 2])
+
+    def runs() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = stage.request("GET", "/dags/waiting/dagRuns?limit=1000")["dag_runs"]
+        return [run for run in found if run["start_date"]]
+
+    stage.wait_for("the run", lambda: len(runs()) > number)
+    begun = max(_moment(run["start_date"]) for run in runs())
+    events = stage.request("GET", "/assets/events?limit=1000")["asset_events"]
+    event = max(_moment(one["timestamp"]) for one in events)
+    return {"event": (event - answered).total_seconds(), "run": (begun - answered).total_seconds()}
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _polls(portal: Portal) -> int:
+    counted: Any = portal.count()
+    return int(counted["methods"].get("calendar.event.get", 0))
+
+
+def _office() -> object:
+    day = datetime.now(UTC) + timedelta(days=3)
+    times = {"start": f"{day:%Y-%m-%dT10:00}", "end": f"{day:%Y-%m-%dT11:00}"}
+    webhook = {"secret": "b3nchC0de0000000", "scopes": ["calendar"]}
+    people = [{"id": 1, "name": "Anna", "webhook": webhook}, {"id": 2, "name": "Martin"}]
+    return {"people": people, "events": [{"id": 101, "name": "Sync", "host": 2, "attendees": [{"user": 1}], **times}]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
