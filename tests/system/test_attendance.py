@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.stage import Stage
 
@@ -18,21 +24,63 @@ pytestmark = pytest.mark.xdist_group("airflow of attendance")
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 USED = ("sync_company_calendar", "attendance_report", "start_when_the_customer_accepts")
 ENDED = {"success", "failed"}
+SYNC = "sync_company_calendar"
+
+# Airflow has the real clock, so days are counted from it; nothing depends on which day it is.
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+FIRST = TODAY - timedelta(days=40)
+"""The first day of the backfill, whose three windows end before that of the nightly run begins."""
+ON_FIRST, NEXT_DAY, LAST_WINDOW, TOO_LATE, AHEAD = 10, 20, 30, 40, 50
+ANNA, MARTIN, IRINA = 1, 2, 3
+DAYS = {ON_FIRST: FIRST, NEXT_DAY: FIRST + timedelta(days=1), LAST_WINDOW: FIRST + timedelta(days=16),
+        TOO_LATE: FIRST + timedelta(days=17), AHEAD: TODAY + timedelta(days=4)}  # fmt: skip
+
+
+def _office() -> object:
+    def meeting(event_id: int, **status: str) -> dict[str, Any]:
+        day = f"{DAYS[event_id]:%Y-%m-%d}"
+        guests = [{"user": MARTIN, "status": "Y"}]
+        guests += [{"user": user, "status": status[name]} for name, user in (("anna", ANNA), ("irina", IRINA))]
+        times = {"start": f"{day}T09:00", "end": f"{day}T10:00", "time_zone": "UTC"}
+        where = {"calendar": {"type": "company_calendar"}, "host": MARTIN}
+        return {"id": event_id, "name": f"Meeting {event_id}", "attendees": guests, **where, **times}
+
+    webhook = {"secret": "c0mpanyC0de00000", "scopes": ["calendar"]}
+    return {
+        "people": [
+            {"id": ANNA, "name": "Anna", "webhook": webhook},
+            {"id": MARTIN, "name": "Martin"},
+            {"id": IRINA, "name": "Irina"},
+        ],
+        "events": [
+            meeting(ON_FIRST, anna="Y", irina="N"),
+            meeting(NEXT_DAY, anna="Q", irina="Y"),
+            meeting(LAST_WINDOW, anna="Q", irina="Q"),
+            meeting(TOO_LATE, anna="Q", irina="Q"),
+            meeting(AHEAD, anna="Q", irina="N"),
+        ],
+    }
 
 
 @pytest.fixture(scope="module")
 def office() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
+    with SandboxServer(Portal(parse(_office()))) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def airflow(office: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    dags, place = tmp_path_factory.mktemp("dags"), tmp_path_factory.mktemp("place")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tables and the report are."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def airflow(office: SandboxServer, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    dags = tmp_path_factory.mktemp("dags")
     for name in USED:
         shutil.copy(EXAMPLES / f"{name}.py", dags)
     settings = {
-        "AIRFLOW_CONN_BITRIX24_DEFAULT": office.connection_json(1),
+        "AIRFLOW_CONN_BITRIX24_DEFAULT": office.connection_json(ANNA),
         "AIRFLOW_CONN_ATTENDANCE_DB": json.dumps({"conn_type": "sqlite", "host": str(place / "attendance.db")}),
         "TMPDIR": str(place),
     }
@@ -48,25 +96,84 @@ def _ended(stage: Stage, dag_id: str) -> list[dict[str, Any]]:
 
 
 def _unpause(stage: Stage, dag_id: str) -> None:
-    stage.wait_for(dag_id, lambda: any(dag["dag_id"] == dag_id for dag in stage.request("GET", "/dags")["dags"]))
+    stage.wait_for_dag(dag_id)
     stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
 
-def test_the_nightly_sync_starts_the_report(airflow: Stage) -> None:
-    """The scheduler makes the run of the last day; its asset events start the DAG that draws."""
+def _rows(place: Path, columns: str, table: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(place / "attendance.db", timeout=30) as database:
+        return database.execute(f"SELECT {columns} FROM bitrix24_{table} ORDER BY {columns}").fetchall()
+
+
+def _counts(place: Path) -> list[tuple[Any, ...]]:
+    found = _rows(place, "parent_id, occurrence_start, accepted, declined, silent, total, vanished_at", "meetings")
+    return [(parent, start[:16], *rest) for parent, start, *rest in found]
+
+
+def _nine(event_id: int) -> str:
+    return f"{DAYS[event_id]:%Y-%m-%d} 09:00"
+
+
+def _backfill(stage: Stage, *more: str) -> None:
+    """Run what the example's comment says, for three days."""
+    days = ["--from-date", f"{FIRST:%Y-%m-%d}", "--to-date", f"{FIRST + timedelta(days=3):%Y-%m-%d}"]
+    command = [str(Path(sys.executable).with_name("airflow")), "backfill", "create", "--dag-id", SYNC]
+    command += [*days, "--max-active-runs", "1", *more]
+    done = subprocess.run(command, env=stage.environment, cwd=stage.home, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def over() -> bool:
+        backfills = stage.request("GET", f"/backfills?dag_id={SYNC}")["backfills"]
+        return all(backfill["completed_at"] for backfill in backfills)
+
+    stage.wait_for("the end of the backfill", over, patience=300)
+    runs = [run for run in _ended(stage, SYNC) if run["run_type"] == "backfill"]
+    assert [run["state"] for run in runs] == ["success"] * 3, stage.task_logs("task_id=sync")
+
+
+def test_the_nightly_sync_starts_the_report(airflow: Stage, place: Path) -> None:
+    """The scheduler makes the run of the last day, which looks ahead; its asset events start the DAG that draws."""
     _unpause(airflow, "attendance_report")
-    _unpause(airflow, "sync_company_calendar")
-    airflow.wait_for("the sync", lambda: _ended(airflow, "sync_company_calendar"), patience=300)
-    (sync,) = _ended(airflow, "sync_company_calendar")
+    _unpause(airflow, SYNC)
+    airflow.wait_for("the sync", lambda: _ended(airflow, SYNC), patience=300)
+    (sync,) = _ended(airflow, SYNC)
     assert sync["state"] == "success", airflow.task_logs("task_id=sync")
-    counts = airflow.xcom("sync_company_calendar", sync["dag_run_id"], "sync")
-    assert counts["occurrences"] == counts["new"] >= 0
+    counts = airflow.xcom(SYNC, sync["dag_run_id"], "sync")
+    assert (counts["occurrences"], counts["new"]) == (1, 1)
+    assert _counts(place) == [(AHEAD, _nine(AHEAD), 0, 1, 1, 2, None)]
     airflow.wait_for("the report", lambda: _ended(airflow, "attendance_report"), patience=300)
     report = _ended(airflow, "attendance_report")[0]
     assert report["state"] == "success", airflow.task_logs("task_id=draw")
     page = Path(airflow.xcom("attendance_report", report["dag_run_id"], "draw")).read_text("utf-8")
-    assert "<svg" in page
-    assert page.count("<rect") % 3 == 0
+    assert f">{DAYS[AHEAD]:%Y-%m-%d}<" in page
+    for told in ("0 accepted", "1 declined", "1 silent"):
+        assert page.count(f'aria-label="{told}"') == 1
+
+
+def test_days_before_are_filled_and_later_answers_become_history(
+    airflow: Stage, office: SandboxServer, place: Path
+) -> None:
+    _backfill(airflow)
+    assert _counts(place) == [
+        (ON_FIRST, _nine(ON_FIRST), 1, 1, 0, 2, None),
+        (NEXT_DAY, _nine(NEXT_DAY), 1, 0, 1, 2, None),
+        (LAST_WINDOW, _nine(LAST_WINDOW), 0, 0, 2, 2, None),
+        (AHEAD, _nine(AHEAD), 0, 1, 1, 2, None),
+    ]
+    letters = {ON_FIRST: "YYN", NEXT_DAY: "QYY", LAST_WINDOW: "QYQ", AHEAD: "QYN"}
+    assert _rows(place, "parent_id, user_id, status, is_host", "attendance") == [
+        (event, user, letter, user == MARTIN)
+        for event, given in letters.items()
+        for user, letter in zip((ANNA, MARTIN, IRINA), given, strict=True)
+    ]
+    assert _rows(place, "parent_id", "attendance_changes") == []
+
+    office.portal.answer(NEXT_DAY, ANNA, "N")
+    _backfill(airflow, "--reprocess-behavior", "completed")
+    assert _rows(place, "parent_id, user_id, old_status, new_status", "attendance_changes") == [
+        (NEXT_DAY, ANNA, "Q", "N")
+    ]
+    assert _counts(place)[1] == (NEXT_DAY, _nine(NEXT_DAY), 1, 1, 0, 2, None)
 
 
 def test_an_answer_starts_a_dag(airflow: Stage, office: SandboxServer) -> None:
@@ -79,9 +186,8 @@ def test_an_answer_starts_a_dag(airflow: Stage, office: SandboxServer) -> None:
         return any("Watching" in path.read_text("utf-8", "replace") for path in logs)
 
     airflow.wait_for("the watcher", watched, patience=300)
-    office.portal.answer(681, 1, "Y")
+    office.portal.answer(AHEAD, ANNA, "Y")
     airflow.wait_for("the run", lambda: _ended(airflow, dag_id), patience=300)
     (run,) = _ended(airflow, dag_id)
     assert run["state"] == "success", airflow.task_logs("task_id=prepare")
-    (told,) = airflow.xcom(dag_id, run["dag_run_id"], "prepare")
-    assert told.startswith("user 1 comes to ")
+    assert airflow.xcom(dag_id, run["dag_run_id"], "prepare") == [f"user {ANNA} comes to {AHEAD}"]
