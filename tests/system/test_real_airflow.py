@@ -75,6 +75,7 @@ def test_attendance_round(stage: Stage, portal: Portal) -> None:
         ("decide_with_a_decorator", {}, {668: "Y", 681: "Y", 689: "N"}),
         ("list_and_decide", {}, {668: "Y"}),
         ("map_over_meetings", {}, {668: "Y", 681: "N"}),
+        # What these two decide is in tests/unit/test_examples.py; here it is that they run.
         ("decline_what_collides", {}, {}),
         ("remind_the_silent", {}, {}),
     ],
