@@ -100,7 +100,7 @@ MEETINGS = [
 
 
 def _bars(page: str) -> list[tuple[str, float]]:
-    found = re.findall(r'aria-label="([^"]*)".*?<rect x="[^"]*" y="[^"]*" width="([^"]*)"', page)
+    found = re.findall(r'<g aria-label="([^"]*)".*?<rect x="[^"]*" y="[^"]*" width="([^"]*)"', page)
     return [(label, float(width)) for label, width in found]
 
 
