@@ -1,8 +1,12 @@
 """What a reading of calendars changes in the rows stored so far.
 
-A reading is applied to an occurrence only if it began after that occurrence's last one had ended. So applied
-readings never overlap, whoever makes them and in whatever order they are written, and no old answer can come
-after a newer one. What is not applied is not lost: the next reading sees it.
+Two rules. The first is of time: a reading is applied to an occurrence only if it began after the last one that
+told of it had ended. So applied readings never overlap, whoever makes them and in whatever order they are written,
+and no old answer can come after a newer one. What is not applied is not lost: the next reading sees it.
+
+The second is of place, for calendars are read by different tasks, at different times. A row is what the calendar
+that showed it last has shown. A reading replaces it by what shows no less, or if it has looked into that same
+calendar; otherwise what it does not show is none of its business.
 """
 
 from __future__ import annotations
@@ -72,20 +76,24 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
     """Return what a reading changes; the same reading again changes nothing."""
     difference = Difference()
     views = best_views(reading.seen)
+    seen_at: dict[int, datetime] = {}
+    for row in stored.meetings.values():
+        seen_at[row.parent_id] = max(row.last_seen, seen_at.get(row.parent_id, row.last_seen))
     for key, (calendar, event) in views.items():
         difference.counts["unknown"] += event.attendees is None
         before = stored.meetings.get(key)
-        if before is not None and not _later(reading, before):
+        # What is no series has one start: where else it was seen tells of this one too.
+        elsewhere = None if event.is_recurring else seen_at.get(event.parent_id)
+        if not _later(reading, before, elsewhere):
             difference.counts["outdated"] += 1
-        elif before is None or not _hides(calendar, event, before):
-            _see(difference, reading, calendar, event, before, stored.attendances.get(key, {}))
-        else:
+        elif before is not None and _shows_less(calendar, event, before, reading):
             difference.counts["unchanged"] += 1
-    # An event that is no series has one start: rows of it at others tell that it was moved.
-    elsewhere = {key[0] for key, (_, event) in views.items() if not event.is_recurring} | reading.gone
+        else:
+            _see(difference, reading.ended, calendar, event, before, stored.attendances.get(key, {}))
+    not_there = {key[0] for key, (_, event) in views.items() if not event.is_recurring} | reading.gone
     for key, before in stored.meetings.items():
-        missed = key not in views and before.vanished_at is None
-        if missed and _later(reading, before) and (key[0] in elsewhere or _would_be_shown(before, reading)):
+        missed = key not in views and before.vanished_at is None and _later(reading, before)
+        if missed and (key[0] in not_there or _looked_for(before, reading)):
             _vanish(difference, reading.ended, before, stored.attendances.get(key, {}).values())
     return difference
 
@@ -112,21 +120,19 @@ def _rank(calendar: str, *, hidden: bool) -> tuple[bool, str]:
     return hidden, calendar
 
 
-def _later(reading: Reading, before: Meeting) -> bool:
-    return reading.started > max(before.last_seen, before.vanished_at or before.last_seen)
+def _later(reading: Reading, before: Meeting | None, elsewhere: datetime | None = None) -> bool:
+    told = [elsewhere, before and before.last_seen, before and before.vanished_at]
+    return all(at is None or reading.started > at for at in told)
 
 
-def _hides(calendar: str, event: CalendarEvent, before: Meeting) -> bool:
-    """Tell whether a view masks what another calendar shows: it adds nothing then."""
-    return (
-        event.attendees is None
-        and before.total is not None
-        and before.vanished_at is None
-        and before.calendar != calendar
-    )
+def _shows_less(calendar: str, event: CalendarEvent, before: Meeting, reading: Reading) -> bool:
+    """Tell whether a view masks what another calendar, which was not read now, has shown."""
+    shown_before = before.vanished_at is None and before.total is not None
+    return event.attendees is None and shown_before and before.calendar not in {calendar, *reading.calendars}
 
 
-def _would_be_shown(before: Meeting, reading: Reading) -> bool:
+def _looked_for(before: Meeting, reading: Reading) -> bool:
+    """Tell whether a reading would show a row of before, were it still there."""
     window = reading.window
     if window is None or before.calendar not in reading.calendars:
         return False
@@ -137,57 +143,53 @@ def _would_be_shown(before: Meeting, reading: Reading) -> bool:
 
 def _see(
     difference: Difference,
-    reading: Reading,
+    now: datetime,
     calendar: str,
     event: CalendarEvent,
     before: Meeting | None,
     attendances: Mapping[int, Attendance],
 ) -> None:
-    now = reading.ended
+    after = meeting(event, calendar, now if before is None else before.first_seen, now)
+    difference.meetings.append(after)
     if before is None:
-        after = meeting(event, calendar, now, now)
         difference.counts["new"] += 1
     else:
-        hidden = before.total is None
-        if before.vanished_at is None and _rank(before.calendar, hidden=hidden) < _rank(
-            calendar, hidden=event.attendees is None
-        ):
-            calendar = before.calendar
-        after = meeting(event, calendar, before.first_seen, now)
-        difference.counts["unchanged" if after == before._replace(last_seen=now) else "changed"] += 1
-    difference.meetings.append(after)
+        # Of calendars that show the same, whichever was read last is no change.
+        same = after == before._replace(calendar=calendar, last_seen=now)
+        difference.counts["unchanged" if same else "changed"] += 1
+    # Who has gone together with the occurrence is back with it: nobody has invited them anew.
+    invited = {
+        user_id: row._replace(vanished_at=None)
+        for user_id, row in attendances.items()
+        if before is not None and row.vanished_at == before.vanished_at
+    }
     given = answers(event)
     if given is None:
+        difference.attendances.extend(row for user_id, row in invited.items() if row != attendances[user_id])
         return
-    for user_id, status in given.items():
-        known = attendances.get(user_id)
-        row, change = _answer(after, user_id, status.value, known, before)
-        difference.attendances.append(row._replace(is_host=is_host(event, user_id, status)))
-        difference.changes.extend([change] if change else [])
-    for user_id, known in attendances.items():
-        if user_id not in given and known.vanished_at is None:
-            difference.attendances.append(known._replace(vanished_at=now, changed_at=now))
-            difference.changes.append(AttendanceChange(*after.key, user_id, known.status, None, known.last_seen, now))
+    answered_at = _answered_at(before, attendances.values())
+    for user_id in sorted(given.keys() | invited.keys()):
+        old, new = invited.get(user_id), given.get(user_id)
+        change = None
+        if answered_at is not None and (old and old.status) != new:
+            since = old.last_seen if old else answered_at
+            change = AttendanceChange(*after.key, user_id, old and old.status, new and new.value, since, now)
+            difference.changes.append(change)
+        row = attendances.get(user_id)
+        if new is not None:
+            host = is_host(event, user_id, new)
+            row = row or Attendance(*after.key, user_id, new.value, host, first_seen=now, last_seen=now)
+            row = row._replace(status=new.value, is_host=host, last_seen=now)
+        assert row is not None
+        changed_at = now if change else row.changed_at
+        difference.attendances.append(row._replace(changed_at=changed_at, vanished_at=None if new else now))
 
 
-def _answer(
-    after: Meeting, user_id: int, status: str, known: Attendance | None, before: Meeting | None
-) -> tuple[Attendance, AttendanceChange | None]:
-    now = after.last_seen
-    row = known or Attendance(*after.key, user_id, status, is_host=False, first_seen=now, last_seen=now)
-    invited_before = known is not None and (
-        # Gone together with the occurrence, and back with it: nobody has invited them anew.
-        known.vanished_at is None or (before is not None and known.vanished_at == before.vanished_at)
-    )
-    change = None
-    if invited_before:
-        if row.status != status:
-            change = AttendanceChange(*after.key, user_id, row.status, status, row.last_seen, now)
-    elif before is not None and before.total is not None:
-        change = AttendanceChange(*after.key, user_id, None, status, before.last_seen, now)
-    return row._replace(
-        status=status, last_seen=now, vanished_at=None, changed_at=now if change else row.changed_at
-    ), change
+def _answered_at(before: Meeting | None, attendances: Iterable[Attendance]) -> datetime | None:
+    """Return when it was last seen who is invited; ``None`` if it never was."""
+    if before is not None and before.total is not None:
+        return before.last_seen
+    return max((max(row.last_seen, row.changed_at or row.last_seen) for row in attendances), default=None)
 
 
 def _vanish(difference: Difference, now: datetime, before: Meeting, attendances: Iterable[Attendance]) -> None:

@@ -24,7 +24,7 @@ class Meeting(NamedTuple):
 
     :param parent_id: id of the meeting, the same in all calendars.
     :param start: an all-day event begins at midnight UTC of its first day.
-    :param calendar: the calendar it is known from, such as ``user:7``.
+    :param calendar: the calendar that has shown it last, such as ``user:7``.
     :param zone: name of the zone in which it was set; ``None`` for all-day events.
     :param recurrence_id: for an edited occurrence, the series it was split from.
     :param accepted: how many have accepted; this and the other counts are without the organiser, and ``None``

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from itertools import count, pairwise
+from itertools import count, pairwise, permutations
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
@@ -28,9 +30,12 @@ letters = st.sampled_from("YNQ").map(MeetingStatus)
 answers = st.dictionaries(st.integers(2, 5), letters, max_size=3)
 
 
-def _event(parent: int, hour: int, given: dict[int, MeetingStatus] | None, *, series: bool) -> CalendarEvent:
+def _event(
+    parent: int, hour: int, given: dict[int, MeetingStatus] | None, *, series: bool, hosted: bool = True
+) -> CalendarEvent:
     invited = [Attendee(user, status) for user, status in (given or {}).items()]
-    attendees = None if given is None else (Attendee(HOST, MeetingStatus.ORGANISER), *invited)
+    host = [Attendee(HOST, MeetingStatus.ORGANISER)] if hosted else []
+    attendees = None if given is None else (*host, *invited)
     start = FIRST + hour * HOUR
     return CalendarEvent(
         id=parent, parent_id=parent, name=f"Meeting {parent}", start=start, end=start + HOUR, zone="Europe/Berlin",
@@ -39,19 +44,25 @@ def _event(parent: int, hour: int, given: dict[int, MeetingStatus] | None, *, se
     )  # fmt: skip
 
 
+any_hour = st.integers(0, 143)
+
+
 @st.composite
-def portals(draw: st.DrawFn) -> dict[str, list[CalendarEvent]]:
+def portals(draw: st.DrawFn, parents: int = 6, hours: Any = any_hour) -> dict[str, list[CalendarEvent]]:
     """Return what each calendar shows: the same meetings, here and there masked or missing."""
     shown: dict[str, list[CalendarEvent]] = {name: [] for name in CALENDARS}
-    for parent in draw(st.sets(st.integers(1, 6), max_size=4)):
+    for parent in draw(st.sets(st.integers(1, parents), max_size=4)):
         series = draw(st.booleans())
         given_answers = draw(answers)
-        for hour in draw(st.sets(st.integers(0, 143), min_size=1, max_size=3 if series else 1)):
+        # Who calls a meeting of a group need not come to it.
+        hosted = not given_answers or draw(st.booleans())
+        for hour in draw(st.sets(hours, min_size=1, max_size=3 if series else 1)):
             for name in CALENDARS:
                 view = draw(st.sampled_from(["open", "open", "masked", "missing"]))
                 if view != "missing":
                     hidden = view == "masked"
-                    shown[name].append(_event(parent, hour, None if hidden else given_answers, series=series))
+                    visible = None if hidden else given_answers
+                    shown[name].append(_event(parent, hour, visible, series=series, hosted=hosted))
     return shown
 
 
@@ -77,9 +88,12 @@ class Tables:
         return self.write(reconcile(self.stored, reading))
 
     def truth(self) -> tuple[Any, Any, Any]:
-        """Return the tables without the times of our readings."""
+        """Return the tables without the times of our readings, and which of many calendars was the last one read."""
         return (
-            {key: (*row[2:15], row.vanished_at is None) for key, row in self.stored.meetings.items()},
+            {
+                key: (*row._replace(calendar="")[2:15], row.vanished_at is None)
+                for key, row in self.stored.meetings.items()
+            },
             {
                 (key, user): (row.status, row.is_host, row.vanished_at is None)
                 for key, rows in self.stored.attendances.items()
@@ -87,6 +101,30 @@ class Tables:
             },
             sorted(change[:5] for change in self.changes.values()),
         )
+
+    def now(self) -> dict[Any, dict[int, str] | None]:
+        """Return the answers to what is there now; ``None`` where they are not shown."""
+        return {
+            key: None if row.total is None else {
+                user: answer.status
+                for user, answer in self.stored.attendances.get(key, {}).items()
+                if answer.vanished_at is None
+            }
+            for key, row in self.stored.meetings.items()
+            if row.vanished_at is None
+        }  # fmt: skip
+
+
+def _shown(events: Iterable[CalendarEvent]) -> dict[Any, dict[int, str] | None]:
+    """Return the answers that calendars show of each occurrence; ``None`` where all of them are masked."""
+    shown: dict[Any, dict[int, str] | None] = {}
+    for event in events:
+        key = event.parent_id, event.start
+        if event.attendees is None:
+            shown.setdefault(key, None)
+        else:
+            shown[key] = {one.user_id: one.status.value for one in event.attendees}
+    return shown
 
 
 class Clock:
@@ -211,6 +249,75 @@ def test_the_history_leads_from_one_to_the_next(
         told = following
 
 
+# One or two meetings and few hours, so that the same are met again and again.
+few = st.sampled_from([1, 1, 2]).flatmap(lambda most: portals(parents=most, hours=st.sampled_from([5, 5, 47, 100])))
+some_calendars = st.sets(st.sampled_from(CALENDARS), min_size=1).map(sorted)
+glances = st.lists(st.tuples(st.sampled_from([WINDOWS[0], *WINDOWS]), some_calendars), min_size=1, max_size=3)
+histories = st.lists(st.tuples(few, glances), min_size=1, max_size=6)
+rounds = st.permutations([(window, [name]) for window in WINDOWS for name in CALENDARS])
+
+
+def _glance(clock: Clock, history: Iterable[tuple[Any, Any]]) -> list[Reading]:
+    """Return readings of a portal that changes meanwhile: now of these calendars, now of those."""
+    return [clock.read(portal, window, names) for portal, seen in history for window, names in seen]
+
+
+@given(histories, st.randoms(), st.booleans(), st.lists(rounds, min_size=2, max_size=2))
+def test_whatever_came_before_the_tables_come_to_what_is_shown(
+    history: list[tuple[Any, Any]], chance: Any, late: bool, last_rounds: list[Any]
+) -> None:
+    clock, tables = Clock(), Tables()
+    readings = _glance(clock, history)
+    if late:
+        chance.shuffle(readings)
+    for reading in readings:
+        tables.sync(reading)
+        starts = [key[0] for key, row in tables.stored.meetings.items() if not row.vanished_at and not row.is_recurring]
+        assert len(starts) == len(set(starts)), "what is no series takes place once"
+    whole = Tables()
+    whole.stored = deepcopy(tables.stored)
+    portal = history[-1][0]
+    shown = _shown(event for events in portal.values() for event in events)
+    for window in WINDOWS:
+        whole.sync(clock.read(portal, window))
+    assert whole.now() == shown, "one reading of everything"
+    for window, names in (glance for one in last_rounds for glance in one):
+        tables.sync(clock.read(portal, window, names))
+    assert tables.now() == shown, "each calendar for itself, twice"
+
+
+@settings(max_examples=300)
+@given(histories)
+def test_changes_are_true_and_none_is_lost(history: list[tuple[Any, Any]]) -> None:
+    clock, tables = Clock(), Tables()
+    readings = _glance(clock, history)
+    for reading in readings:
+        tables.sync(reading)
+    # Answers to each occurrence by the time of the reading that has shown them.
+    told: dict[Any, dict[datetime, dict[int, str]]] = {}
+    for reading in readings:
+        for key, given_answers in _shown(event for _, event in reading.seen).items():
+            if given_answers is not None:
+                told.setdefault(key, {})[reading.ended] = given_answers
+    for key, by_time in told.items():
+        first, *_, last = [*by_time.values(), *by_time.values()]
+        changes = sorted(
+            (change for change in tables.changes.values() if (change.parent_id, change.start) == key),
+            key=lambda change: change.new_seen_at,
+        )
+        replayed = dict(first)
+        for change in changes:
+            assert by_time[change.old_seen_at].get(change.user_id) == change.old_status
+            assert by_time[change.new_seen_at].get(change.user_id) == change.new_status
+            assert replayed.get(change.user_id) == change.old_status
+            if change.new_status is None:
+                del replayed[change.user_id]
+            else:
+                replayed[change.user_id] = change.new_status
+        assert replayed == last
+    assert {(change.parent_id, change.start) for change in tables.changes.values()} <= told.keys()
+
+
 def test_a_moved_meeting_vanishes_from_its_old_start_at_once() -> None:
     clock, tables = Clock(), Tables()
     tables.sync(clock.read({"user:1": [_event(7, 5, {2: MeetingStatus("Y")}, series=False)]}, WINDOWS[0], ["user:1"]))
@@ -238,6 +345,81 @@ def test_vanished_and_back_with_another_answer() -> None:
     (row,) = tables.stored.meetings.values()
     assert (row.first_seen, row.last_seen, row.vanished_at) == (first.ended, last.ended, None)
     assert (row.accepted, row.declined, row.silent, row.total, row.share) == (0, 1, 1, 2, 0.0)
+
+
+def _one(given_answers: str | None, hour: int = 5, *, series: bool = False) -> CalendarEvent:
+    """Return meeting 7 with the answers of users 2, 3 and so on; a blank for who is not invited."""
+    if given_answers is None:
+        return _event(7, hour, None, series=series)
+    given = {number: MeetingStatus(letter) for number, letter in enumerate(given_answers, 2) if letter != " "}
+    return _event(7, hour, given, series=series)
+
+
+def _told(tables: Tables) -> list[tuple[int, str | None, str | None]]:
+    return sorted((change[2:5] for change in tables.changes.values()), key=repr)
+
+
+@pytest.mark.parametrize("order", list(permutations(["user:1", "user:2"])))
+def test_who_is_removed_leaves_the_meeting_in_other_calendars(order: tuple[str, ...]) -> None:
+    clock, tables = Clock(), Tables()
+    for name in ("user:1", "user:2"):
+        tables.sync(clock.read({name: [_one("YQ")]}, WINDOWS[0], [name]))
+    for name in order:
+        tables.sync(clock.read({"user:1": [], "user:2": [_one(" Q")]}, WINDOWS[0], [name]))
+    assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 3: "Q"}}
+    assert _told(tables) == [(2, "Y", None)]
+
+
+def test_a_calendar_read_no_more_does_not_hold_on_to_a_meeting() -> None:
+    clock, tables = Clock(), Tables()
+    portal = {"user:1": [_one("Y")], "user:2": [_one("Y")]}
+    tables.sync(clock.read(portal, WINDOWS[0], ["user:1", "user:2"]))
+    tables.sync(clock.read(portal, WINDOWS[0], ["user:2"]))
+    assert tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"])).counts == {"vanished": 1}
+
+
+def test_vanished_and_back_without_somebody() -> None:
+    clock, tables = Clock(), Tables()
+    for events in ([_one("YY")], [], [_one("Y")]):
+        tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
+    assert _told(tables) == [(3, "Y", None)]
+
+
+def test_vanished_back_masked_and_then_open() -> None:
+    clock, tables = Clock(), Tables()
+    for events in ([_one("YY")], [], [_one(None)], [_one("YNQ")]):
+        tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
+    assert _told(tables) == [(3, "Y", "N"), (4, None, "Q")]
+
+
+def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_masked() -> None:
+    clock, tables = Clock(), Tables()
+    tables.sync(clock.read({"user:1": [_one("Y")], "user:2": [_one(None)]}, WINDOWS[0], ["user:1", "user:2"]))
+    hidden = {"user:1": [], "user:2": [_one(None)]}
+    assert tables.sync(clock.read(hidden, WINDOWS[0], ["user:2"])).counts == {"unchanged": 1, "unknown": 1}
+    assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 2: "Y"}}, "another calendar shows more of it"
+    tables.sync(clock.read(hidden, WINDOWS[0], ["user:1", "user:2"]))
+    assert tables.now() == {(7, FIRST + 5 * HOUR): None}
+    assert not tables.changes
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["new there", "gone from there before"])
+def test_a_late_reading_does_not_show_a_meeting_where_it_no_longer_is(back: bool) -> None:
+    clock, tables = Clock(), Tables()
+    for events in ([_one("Y")], []) if back else ():
+        tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
+    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
+    tables.sync(clock.read({"user:1": [_one("Y", 100)]}, WINDOWS[2], ["user:1"]))
+    assert +tables.sync(late).counts == {"outdated": 1}
+    assert tables.now() == {(7, FIRST + 100 * HOUR): {1: "H", 2: "Y"}}
+
+
+def test_a_series_has_many_starts_at_once() -> None:
+    clock, tables = Clock(), Tables()
+    one, two = ([_one("Y", hour, series=True)] for hour in (5, 100))
+    late = clock.read({"user:1": one}, WINDOWS[0], ["user:1"])
+    for reading in (clock.read({"user:1": two}, WINDOWS[2], ["user:1"]), late):
+        assert +tables.sync(reading).counts == {"new": 1}
 
 
 def test_another_calendar_does_not_make_a_meeting_vanish() -> None:
