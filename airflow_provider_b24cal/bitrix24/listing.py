@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.event_methods import (
     get_busy,
     get_events,
@@ -131,9 +131,7 @@ def list_events(listing: Listing, terms: Terms) -> Steps[list[CalendarEvent]]:
     owner_id = listing.owner_id
     if owner_id is None:
         user = yield from ask(profile(), terms)
-        if user.user_id is None:
-            raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
-        owner_id = user.user_id
+        owner_id = user.active_id()
     parts = listing.window.chunks(LONGEST)
     calls = [get_events(listing.calendar_type, owner_id, part, listing.sections) for part in parts]
     outcomes = yield from ask_many(calls, terms)

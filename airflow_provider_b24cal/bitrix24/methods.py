@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from airflow_provider_b24cal.bitrix24.errors import (
     CalendarError,
+    CredentialsError,
     Meaning,
     NoSuchMeetingError,
     NotInvitedError,
@@ -55,6 +56,15 @@ class Profile:
 
     user_id: int | None
     name: str
+
+    def active_id(self) -> int:
+        """Return the user's id.
+
+        :raises CredentialsError: there is no active user.
+        """
+        if self.user_id is None:
+            raise CredentialsError("The portal knows no active user behind this connection.", method="profile")
+        return self.user_id
 
 
 _NO_MEETING: Final[Mapping[str, Meaning]] = {

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, parts
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.bitrix24.errors import CredentialsError, NoSuchEventError
+from airflow_provider_b24cal.bitrix24.errors import NoSuchEventError
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
 from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
 
@@ -33,9 +33,7 @@ def resolve(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar]) -> list[C
     """
     if all(calendar.owner_id is not None for calendar in calendars):
         return list(calendars)
-    user_id = hook.whoami().user_id
-    if user_id is None:
-        raise CredentialsError("The portal knows no active user behind this webhook.", method="profile")
+    user_id = hook.whoami().active_id()
     whole = (Calendar(one.kind, user_id if one.owner_id is None else one.owner_id) for one in calendars)
     return list(dict.fromkeys(whole))
 
