@@ -137,7 +137,9 @@ def _looked_for(before: Meeting, reading: Reading) -> bool:
     if window is None or before.calendar not in reading.calendars:
         return False
     # By the start alone: an event that reaches into a window may have been shortened.
-    start = before.start.replace(tzinfo=window.start.tzinfo) if before.all_day else before.start
+    start = before.occurrence_start
+    if before.all_day:
+        start = start.replace(tzinfo=window.start.tzinfo)
     return window.start.astimezone(UTC) <= start.astimezone(UTC) < window.end.astimezone(UTC)
 
 

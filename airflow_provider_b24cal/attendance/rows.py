@@ -1,7 +1,7 @@
 """One row per truth: an occurrence of a meeting, somebody's answer to it, and a change of that answer.
 
 All times are aware and in UTC. ``last_seen`` and the like are the times of our readings, for a portal keeps no
-time of an answer.
+time of an answer. The fields have the names that the columns of tables and files have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Meeting(NamedTuple):
     """One occurrence of a meeting.
 
     :param parent_id: id of the meeting, the same in all calendars.
-    :param start: an all-day event begins at midnight UTC of its first day.
+    :param occurrence_start: an all-day event begins at midnight UTC of its first day.
     :param calendar: the calendar that has shown it last, such as ``user:7``.
     :param zone: name of the zone in which it was set; ``None`` for all-day events.
     :param recurrence_id: for an edited occurrence, the series it was split from.
@@ -35,11 +35,11 @@ class Meeting(NamedTuple):
     """
 
     parent_id: int
-    start: datetime
+    occurrence_start: datetime
     name: str
     host_id: int | None
     calendar: str
-    end: datetime
+    occurrence_end: datetime
     zone: str | None
     all_day: bool
     is_recurring: bool
@@ -56,7 +56,7 @@ class Meeting(NamedTuple):
     @property
     def key(self) -> Key:
         """What tells occurrences apart."""
-        return self.parent_id, self.start
+        return self.parent_id, self.occurrence_start
 
 
 class Attendance(NamedTuple):
@@ -68,7 +68,7 @@ class Attendance(NamedTuple):
     """
 
     parent_id: int
-    start: datetime
+    occurrence_start: datetime
     user_id: int
     status: str
     is_host: bool
@@ -88,7 +88,7 @@ class AttendanceChange(NamedTuple):
     """
 
     parent_id: int
-    start: datetime
+    occurrence_start: datetime
     user_id: int
     old_status: str | None
     new_status: str | None
@@ -126,11 +126,11 @@ def meeting(event: CalendarEvent, calendar: str, first_seen: datetime, last_seen
         )
     return Meeting(
         parent_id=event.parent_id,
-        start=event.start,
+        occurrence_start=event.start,
         name=event.name,
         host_id=event.host_id,
         calendar=calendar,
-        end=event.end,
+        occurrence_end=event.end,
         zone=event.zone,
         all_day=event.all_day,
         is_recurring=event.is_recurring,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
 
 from airflow_provider_b24cal.attendance.reconcile import best_views
-from airflow_provider_b24cal.attendance.rows import answers, is_host, meeting
+from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, answers, is_host, meeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,54 +14,36 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.attendance.reconcile import Reading
     from airflow_provider_b24cal.bitrix24.window import Window
 
+Record: TypeAlias = "dict[str, Any]"
+"""A row by its columns."""
 
-class MeetingNow(NamedTuple):
-    """One occurrence as it was seen; see :class:`~airflow_provider_b24cal.attendance.rows.Meeting`."""
-
-    portal: str
-    parent_id: int
-    occurrence_start: datetime
-    name: str
-    host_id: int | None
-    calendar: str
-    occurrence_end: datetime
-    zone: str | None
-    all_day: bool
-    is_recurring: bool
-    recurrence_id: int | None
-    accepted: int | None
-    declined: int | None
-    silent: int | None
-    total: int | None
-    share: float | None
-    seen_at: datetime
+_HISTORY: Final = frozenset({"first_seen", "last_seen", "changed_at", "vanished_at"})
 
 
-class AnswerNow(NamedTuple):
-    """Somebody's answer as it was seen."""
-
-    portal: str
-    parent_id: int
-    occurrence_start: datetime
-    user_id: int
-    status: str
-    is_host: bool
-    seen_at: datetime
+def columns(kind: type[Meeting | Attendance]) -> dict[str, Any]:
+    """Return the columns of a kind of rows, with the type of each."""
+    kept = {name: hint for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if name not in _HISTORY}
+    return {"portal": str, **kept, "seen_at": datetime}
 
 
-def by_day(reading: Reading, portal: str) -> dict[date, tuple[list[MeetingNow], list[AnswerNow]]]:
-    """Return the rows of each day, in order; a day in UTC on which nothing begins has none."""
+def _record(portal: str, row: Meeting | Attendance) -> Record:
+    kept = {name: value for name, value in row._asdict().items() if name not in _HISTORY}
+    return {"portal": portal, **kept, "seen_at": row.last_seen}
+
+
+def by_day(reading: Reading, portal: str) -> dict[date, tuple[list[Record], list[Record]]]:
+    """Return the rows of each day, meetings and answers, in order; a day in UTC on which nothing begins has none."""
     assert reading.window is not None
-    days: dict[date, tuple[list[MeetingNow], list[AnswerNow]]] = {day: ([], []) for day in days_of(reading.window)}
-    for (parent_id, start), (calendar, event) in sorted(best_views(reading.seen).items()):
-        rows = days.get(start.astimezone(UTC).date())
+    now = reading.ended
+    days: dict[date, tuple[list[Record], list[Record]]] = {day: ([], []) for day in days_of(reading.window)}
+    for key, (calendar, event) in sorted(best_views(reading.seen).items()):
+        rows = days.get(event.start.astimezone(UTC).date())
         if rows is None:  # reaches into the window, and belongs to the day on which it began
             continue
-        row = meeting(event, calendar, reading.ended, reading.ended)
-        rows[0].append(MeetingNow(portal, *row[:-3], seen_at=reading.ended))
+        rows[0].append(_record(portal, meeting(event, calendar, now, now)))
         for user_id, status in sorted((answers(event) or {}).items()):
-            host = is_host(event, user_id, status)
-            rows[1].append(AnswerNow(portal, parent_id, start, user_id, status.value, host, reading.ended))
+            answer = Attendance(*key, user_id, status.value, is_host(event, user_id, status), now, now)
+            rows[1].append(_record(portal, answer))
     return days
 
 

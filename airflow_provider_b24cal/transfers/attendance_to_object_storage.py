@@ -84,17 +84,18 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         from airflow_provider_b24cal._airflow import ObjectStoragePath, lineage_collector
         from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
-        from airflow_provider_b24cal.attendance.snapshot import AnswerNow, MeetingNow, by_day
+        from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
+        from airflow_provider_b24cal.attendance.snapshot import by_day
         from airflow_provider_b24cal.bitrix24.inputs import check_choice
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-        from airflow_provider_b24cal.transfers.files import FORMATS
+        from airflow_provider_b24cal.transfers.files import FORMATS, content
         from airflow_provider_b24cal.transfers.reading import portal_name
         from airflow_provider_b24cal.transfers.source import check_source
 
         source = check_source(self.calendars, None, self.window_start, self.window_end, context)
         assert source.window is not None
         source = replace(source, window=whole_days(source.window))
-        ending = check_choice(self.file_format, tuple(FORMATS), "file_format")
+        ending = check_choice(self.file_format, FORMATS, "file_format")
         name = f"{_check_name(self.file_name)}.{ending}"
         folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
         counts = dict.fromkeys(("days", "files", "occurrences", "answers", "unknown"), 0)
@@ -102,16 +103,13 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
             portal = portal_name(hook)
             for reading in source.read(hook):
                 for day, (meetings, answers) in by_day(reading, portal).items():
-                    for kind, part, rows in (
-                        (MeetingNow, "meetings", meetings),
-                        (AnswerNow, "attendance", answers),
-                    ):
+                    for kind, part, rows in ((Meeting, "meetings", meetings), (Attendance, "attendance", answers)):
                         place = folder / part / f"day={day.isoformat()}" / name
-                        counts["files"] += _write(place, FORMATS[ending](kind, rows) if rows else None)
+                        counts["files"] += _write(place, content(ending, kind, rows) if rows else None)
                     counts["days"] += 1
                     counts["occurrences"] += len(meetings)
                     counts["answers"] += len(answers)
-                    counts["unknown"] += sum(meeting.total is None for meeting in meetings)
+                    counts["unknown"] += sum(meeting["total"] is None for meeting in meetings)
                 for calendar in sorted(reading.calendars):
                     lineage_collector().add_input_asset(hook, uri=calendar_uri(portal, calendar))
         lineage_collector().add_output_asset(folder, uri=str(folder))

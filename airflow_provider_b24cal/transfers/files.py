@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_b24cal.attendance.snapshot import AnswerNow, MeetingNow
+from airflow_provider_b24cal.attendance.snapshot import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-Row = MeetingNow | AnswerNow
+    from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
+    from airflow_provider_b24cal.attendance.snapshot import Record
+
+FORMATS: Final = ("jsonl", "parquet")
+"""The formats, which are also the endings of the files' names."""
 
 
-def json_lines(kind: type[Row], rows: Sequence[Row]) -> bytes:
-    """Return an object for each row, with times as ISO text in UTC."""
-    assert all(type(row) is kind for row in rows)
-    return "".join(f"{json.dumps(row._asdict(), ensure_ascii=False, default=_text)}\n" for row in rows).encode()
+def content(ending: str, kind: type[Meeting | Attendance], records: Sequence[Record]) -> bytes:
+    """Return a file of records, which are all of one kind.
+
+    :param ending: one of :data:`FORMATS`.
+    :raises ImportError: pyarrow is needed and not installed.
+    """
+    return parquet(columns(kind), records) if ending == "parquet" else json_lines(records)
+
+
+def json_lines(records: Sequence[Record]) -> bytes:
+    """Return an object for each record, with times as ISO text in UTC."""
+    return "".join(f"{json.dumps(record, ensure_ascii=False, default=_text)}\n" for record in records).encode()
 
 
 def _text(value: Any) -> str:
@@ -26,9 +38,10 @@ def _text(value: Any) -> str:
     raise TypeError(type(value).__name__)
 
 
-def parquet(kind: type[Row], rows: Sequence[Row]) -> bytes:
-    """Return a Parquet file whose columns have their types even without a row.
+def parquet(types: dict[str, Any], records: Sequence[Record]) -> bytes:
+    """Return a Parquet file whose columns have their types even where nothing is known.
 
+    :param types: Python's types of the columns.
     :raises ImportError: pyarrow is not installed.
     """
     try:
@@ -36,18 +49,13 @@ def parquet(kind: type[Row], rows: Sequence[Row]) -> bytes:
         import pyarrow.parquet as pq
     except ImportError as problem:
         raise ImportError("file_format='parquet' needs pyarrow: install airflow-provider-b24cal[parquet].") from problem
-    types = {int: pa.int64(), str: pa.string(), bool: pa.bool_(), float: pa.float64()}
+    arrow = {
+        int: pa.int64(), str: pa.string(), bool: pa.bool_(), float: pa.float64(), datetime: pa.timestamp("us", "UTC"),
+    }  # fmt: skip
     fields = []
-    for name, hint in get_type_hints(kind).items():
+    for name, hint in types.items():
         (inner,) = [one for one in getattr(hint, "__args__", (hint,)) if one is not type(None)]
-        optional = inner is not hint
-        fields.append(pa.field(name, types.get(inner, pa.timestamp("us", "UTC")), nullable=optional))
-    columns = list(zip(*rows, strict=True)) or [()] * len(fields)
-    schema = pa.schema(fields)
+        fields.append(pa.field(name, arrow[inner], nullable=inner is not hint))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema), sink)
+    pq.write_table(pa.Table.from_pylist(list(records), schema=pa.schema(fields)), sink)
     return bytes(sink.getvalue())
-
-
-FORMATS: Final[dict[str, Callable[[type[Row], Sequence[Row]], bytes]]] = {"jsonl": json_lines, "parquet": parquet}
-"""The formats by the ending of a file's name."""

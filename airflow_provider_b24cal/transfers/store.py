@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
     from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
-    from airflow_provider_b24cal.attendance.rows import Key
+    from airflow_provider_b24cal.attendance.rows import AttendanceChange, Key
 
 _ISOLATION: Final = "READ COMMITTED"
 """Whoever has waited for the lock has to see what was committed meanwhile."""
@@ -94,15 +94,18 @@ class AttendanceStore:
         """Return the rows that a reading can concern: of its window, of what it saw, and of what has moved."""
         meetings: dict[Key, Meeting] = {}
         attendances: dict[Key, dict[int, Attendance]] = {}
-        for row in self._rows(connection, self.tables.meetings, reading):
-            meeting = Meeting._make(row[1:])
+        for row in self._rows(connection, self.tables.meetings, Meeting._fields, reading):
+            meeting = Meeting._make(row)
             meetings[meeting.key] = meeting
-        for row in self._rows(connection, self.tables.attendance, reading):
-            answer = Attendance._make(row[1:])
-            attendances.setdefault((answer.parent_id, answer.start), {})[answer.user_id] = answer
+        for row in self._rows(connection, self.tables.attendance, Attendance._fields, reading):
+            answer = Attendance._make(row)
+            attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
         return Stored(meetings, attendances)
 
-    def _rows(self, connection: Connection, table: Table, reading: Reading) -> Iterator[Row[Any]]:
+    def _rows(
+        self, connection: Connection, table: Table, fields: Sequence[str], reading: Reading
+    ) -> Iterator[Row[Any]]:
+        wanted = select(*(table.c[name] for name in fields))
         start, span = table.c.occurrence_start, _span(reading)
         conditions: list[ColumnElement[bool]] = []
         if span is not None:
@@ -117,12 +120,14 @@ class AttendanceStore:
             named = table.c.parent_id.in_(parents)
             conditions.append(named if span is None else and_(named, not_(within)))
         for condition in conditions:
-            yield from connection.execute(select(table).where(and_(table.c.portal == self.portal, condition)))
+            yield from connection.execute(wanted.where(and_(table.c.portal == self.portal, condition)))
 
-    def _put(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        statement, names = self._upsert(table), table.c.keys()
+    def _put(
+        self, connection: Connection, table: Table, rows: Sequence[Meeting | Attendance | AttendanceChange]
+    ) -> None:
+        statement = self._upsert(table)
         for some in _slices(rows, _SLICE):
-            connection.execute(statement, [dict(zip(names, (self.portal, *row), strict=True)) for row in some])
+            connection.execute(statement, [{"portal": self.portal, **row._asdict()} for row in some])
 
 
 def _span(reading: Reading) -> tuple[datetime, datetime] | None:

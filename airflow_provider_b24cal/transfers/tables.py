@@ -87,7 +87,7 @@ class Tables:
 
 
 def define(names: Names) -> Tables:
-    """Return the tables; their columns are the portal and then the fields of the rows."""
+    """Return the tables; their columns are the portal and the fields of the rows."""
     metadata = MetaData(schema=names.schema, naming_convention={"ix": "ix_%(table_name)s_start"})
     options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB",
                "mariadb_charset": "utf8mb4"}  # fmt: skip

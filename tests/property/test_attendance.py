@@ -77,7 +77,7 @@ class Tables:
         for row in difference.meetings:
             self.stored.meetings[row.key] = row  # type: ignore[index]
         for answer in difference.attendances:
-            self.stored.attendances.setdefault((answer.parent_id, answer.start), {})[answer.user_id] = answer  # type: ignore[attr-defined]
+            self.stored.attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer  # type: ignore[attr-defined]
         for change in difference.changes:
             key = (*change[:3], change.old_seen_at)
             assert key not in self.changes, "no change is told twice"
@@ -302,7 +302,7 @@ def test_changes_are_true_and_none_is_lost(history: list[tuple[Any, Any]]) -> No
     for key, by_time in told.items():
         first, *_, last = [*by_time.values(), *by_time.values()]
         changes = sorted(
-            (change for change in tables.changes.values() if (change.parent_id, change.start) == key),
+            (change for change in tables.changes.values() if (change.parent_id, change.occurrence_start) == key),
             key=lambda change: change.new_seen_at,
         )
         replayed = dict(first)
@@ -315,7 +315,7 @@ def test_changes_are_true_and_none_is_lost(history: list[tuple[Any, Any]]) -> No
             else:
                 replayed[change.user_id] = change.new_status
         assert replayed == last
-    assert {(change.parent_id, change.start) for change in tables.changes.values()} <= told.keys()
+    assert {(change.parent_id, change.occurrence_start) for change in tables.changes.values()} <= told.keys()
 
 
 def test_a_moved_meeting_vanishes_from_its_old_start_at_once() -> None:
@@ -323,7 +323,7 @@ def test_a_moved_meeting_vanishes_from_its_old_start_at_once() -> None:
     tables.sync(clock.read({"user:1": [_event(7, 5, {2: MeetingStatus("Y")}, series=False)]}, WINDOWS[0], ["user:1"]))
     moved = clock.read({"user:1": [_event(7, 100, {2: MeetingStatus("Q")}, series=False)]}, WINDOWS[2], ["user:1"])
     assert tables.sync(moved).counts == {"new": 1, "vanished": 1, "unknown": 0}
-    old, new = sorted(tables.stored.meetings.values(), key=lambda row: row.start)
+    old, new = sorted(tables.stored.meetings.values(), key=lambda row: row.occurrence_start)
     assert (old.vanished_at, new.vanished_at) == (moved.ended, None)
     assert tables.stored.attendances[old.key][2].vanished_at == moved.ended
     assert not tables.changes, "the meeting has moved, nobody has changed an answer"

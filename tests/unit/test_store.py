@@ -8,13 +8,14 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
 from airflow_provider_b24cal.attendance.reconcile import Reading
+from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, Meeting
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
@@ -91,6 +92,13 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
         for user, letter in ((1, "H"), (10, "Y"), (11, "N"), (12, "Q"))
     ]
     assert changes == []
+
+
+def test_columns_are_the_fields_of_the_rows(store: AttendanceStore) -> None:
+    for table, kind in zip(store.tables.all, (Meeting, Attendance, AttendanceChange), strict=True):
+        assert {column.name for column in table.c} == {"portal", *kind._fields}
+        optional = {name for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if "None" in str(hint)}
+        assert {column.name for column in table.c if column.nullable} == optional
 
 
 def test_a_history(store: AttendanceStore) -> None:
