@@ -64,12 +64,15 @@ class Difference:
     :param changes: rows to insert.
     :param counts: how many occurrences were ``new``, ``changed``, ``unchanged``, ``vanished``, ``outdated`` (a
         later reading is stored) or have ``unknown`` attendance.
+    :param emptied: calendars that show nothing at all, and how many occurrences have vanished with that. Nobody can
+        tell this from a loss of rights.
     """
 
     meetings: list[Meeting] = field(default_factory=list)
     attendances: list[Attendance] = field(default_factory=list)
     changes: list[AttendanceChange] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    emptied: Counter[str] = field(default_factory=Counter)
 
 
 def reconcile(stored: Stored, reading: Reading) -> Difference:
@@ -91,10 +94,12 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
         else:
             _see(difference, reading.ended, calendar, event, before, stored.attendances.get(key, {}))
     not_there = {key[0] for key, (_, event) in views.items() if not event.is_recurring} | reading.gone
+    empty = reading.calendars - {calendar for calendar, _ in reading.seen}
     for key, before in stored.meetings.items():
         missed = key not in views and before.vanished_at is None and _later(reading, before)
         if missed and (key[0] in not_there or _looked_for(before, reading)):
             _vanish(difference, reading.ended, before, stored.attendances.get(key, {}).values())
+            difference.emptied.update({before.calendar} & empty)
     return difference
 
 

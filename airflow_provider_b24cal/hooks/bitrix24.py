@@ -408,7 +408,7 @@ class Bitrix24CalendarHook(BaseHook):
             return False, str(error)
 
     def close(self) -> None:
-        """Close the blocking connections; the hook opens new ones when it is used again."""
+        """Close the blocking connections, and end what waits in other threads; used again, the hook opens new ones."""
         self._client.close()
 
     async def aclose(self) -> None:

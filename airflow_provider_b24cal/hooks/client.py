@@ -14,6 +14,7 @@ from random import random
 from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
 
@@ -88,6 +89,7 @@ class Client:
         self._blocking: RequestsTransport | None = None
         self._asynchronous: HttpxTransport | None = None
         self._opening = Lock()
+        self._lanes: WeakSet[Lane] = WeakSet()
 
     def hasty(self, timeout: float, retry: RetryPolicy) -> Client:
         """Return a client of the same connection with less patience, which renews no token; close it by itself."""
@@ -175,7 +177,14 @@ class Client:
                 progress.add(len(part))
 
     def close(self) -> None:
-        """Close the blocking connections; new ones are opened when they are needed again."""
+        """Close the blocking connections; new ones are opened when they are needed again.
+
+        What still waits in other threads ends with :class:`~airflow_provider_b24cal.transport.lane.Stopped`.
+        """
+        with self._opening:
+            lanes = list(self._lanes)
+        for lane in lanes:
+            lane.stop()
         if self._blocking is not None:
             self._blocking.close()
             self._blocking = None
@@ -209,7 +218,10 @@ class Client:
             return self._blocking
 
     def _lane(self) -> Lane:
-        return Lane(self._opened(), _pace(self.settings()), self._tell, self._get_access())
+        lane = Lane(self._opened(), _pace(self.settings()), self._tell, self._get_access())
+        with self._opening:
+            self._lanes.add(lane)
+        return lane
 
     async def _alane(self) -> AsyncLane:
         settings = await self.asettings()

@@ -22,11 +22,12 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     :class:`~airflow_provider_b24cal.transfers.attendance_to_sql.Bitrix24AttendanceToSqlOperator` without a
     history; ``seen_at`` is the time of the reading. Days are those of UTC, and the window is widened to whole
     ones. Files of the same name are written anew, and removed for days on which nothing begins any more: running
-    again gives the same files.
+    again gives the same rows, but for ``seen_at``. Where nothing is shown at all any more, the log warns: a portal
+    does not tell whoever may no longer look. People are written as ids, never by name.
 
     XCom ``return_value``::
 
-        {"days": 30, "files": 42, "occurrences": 40, "answers": 310, "unknown": 3}
+        {"days": 30, "files": 42, "removed": 0, "occurrences": 40, "answers": 310, "unknown": 3}
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -39,10 +40,13 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         calendars below the same path need names of their own. (templated)
     :param calendars: a list of ``user`` (the acting user's), ``user:7``, ``group:7`` and ``company_calendar``;
         default the acting user's. (templated)
-    :param window_start: a datetime with a time zone, or its ISO text with an offset; default the start of the
-        data interval. (templated)
-    :param window_end: the same; later, by at most four years; default the end of the data interval. (templated)
+    :param window_start: a datetime with a time zone, or its ISO text with an offset; given together with
+        ``window_end``; default the data interval. (templated)
+    :param window_end: the same; later, by at most four years. (templated)
+    :param meeting_names: write what meetings are called; if false, ``name`` stays empty. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
+        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
     argument is not acceptable or what the portal refused; and with the storage's own errors.
@@ -50,7 +54,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
 
     template_fields: Sequence[str] = (
         "path", "storage_conn_id", "file_format", "file_name", "calendars", "window_start", "window_end",
-        "bitrix24_conn_id",
+        "meeting_names", "bitrix24_conn_id",
     )  # fmt: skip
     ui_color = "#e5f4ff"
 
@@ -64,7 +68,9 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         calendars: Sequence[str] | str | None = None,
         window_start: datetime | str | None = None,
         window_end: datetime | str | None = None,
+        meeting_names: bool = True,
         bitrix24_conn_id: str = "bitrix24_default",
+        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -75,44 +81,74 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         self.calendars = calendars
         self.window_start = window_start
         self.window_end = window_end
+        self.meeting_names = meeting_names
         self.bitrix24_conn_id = bitrix24_conn_id
+        self.retry_permanent_errors = retry_permanent_errors
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the calendars, write the files and return counts."""
+        from airflow_provider_b24cal.retry_policy import repeating
+
+        with repeating(permanent_errors=self.retry_permanent_errors):
+            return self._store(context)
+
+    def shown_page(self) -> dict[str, Any]:
+        """Return what the button opens: the one calendar that is read."""
+        from airflow_provider_b24cal.transfers.source import shown_calendar
+
+        return shown_calendar(self.calendars)
+
+    def _store(self, context: Context) -> dict[str, int]:
         from dataclasses import replace
 
         from airflow_provider_b24cal._airflow import ObjectStoragePath, lineage_collector
         from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
+        from airflow_provider_b24cal.attendance.reconcile import nameless
         from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
         from airflow_provider_b24cal.attendance.snapshot import by_day
-        from airflow_provider_b24cal.bitrix24.inputs import check_choice
+        from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.transfers.files import FORMATS, content
         from airflow_provider_b24cal.transfers.reading import portal_name
-        from airflow_provider_b24cal.transfers.source import check_source
+        from airflow_provider_b24cal.transfers.source import as_aside, check_source
 
         source = check_source(self.calendars, None, self.window_start, self.window_end, context)
         assert source.window is not None
         source = replace(source, window=whole_days(source.window))
         ending = check_choice(self.file_format, FORMATS, "file_format")
         name = f"{_check_name(self.file_name)}.{ending}"
+        named = check_flag(self.meeting_names, "meeting_names")
         folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
-        counts = dict.fromkeys(("days", "files", "occurrences", "answers", "unknown"), 0)
+        counts = dict.fromkeys(("days", "files", "removed", "occurrences", "answers", "unknown"), 0)
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             portal = portal_name(hook)
             for reading in source.read(hook):
-                for day, (meetings, answers) in by_day(reading, portal).items():
+                shown = reading if named else nameless(reading)
+                for day, (meetings, answers) in by_day(shown, portal).items():
                     for kind, part, rows in ((Meeting, "meetings", meetings), (Attendance, "attendance", answers)):
                         place = folder / part / f"day={day.isoformat()}" / name
-                        counts["files"] += _write(place, content(ending, kind, rows) if rows else None)
+                        if rows:
+                            _write(place, content(ending, kind, rows))
+                            counts["files"] += 1
+                        else:
+                            counts["removed"] += _remove(place)
                     counts["days"] += 1
                     counts["occurrences"] += len(meetings)
                     counts["answers"] += len(answers)
                     counts["unknown"] += sum(meeting["total"] is None for meeting in meetings)
-                for calendar in sorted(reading.calendars):
-                    lineage_collector().add_input_asset(hook, uri=calendar_uri(portal, calendar))
-        lineage_collector().add_output_asset(folder, uri=str(folder))
+                with as_aside("lineage", self.log):
+                    for calendar in sorted(reading.calendars):
+                        lineage_collector().add_input_asset(hook, uri=calendar_uri(portal, calendar))
+        with as_aside("lineage", self.log):
+            lineage_collector().add_output_asset(folder, uri=str(folder))
+        if counts["removed"] and not counts["occurrences"]:
+            self.log.warning(
+                "Nothing is shown any more, and %d files were removed. What there was, was cancelled or moved, or the "
+                "acting user may no longer look: a portal answers the same.",
+                counts["removed"],
+            )
         self.log.info("%(occurrences)d occurrences on %(days)d days in %(files)d files", counts)
         return counts
 
@@ -127,11 +163,14 @@ def _check_name(name: object) -> str:
     return name
 
 
-def _write(place: Any, content: bytes | None) -> bool:
-    """Write a file, or remove it; tell whether there is one."""
-    if content is None:
-        place.unlink(missing_ok=True)
-        return False
+def _write(place: Any, content: bytes) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
+
+
+def _remove(place: Any) -> bool:
+    """Remove a file; tell whether there was one."""
+    if not place.exists():
+        return False
+    place.unlink(missing_ok=True)
     return True

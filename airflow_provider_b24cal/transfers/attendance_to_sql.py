@@ -25,7 +25,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     Nothing is deleted: what is gone gets a ``vanished_at``. Running again, running windows in any order, two
     runs at once, and a killed run with its retry give the same tables. Each part of a window, 25 days, is one
-    transaction. SQLite, PostgreSQL, MySQL and MariaDB are accepted.
+    transaction. SQLite, PostgreSQL, MySQL and MariaDB are accepted. A calendar that shows nothing any more is a
+    warning in the log, for a portal does not tell whoever may no longer look.
 
     XCom ``return_value``::
 
@@ -35,7 +36,9 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     ``unknown`` have attendance that the portal does not show; for ``outdated`` a later reading is stored already.
 
     People are stored as ids, never by name. Where no outlets are given, the three tables are the task's outlets:
-    :func:`~airflow_provider_b24cal.assets.table_asset`; events of these assets carry the counts.
+    :func:`~airflow_provider_b24cal.assets.table_asset`; events of these assets carry the counts. Outlets have to be
+    known when the DAG is parsed: where a table or connection is named by a template, and in a mapped task
+    (``.partial()``), give ``outlets`` yourself.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -43,11 +46,11 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     :param sql_conn_id: a connection whose hook is a ``DbApiHook``. (templated)
     :param calendars: a list of ``user`` (the acting user's), ``user:7``, ``group:7`` and ``company_calendar``;
         default the acting user's. (templated)
-    :param window_start: a datetime with a time zone, or its ISO text with an offset; default the start of the
-        data interval. Days of all-day events are understood in this zone. (templated)
-    :param window_end: the same; later, by at most four years; default the end of the data interval. (templated)
-    :param event_ids: single meetings in place of calendars and window, a list of ids; of a series the first
-        date is read. (templated)
+    :param window_start: a datetime with a time zone, or its ISO text with an offset. Days of all-day events are
+        understood in this zone. Given together with ``window_end``; default the data interval. (templated)
+    :param window_end: the same; later, by at most four years. (templated)
+    :param event_ids: single meetings in place of calendars and window, a list of their ``parent_id``; of a series
+        the first date is read. (templated)
     :param schema: schema of the tables; default that of the connection. (templated)
     :param meetings_table: name of the table with one row per occurrence. (templated)
     :param attendance_table: name of the table with one row per occurrence and attendee. (templated)
@@ -56,6 +59,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         and tells them. (templated)
     :param meeting_names: store what meetings are called; if false, the column ``name`` stays empty. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
+        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
     argument is not acceptable, which table is missing, or what the portal refused; and with the database's own
@@ -83,6 +88,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         create_tables: bool = False,
         meeting_names: bool = True,
         bitrix24_conn_id: str = "bitrix24_default",
+        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         named = (sql_conn_id, schema, meetings_table, attendance_table, changes_table)
@@ -104,13 +110,26 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         self.create_tables = create_tables
         self.meeting_names = meeting_names
         self.bitrix24_conn_id = bitrix24_conn_id
+        self.retry_permanent_errors = retry_permanent_errors
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the calendars, write the tables and return counts."""
+        from airflow_provider_b24cal.retry_policy import repeating
+
+        with repeating(permanent_errors=self.retry_permanent_errors):
+            return self._sync(context)
+
+    def shown_page(self) -> dict[str, Any]:
+        """Return what the button opens: the one calendar or meeting that is read."""
+        from airflow_provider_b24cal.transfers.source import shown_calendar
+
+        return super().shown_page() if self.event_ids is not None else shown_calendar(self.calendars)
+
+    def _sync(self, context: Context) -> dict[str, int]:
         from airflow_provider_b24cal.bitrix24.inputs import check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.transfers.reading import portal_name
-        from airflow_provider_b24cal.transfers.source import check_source
+        from airflow_provider_b24cal.transfers.source import as_aside, check_source
         from airflow_provider_b24cal.transfers.store import AttendanceStore
         from airflow_provider_b24cal.transfers.tables import Names
 
@@ -124,6 +143,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
         try:
             with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
+                self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
                 portal = portal_name(hook)
                 store = AttendanceStore(engine, names, portal, meeting_names=named)
                 if statements := store.prepare(create=create):
@@ -131,7 +151,9 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
                 for reading in source.read(hook):
                     difference = store.write(reading)
                     counts.update(_counts(reading, difference))
-                    self._tell(hook, portal, reading, sql_hook, engine)
+                    self._warn(reading, difference)
+                    with as_aside("lineage", self.log):
+                        self._tell(hook, portal, reading, sql_hook, engine)
         finally:
             engine.dispose()
         self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
@@ -149,8 +171,19 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
             )
         return hook
 
+    def _warn(self, reading: Reading, difference: Difference) -> None:
+        for calendar, number in sorted(difference.emptied.items()):
+            assert reading.window is not None
+            self.log.warning(
+                "%s shows nothing from %s to %s any more, where it has shown: occurrences %d. They were cancelled or "
+                "moved, or the acting user may no longer look: a portal answers the same.",
+                calendar, reading.window.start.isoformat(), reading.window.end.isoformat(), number,
+            )  # fmt: skip
+
     def _tell(self, hook: Bitrix24CalendarHook, portal: str, reading: Reading, sql_hook: Any, engine: Engine) -> None:
         """Tell where the rows come from and where they went, for lineage."""
+        from urllib.parse import quote
+
         from airflow_provider_b24cal._airflow import lineage_collector
         from airflow_provider_b24cal.assets import calendar_uri
 
@@ -162,7 +195,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         # Airflow's form of such addresses: PostgreSQL's name a schema, those of the others a database only.
         schema = self.schema or (engine.dialect.default_schema_name if kind == "postgresql" else None)
         for table in (self.meetings_table, self.attendance_table, self.changes_table):
-            path = "/".join(part.strip("/") for part in (url.database, schema, table) if part)
+            path = "/".join(quote(part.strip("/")) for part in (url.database, schema, table) if part)
             collector.add_output_asset(sql_hook, uri=f"{kind}://{place}/{path}")
 
     def _mark(self, context: Context, counts: Counter[str]) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, parts
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.bitrix24.errors import NoSuchEventError
+from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError, NoSuchEventError
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
 from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
 
@@ -62,7 +62,8 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], wi
 def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading:
     """Return a reading of single meetings.
 
-    :param event_ids: checked ids. Of a series the first date is read.
+    :param event_ids: checked ids. Of a series the first date is read. What is no meeting any more is gone.
+    :raises InvalidArgumentError: an id is that of a person's own row.
     :raises Bitrix24Error: an event could not be read.
     """
     started = datetime.now(UTC)
@@ -72,9 +73,18 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading
     for event_id, outcome in zip(event_ids, outcomes, strict=True):
         if isinstance(outcome.error, NoSuchEventError):
             gone.append(event_id)
+            continue
+        event = outcome.unwrap()
+        if event.id != event.parent_id:
+            raise InvalidArgumentError(
+                f"event_ids: {event_id} is one person's row of meeting {event.parent_id}, and goes when that person is "
+                "removed; accepted is the id of the meeting, which is its parent_id."
+            )
+        if event.is_meeting:
+            events.append(event)
         else:
-            events.append(outcome.unwrap())
-    seen = tuple((str(_home(event)), event) for event in events if event.is_meeting)
+            gone.append(event_id)
+    seen = tuple((str(_home(event)), event) for event in events)
     return Reading(started, datetime.now(UTC), seen, gone=frozenset(gone))
 
 

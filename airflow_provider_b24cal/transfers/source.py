@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,11 +48,15 @@ def _next(items: Iterator[T]) -> T | None:
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
         following = pool.submit(copy_context().run, _next, items)
         while (item := following.result()) is not None:
             following = pool.submit(copy_context().run, _next, items)
             yield item
+    finally:
+        # After a failure nobody wants what is being read; the hook ends it when it is closed.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def check_source(
@@ -72,6 +77,26 @@ def check_source(
         calendars=tuple(check_calendars(["user"] if calendars is None else calendars)),
         window=_window(window_start, window_end, context),
     )
+
+
+def shown_calendar(calendars: object) -> dict[str, Any]:
+    """Return what the button of a task opens: the calendar that it reads, if it is one.
+
+    :raises InvalidArgumentError: they are no calendars.
+    """
+    first, *others = check_calendars(["user"] if calendars is None else calendars)
+    # A group without a number has no page.
+    one = Calendar("group", None) if others else first
+    return {"calendar_type": one.kind, "owner_id": one.owner_id or None}
+
+
+@contextmanager
+def as_aside(what: str, log: Any) -> Iterator[None]:
+    """Let something fail that the task can do without; it is told at debug."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the rows are written
+        log.debug("No %s: %s", what, type(error).__name__)
 
 
 def _window(window_start: object, window_end: object, context: Mapping[str, Any]) -> Window:

@@ -422,6 +422,15 @@ def test_a_series_has_many_starts_at_once() -> None:
         assert +tables.sync(reading).counts == {"new": 1}
 
 
+def test_a_calendar_that_shows_nothing_at_all_is_told() -> None:
+    clock, tables = Clock(), Tables()
+    names = ["user:1", "user:2"]
+    tables.sync(clock.read({"user:1": [_one("Y"), _event(8, 6, {}, series=False)], "user:2": []}, WINDOWS[0], names))
+    assert not tables.sync(clock.read({"user:1": [_one("Y")], "user:2": []}, WINDOWS[0], names)).emptied
+    assert tables.sync(clock.read({"user:1": [], "user:2": []}, WINDOWS[0], names)).emptied == {"user:1": 1}
+    assert not tables.sync(clock.read({"user:1": [], "user:2": []}, WINDOWS[0], names)).emptied
+
+
 def test_another_calendar_does_not_make_a_meeting_vanish() -> None:
     clock, tables = Clock(), Tables()
     portal = {"user:1": [_event(7, 5, {}, series=False)], "user:2": []}

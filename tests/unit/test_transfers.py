@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -14,16 +16,18 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
-for _needed in ("airflow.providers.sqlite", "airflow.providers.postgres", "pyarrow"):
-    pytest.importorskip(_needed)
-
+from airflow_provider_b24cal._airflow import AirflowFailException
 from airflow_provider_b24cal.assets import table_asset
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
+from airflow_provider_b24cal.transfers.source import _ahead as ahead
+from airflow_provider_b24cal.transport.lane import Stopped
 from tests.conftest import CANARY, Clock
 from tests.databases import database
 
@@ -86,6 +90,9 @@ def _connection_json(url: URL) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[URL]:
     """An empty database behind the connection ``warehouse``, through Airflow's own hook."""
+    pytest.importorskip(
+        {"sqlite": "airflow.providers.sqlite", "postgresql": "airflow.providers.postgres"}[request.param]
+    )
     with database(request.param, tmp_path) as url:
         stored = _connection_json(url) if request.param != "sqlite" else json.dumps(
             {"conn_type": "sqlite", "host": url.database}
@@ -183,9 +190,115 @@ def test_single_meetings_and_one_that_is_gone(connection: str, warehouse: URL, p
     assert (counts["vanished"], counts["unchanged"]) == (1, 1)
 
 
+def test_a_meeting_that_is_one_no_more(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
+    alone = {"window_start": None, "window_end": None, "event_ids": [BUDGET]}
+    _sync(**alone)
+    with portal.locked() as book:
+        book.events[BUDGET] = replace(book.events[BUDGET], is_meeting=False)
+    assert _sync(**alone)["vanished"] == 1
+
+
+def test_a_row_of_somebody_s_own_is_no_meeting(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
+    """It goes when they are removed, while the meeting takes place."""
+    with portal.locked() as book:
+        (own,) = [row.id for row in book.rows_of(BUDGET) if row.owner_id == ANNA]
+    with pytest.raises(InvalidArgumentError, match=rf"event_ids: {own} .* meeting {BUDGET},"):
+        _sync(event_ids=[own], window_start=None, window_end=None)
+
+
+def test_a_calendar_that_shows_nothing_any_more_is_told(
+    connection: str, warehouse: URL, portal: Portal, clock: Clock, tmp_path: Path
+) -> None:
+    """A portal answers the same to whoever may not look and where nothing is."""
+    asked = {**SEPTEMBER, "calendars": ["user:1", "group:7"]}
+    task = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", create_tables=True, **asked)  # type: ignore[arg-type]
+    files = Bitrix24AttendanceToObjectStorageOperator(task_id="files", path=f"file://{tmp_path}", **asked)  # type: ignore[arg-type]
+    assert not [line for one in (task, files) for line in _log(one) if "group:7" in line]
+    _delete(portal, GROUP)
+    (told,) = [line for line in _log(task) if "group:7" in line]
+    assert told.startswith("group:7 shows nothing from 2026-09-01T00:00:00+00:00 ")
+    assert "occurrences 1." in told
+    assert "may no longer look" in told
+    assert not [line for line in _log(task) if "group:7" in line], "once"
+    for event_id in (BUDGET, DAILY, DAYS, PRIVATE, COMPANY):
+        _delete(portal, event_id)
+    (told,) = [line for line in _log(files) if "removed" in line]
+    assert "14 files" in told
+    assert "may no longer look" in told
+
+
+def test_permanent_errors_can_end_the_task(connection: str, warehouse: URL, portal: Portal, tmp_path: Path) -> None:
+    for task in (
+        Bitrix24AttendanceToSqlOperator(
+            task_id="sync", sql_conn_id="warehouse", calendars=["nobody"], retry_permanent_errors=False
+        ),
+        Bitrix24AttendanceToObjectStorageOperator(
+            task_id="files", path=f"file://{tmp_path}", calendars=["nobody"], retry_permanent_errors=False
+        ),
+    ):
+        with pytest.raises(AirflowFailException, match="InvalidArgumentError: calendars"):
+            task.execute({})  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("source", "page"),
+    [
+        ({}, "/company/personal/user/1/calendar/"),
+        ({"calendars": "user:5"}, "/company/personal/user/5/calendar/"),
+        ({"calendars": ["group:7"]}, "/workgroups/group/7/calendar/"),
+        ({"calendars": ["company_calendar"]}, "/calendar/"),
+        ({"calendars": ["user", "user:5"]}, None),
+        ({"event_ids": [650]}, "/company/personal/user/1/calendar/?EVENT_ID=650"),
+    ],
+)
+def test_the_button_opens_what_is_read(
+    source: dict[str, Any], page: str | None, connection: str, server: SandboxServer
+) -> None:
+    tasks: list[Any] = [Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", **source)]
+    if "event_ids" not in source:
+        tasks.append(Bitrix24AttendanceToObjectStorageOperator(task_id="files", path="file:///tmp/x", **source))
+    for task in tasks:
+        left: dict[str, str] = {}
+        task.pre_execute({"ti": SimpleNamespace(xcom_push=lambda key, value, left=left: left.update({key: value}))})
+        assert left == ({} if page is None else {"bitrix24_link": f"{server.url}{page}"})
+
+
+def test_the_log_says_as_whom(connection: str, warehouse: URL, server: SandboxServer, tmp_path: Path) -> None:
+    sync = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", create_tables=True, **SEPTEMBER)  # type: ignore[arg-type]
+    files = Bitrix24AttendanceToObjectStorageOperator(task_id="files", path=f"file://{tmp_path}", **SEPTEMBER)  # type: ignore[arg-type]
+    for task in (sync, files):
+        assert _log(task).count(f"Acting as user 1 on {server.url}") == 1
+
+
+def _log(task: Any) -> list[str]:
+    """Run a task and return what it has told."""
+    lines: list[str] = []
+
+    def keep(message: str, *values: Any) -> None:
+        lines.append(message % (values[0] if values and isinstance(values[0], dict) else values) if values else message)
+
+    log = SimpleNamespace(debug=keep, info=keep, warning=keep, error=keep)
+    # The logger is a property, another one in each version of Airflow.
+    kind = type(task)
+    task.__class__ = type(kind.__name__, (kind,), {"log": property(lambda _: log)})
+    try:
+        task.execute({})
+    finally:
+        task.__class__ = kind
+    return lines
+
+
 def test_names_can_be_left_out(connection: str, warehouse: URL, clock: Clock) -> None:
     _sync(meeting_names=False)
     assert _query(warehouse, "SELECT DISTINCT name FROM bitrix24_meetings") == [("",)]
+
+
+def test_names_can_be_left_out_of_files(connection: str, tmp_path: Path, clock: Clock) -> None:
+    _store(tmp_path, meeting_names=False)
+    rows = [json.loads(line) for file in _files(tmp_path).values() for line in file.splitlines()]
+    assert {row["name"] for row in rows if "name" in row} == {""}
+    with pytest.raises(InvalidArgumentError, match="meeting_names"):
+        _store(tmp_path, meeting_names="no")
 
 
 def test_created_tables_are_told(
@@ -273,7 +386,7 @@ def test_lineage_names_the_calendars_and_the_tables(
 
     collector = HookLineageCollector()
     monkeypatch.setattr("airflow_provider_b24cal._airflow.lineage_collector", lambda: collector)
-    _sync(calendars=["user:1", "company_calendar"])
+    _sync(calendars=["user:1", "company_calendar"], changes_table="what changed?")
     told = collector.collected_assets
     host = portal_host(connection)
     assert {one.asset.uri for one in told.inputs} == {
@@ -283,6 +396,63 @@ def test_lineage_names_the_calendars_and_the_tables(
     assert len(outputs) == 3
     assert all(str(warehouse.database).strip("/") in uri for uri in outputs)
     assert outputs[0].endswith("/bitrix24_attendance")
+    assert outputs[2].endswith("/what%20changed%3F")
+
+
+def test_lineage_that_fails_takes_nothing_back(
+    connection: str, warehouse: URL, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database behind a socket has no host, which Airflow's addresses of tables need."""
+    from airflow.sdk.lineage import HookLineageCollector
+
+    class Strict(HookLineageCollector):
+        def add_output_asset(self, *_: Any, **__: Any) -> None:
+            raise ValueError("URI format postgres:// must contain a host.")
+
+    monkeypatch.setattr("airflow_provider_b24cal._airflow.lineage_collector", Strict)
+    assert _sync(calendars=["user:1"])["new"] == 7
+    assert _store(tmp_path, calendars=["user:1"])["occurrences"] == 7
+
+
+def test_a_failure_does_not_wait_for_what_is_read_ahead() -> None:
+    gate, ended = threading.Event(), []
+
+    def parts() -> Iterator[int]:
+        yield 1
+        gate.wait(20)
+        ended.append("read")
+        yield 2
+
+    def deal_with() -> None:
+        for _ in ahead(parts()):
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        deal_with()
+    ended.append("failed")
+    gate.set()
+    assert ended[0] == "failed"
+
+
+def test_what_waits_in_another_thread_ends_with_the_hook(connection: str, portal: Portal) -> None:
+    portal.plan({"method": "profile", "error": "QUERY_LIMIT_EXCEEDED", "times": 99})
+    ends: list[str] = []
+    with Bitrix24CalendarHook(connection, retry=RetryPolicy(attempts=99, total=3000.0)) as hook:
+
+        def ask() -> None:
+            try:
+                hook.whoami()
+            except Stopped:
+                ends.append("stopped")
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        count: Any = portal.count()
+        while not count["requests"]:
+            thread.join(0.01)
+            count = portal.count()
+    thread.join(20)
+    assert ends == ["stopped"]
 
 
 def _store(folder: Path, **more: Any) -> dict[str, int]:
@@ -295,7 +465,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def test_files_by_day(connection: str, tmp_path: Path, portal: Portal, clock: Clock) -> None:
-    assert _store(tmp_path) == {"days": 30, "files": 14, "occurrences": 8, "answers": 19, "unknown": 1}
+    assert _store(tmp_path) == {"days": 30, "files": 14, "removed": 0, "occurrences": 8, "answers": 19, "unknown": 1}
     files = _files(tmp_path)
     days = ["03", "07", "08", "09", "25", "28", "30"]
     assert [name for name in files if "meetings" in name] == [
@@ -316,7 +486,7 @@ def test_files_by_day(connection: str, tmp_path: Path, portal: Portal, clock: Cl
 
 
 def test_parquet_has_types_even_where_nothing_is_known(connection: str, tmp_path: Path, clock: Clock) -> None:
-    import pyarrow.parquet as pq
+    pq = pytest.importorskip("pyarrow.parquet")
 
     _store(tmp_path, file_format="parquet", file_name="dora", calendars=[f"user:{DORA}"])
     tables = {name: pq.read_table(tmp_path / name) for name in _files(tmp_path)}
