@@ -151,6 +151,21 @@ def lineage_collector() -> HookLineageCollector:
     return get_hook_lineage_collector()
 
 
+def read_from(hook: Any, uri: str) -> None:
+    """Tell lineage where a task's rows come from."""
+    collector: Any = lineage_collector()
+    # Airflow 2.11 calls assets datasets.
+    add = collector.add_input_asset if hasattr(collector, "add_input_asset") else collector.add_input_dataset
+    add(hook, uri=uri)
+
+
+def written_to(hook: Any, uri: str) -> None:
+    """Tell lineage where a task's rows went."""
+    collector: Any = lineage_collector()
+    add = collector.add_output_asset if hasattr(collector, "add_output_asset") else collector.add_output_dataset
+    add(hook, uri=uri)
+
+
 def mask_secret(secret: str) -> None:
     """Register a text with Airflow's log masker; blocking, so not for an event loop."""
     try:

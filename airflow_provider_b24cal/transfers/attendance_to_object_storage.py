@@ -101,7 +101,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     def _store(self, context: Context) -> dict[str, int]:
         from dataclasses import replace
 
-        from airflow_provider_b24cal._airflow import ObjectStoragePath, lineage_collector
+        from airflow_provider_b24cal._airflow import ObjectStoragePath, read_from, written_to
         from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
         from airflow_provider_b24cal.attendance.reconcile import nameless
@@ -140,9 +140,9 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
                     counts["unknown"] += sum(meeting["total"] is None for meeting in meetings)
                 with as_aside("lineage", self.log):
                     for calendar in sorted(reading.calendars):
-                        lineage_collector().add_input_asset(hook, uri=calendar_uri(portal, calendar))
+                        read_from(hook, calendar_uri(portal, calendar))
         with as_aside("lineage", self.log):
-            lineage_collector().add_output_asset(folder, uri=str(folder))
+            written_to(folder, str(folder))
         if counts["removed"] and not counts["occurrences"]:
             self.log.warning(
                 "Nothing is shown any more, and %d files were removed. What there was, was cancelled or moved, or the "

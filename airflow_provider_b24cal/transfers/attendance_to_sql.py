@@ -184,19 +184,18 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         """Tell where the rows come from and where they went, for lineage."""
         from urllib.parse import quote
 
-        from airflow_provider_b24cal._airflow import lineage_collector
+        from airflow_provider_b24cal._airflow import read_from, written_to
         from airflow_provider_b24cal.assets import calendar_uri
 
-        collector = lineage_collector()
         for calendar in sorted({calendar for calendar, _ in reading.seen} | reading.calendars):
-            collector.add_input_asset(hook, uri=calendar_uri(portal, calendar))
+            read_from(hook, calendar_uri(portal, calendar))
         url, kind = engine.url, engine.dialect.name
         place = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
         # Airflow's form of such addresses: PostgreSQL's name a schema, those of the others a database only.
         schema = self.schema or (engine.dialect.default_schema_name if kind == "postgresql" else None)
         for table in (self.meetings_table, self.attendance_table, self.changes_table):
             path = "/".join(quote(part.strip("/")) for part in (url.database, schema, table) if part)
-            collector.add_output_asset(sql_hook, uri=f"{kind}://{place}/{path}")
+            written_to(sql_hook, f"{kind}://{place}/{path}")
 
     def _mark(self, context: Context, counts: Counter[str]) -> None:
         if (events := context.get("outlet_events")) is not None:
