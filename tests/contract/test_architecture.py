@@ -50,7 +50,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "assets": (frozenset({"_airflow"}), STANDARD | {"airflow.providers.common.compat.openlineage.facet"}),
     "transfers": (
-        frozenset({"_airflow", "bitrix24", "hooks", "links", "attendance", "assets", "transfers"}),
+        frozenset({"_airflow", "bitrix24", "hooks", "links", "attendance", "assets", "transfers", "retry_policy"}),
         STANDARD | {"sqlalchemy", "pyarrow"},
     ),
     "sandbox": (frozenset({"sandbox"}), STANDARD | {"starlette", "uvicorn", "yaml"}),

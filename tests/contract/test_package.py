@@ -128,7 +128,10 @@ def test_the_registry_s_file_names_what_there_is() -> None:
     for kind in ("hooks", "operators", "sensors", "triggers"):
         modules = {module for entry in info[kind] for module in entry["python-modules"]}
         assert {entry["module"].rpartition(".")[0] for entry in told[kind]} == modules
-    for kind in ("hooks", "operators", "sensors", "triggers", "decorators", "other"):
+    assert [entry["module"].rpartition(".")[0] for entry in told["transfers"]] == [
+        entry["python-module"] for entry in info["transfers"]
+    ]
+    for kind in ("hooks", "operators", "transfers", "sensors", "triggers", "decorators", "other"):
         for entry in told[kind]:
             module, _, name = entry["module"].rpartition(".")
             assert hasattr(import_module(module), name), entry
