@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, parts
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError, NoSuchEventError
+from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError, NoSuchEventError
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
 from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
+from airflow_provider_b24cal.bitrix24.methods import profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_provider_b24cal.bitrix24.batch import Outcome
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.methods import Call, Profile
     from airflow_provider_b24cal.bitrix24.window import Window
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
@@ -29,13 +31,35 @@ def portal_name(hook: Bitrix24CalendarHook) -> str:
 def resolve(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar]) -> list[Calendar]:
     """Return the calendars with the acting user's id in place, each once.
 
-    :raises CredentialsError: the acting user is not active.
+    :raises CredentialsError: the acting user is not active, or not who they should be.
     """
     if all(calendar.owner_id is not None for calendar in calendars):
         return list(calendars)
-    user_id = hook.whoami().active_id()
+    user_id = check_acting(hook, hook.whoami())
     whole = (Calendar(one.kind, user_id if one.owner_id is None else one.owner_id) for one in calendars)
     return list(dict.fromkeys(whole))
+
+
+def check_acting(hook: Bitrix24CalendarHook, user: Profile) -> int:
+    """Return the acting user's id, if they are who the connection says.
+
+    :raises CredentialsError: they are not, or not active. Who sees other calendars would take much for gone.
+    """
+    named, user_id = hook.acting_user_id(), user.active_id()
+    if named not in {None, user_id}:
+        raise CredentialsError(
+            f"The webhook of user {named} acts as user {user_id}: its owner may have been dismissed. "
+            "Create a new one, for a person who may look at the calendars.",
+            method="profile",
+        )
+    return user_id
+
+
+def _make_as_expected(hook: Bitrix24CalendarHook, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+    """Make calls, and ask in the same request as whom."""
+    user, *outcomes = hook.make([profile(), *calls])
+    check_acting(hook, user.unwrap())
+    return outcomes
 
 
 def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], window: Window) -> Iterator[Reading]:
@@ -50,7 +74,9 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], wi
         (asked,) = part.chunks(LONGEST)
         started = datetime.now(UTC)
         calls = [get_events(one.calendar_type, one.owner_id or 0, asked) for one in listings]
-        outcomes: list[Outcome[list[CalendarEvent]]] = hook.make(calls)
+        outcomes: list[Outcome[list[CalendarEvent]]] = (
+            _make_as_expected(hook, calls) if part.start == window.start else hook.make(calls)
+        )
         seen = [
             (str(calendar), event)
             for calendar, listing, outcome in zip(calendars, listings, outcomes, strict=True)
@@ -67,7 +93,7 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading
     :raises Bitrix24Error: an event could not be read.
     """
     started = datetime.now(UTC)
-    outcomes: list[Outcome[CalendarEvent]] = hook.make([get_event(event_id) for event_id in event_ids])
+    outcomes: list[Outcome[CalendarEvent]] = _make_as_expected(hook, [get_event(event_id) for event_id in event_ids])
     events: list[CalendarEvent] = []
     gone: list[int] = []
     for event_id, outcome in zip(event_ids, outcomes, strict=True):

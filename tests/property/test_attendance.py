@@ -414,6 +414,24 @@ def test_a_late_reading_does_not_show_a_meeting_where_it_no_longer_is(back: bool
     assert tables.now() == {(7, FIRST + 100 * HOUR): {1: "H", 2: "Y"}}
 
 
+def test_a_late_reading_does_not_bring_back_what_is_gone() -> None:
+    clock, tables = Clock(), Tables()
+    readings = [clock.read({"user:1": events}, WINDOWS[0], ["user:1"]) for events in ([_one("Y")], [_one("N")], [])]
+    for reading in (readings[0], readings[2]):
+        tables.sync(reading)
+    assert +tables.sync(readings[1]).counts == {"outdated": 1}
+    assert (tables.now(), _told(tables)) == ({}, [])
+
+
+def test_a_reading_that_took_no_time_is_applied_once() -> None:
+    tables = Tables()
+    window, seen = WINDOWS[0], (("user:1", _one("Y")),)
+    for _ in range(2):
+        difference = tables.sync(Reading(FIRST, FIRST, seen, frozenset({"user:1"}), window))
+    assert +difference.counts == {"outdated": 1}
+    assert tables.sync(Reading(FIRST, FIRST, (), frozenset({"user:1"}), window)).counts == {}
+
+
 def test_a_series_has_many_starts_at_once() -> None:
     clock, tables = Clock(), Tables()
     one, two = ([_one("Y", hour, series=True)] for hour in (5, 100))

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 
 from airflow_provider_b24cal._airflow import AirflowFailException
 from airflow_provider_b24cal.assets import table_asset
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, CredentialsError, InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
@@ -204,6 +204,24 @@ def test_a_row_of_somebody_s_own_is_no_meeting(connection: str, warehouse: URL, 
         (own,) = [row.id for row in book.rows_of(BUDGET) if row.owner_id == ANNA]
     with pytest.raises(InvalidArgumentError, match=rf"event_ids: {own} .* meeting {BUDGET},"):
         _sync(event_ids=[own], window_start=None, window_end=None)
+
+
+@pytest.mark.parametrize(
+    "source", [{"calendars": "user:1"}, {"event_ids": [BUDGET], "window_start": None, "window_end": None}]
+)
+def test_a_webhook_that_acts_as_somebody_else_writes_nothing(
+    source: dict[str, Any], connection: str, warehouse: URL, portal: Portal, clock: Clock
+) -> None:
+    """As those of a dismissed person may; whom they act as now sees other calendars."""
+    _sync(**source)
+    before = _query(warehouse, "SELECT * FROM bitrix24_meetings ORDER BY parent_id, occurrence_start")
+    for profile, named in (('{"ID":"99","NAME":"System"}', "user 1 acts as user 99"), ("[]", "no active user")):
+        nothing = '"c1":[]' if "calendars" in source else '"c1":null'
+        portal.plan({"method": "batch", "times": 1, "http_status": 200, "content_type": "application/json",
+                     "body": f'{{"result":{{"result":{{"c0":{profile},{nothing}}},"result_error":[]}}}}'})  # fmt: skip
+        with pytest.raises(CredentialsError, match=named):
+            _sync(**source)
+    assert _query(warehouse, "SELECT * FROM bitrix24_meetings ORDER BY parent_id, occurrence_start") == before
 
 
 def test_a_calendar_that_shows_nothing_any_more_is_told(
