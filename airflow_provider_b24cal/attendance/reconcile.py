@@ -5,8 +5,8 @@ told of it had ended. So applied readings never overlap, whoever makes them and 
 and no old answer can come after a newer one. What is not applied is not lost: the next reading sees it.
 
 The second is of place, for calendars are read by different tasks, at different times. A row is what the calendar
-that showed it last has shown. A reading replaces it by what shows no less, or if it has looked into that same
-calendar; otherwise what it does not show is none of its business.
+that showed it last has shown. Only a reading that has looked into that same calendar can find it gone or masked, and
+is bound by such a find of another; any reading can replace it by what shows no less.
 """
 
 from __future__ import annotations
@@ -87,9 +87,11 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
         before = stored.meetings.get(key)
         # What is no series has one start: where else it was seen tells of this one too.
         elsewhere = None if event.is_recurring else seen_at.get(event.parent_id)
-        if not _later(reading, before, elsewhere):
+        same_place = before is not None and before.calendar in {calendar, *reading.calendars}
+        gone = before.vanished_at if before is not None and same_place else None
+        if not _later(reading, before, elsewhere, gone):
             difference.counts["outdated"] += 1
-        elif before is not None and _shows_less(calendar, event, before, reading):
+        elif before is not None and not same_place and _shows_less(event, before):
             difference.counts["unchanged"] += 1
         else:
             _see(difference, reading.ended, calendar, event, before, stored.attendances.get(key, {}))
@@ -125,15 +127,13 @@ def _rank(calendar: str, *, hidden: bool) -> tuple[bool, str]:
     return hidden, calendar
 
 
-def _later(reading: Reading, before: Meeting | None, elsewhere: datetime | None = None) -> bool:
-    told = [elsewhere, before and before.last_seen, before and before.vanished_at]
-    return all(at is None or reading.started > at for at in told)
+def _later(reading: Reading, before: Meeting | None, *others: datetime | None) -> bool:
+    return all(at is None or reading.started > at for at in (before and before.last_seen, *others))
 
 
-def _shows_less(calendar: str, event: CalendarEvent, before: Meeting, reading: Reading) -> bool:
-    """Tell whether a view masks what another calendar, which was not read now, has shown."""
-    shown_before = before.vanished_at is None and before.total is not None
-    return event.attendees is None and shown_before and before.calendar not in {calendar, *reading.calendars}
+def _shows_less(event: CalendarEvent, before: Meeting) -> bool:
+    """Tell whether a view masks what was shown before."""
+    return event.attendees is None and before.vanished_at is None and before.total is not None
 
 
 def _looked_for(before: Meeting, reading: Reading) -> bool:

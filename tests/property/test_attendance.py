@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise, permutations
 from typing import Any
@@ -370,6 +371,20 @@ def test_who_is_removed_leaves_the_meeting_in_other_calendars(order: tuple[str, 
     assert _told(tables) == [(2, "Y", None)]
 
 
+@pytest.mark.parametrize("order", list(permutations([0, 1])))
+def test_calendars_read_at_the_same_time_by_different_tasks(order: tuple[int, ...]) -> None:
+    """That a meeting has left one of them says nothing of the other."""
+    clock, tables = Clock(), Tables()
+    for name in ("user:2", "user:1"):
+        tables.sync(clock.read({name: [_one("YQ")]}, WINDOWS[0], [name]))
+    one = clock.read({"user:1": []}, WINDOWS[0], ["user:1"])
+    two = replace(one, seen=(("user:2", _one(" Q")),), calendars=frozenset({"user:2"}))
+    for number in order:
+        tables.sync((one, two)[number])
+    assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 3: "Q"}}
+    assert _told(tables) == [(2, "Y", None)]
+
+
 def test_a_calendar_read_no_more_does_not_hold_on_to_a_meeting() -> None:
     clock, tables = Clock(), Tables()
     portal = {"user:1": [_one("Y")], "user:2": [_one("Y")]}
@@ -401,6 +416,15 @@ def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_ma
     tables.sync(clock.read(hidden, WINDOWS[0], ["user:1", "user:2"]))
     assert tables.now() == {(7, FIRST + 5 * HOUR): None}
     assert not tables.changes
+
+
+def test_a_single_meeting_that_is_masked_where_it_was_shown_is_unknown() -> None:
+    clock, tables = Clock(), Tables()
+    for event in (_one("Y"), _one(None)):
+        reading = clock.read({"user:1": [event]}, WINDOWS[0], ["user:1"])
+        difference = tables.sync(replace(reading, calendars=frozenset(), window=None))
+    assert +difference.counts == {"changed": 1, "unknown": 1}
+    assert tables.now() == {(7, FIRST + 5 * HOUR): None}
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["new there", "gone from there before"])
