@@ -427,6 +427,15 @@ def test_a_single_meeting_that_is_masked_where_it_was_shown_is_unknown() -> None
     assert tables.now() == {(7, FIRST + 5 * HOUR): None}
 
 
+def test_a_meeting_that_is_gone_by_its_id_is_gone_from_all_its_dates() -> None:
+    clock, tables = Clock(), Tables()
+    dates = [_one("Y", hour, series=True) for hour in (5, 100)]
+    for window in WINDOWS:
+        tables.sync(clock.read({"user:1": [*dates, _event(8, 6, {}, series=False)]}, window, ["user:1"]))
+    gone = replace(clock.read({}, WINDOWS[0], []), window=None, gone=frozenset({7}))
+    assert tables.sync(gone).counts == {"vanished": 2}
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["new there", "gone from there before"])
 def test_a_late_reading_does_not_show_a_meeting_where_it_no_longer_is(back: bool) -> None:
     clock, tables = Clock(), Tables()
