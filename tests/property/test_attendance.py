@@ -393,6 +393,14 @@ def test_a_calendar_read_no_more_does_not_hold_on_to_a_meeting() -> None:
     assert tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"])).counts == {"vanished": 1}
 
 
+def test_another_calendar_that_shows_the_same_is_no_change() -> None:
+    clock, tables = Clock(), Tables()
+    for name in ("user:1", "user:2"):
+        counts = tables.sync(clock.read({name: [_one("Y")]}, WINDOWS[0], [name])).counts
+    assert +counts == {"unchanged": 1}
+    assert [row.calendar for row in tables.stored.meetings.values()] == ["user:2"]
+
+
 def test_vanished_and_back_without_somebody() -> None:
     clock, tables = Clock(), Tables()
     for events in ([_one("YY")], [], [_one("Y")]):
