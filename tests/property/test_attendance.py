@@ -415,6 +415,19 @@ def test_vanished_back_masked_and_then_open() -> None:
     assert _told(tables) == [(3, "Y", "N"), (4, None, "Q")]
 
 
+def test_the_last_one_removed_then_masked_then_invited_again() -> None:
+    clock, tables = Clock(), Tables()
+    first, empty, hidden, again = (
+        clock.read({"user:1": [_event(7, 5, given, series=False, hosted=False)]}, WINDOWS[0], ["user:1"])
+        for given in ({2: MeetingStatus("Y")}, {}, None, {2: MeetingStatus("Q")})
+    )
+    for reading in (first, empty, hidden, again):
+        tables.sync(reading)
+    assert [change[3:] for change in tables.changes.values()] == [
+        ("Y", None, first.ended, empty.ended), (None, "Q", empty.ended, again.ended),
+    ]  # fmt: skip
+
+
 def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_masked() -> None:
     clock, tables = Clock(), Tables()
     tables.sync(clock.read({"user:1": [_one("Y")], "user:2": [_one(None)]}, WINDOWS[0], ["user:1", "user:2"]))
