@@ -428,6 +428,15 @@ def test_the_last_one_removed_then_masked_then_invited_again() -> None:
     ]  # fmt: skip
 
 
+def test_a_meeting_handed_to_another_organiser() -> None:
+    clock, tables = Clock(), Tables()
+    for host in (2, 3):
+        event = replace(_one("YY"), host_id=host)
+        tables.sync(clock.read({"user:1": [event]}, WINDOWS[0], ["user:1"]))
+    (answers_now,) = tables.stored.attendances.values()
+    assert [answers_now[user].is_host for user in (2, 3)] == [False, True]
+
+
 def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_masked() -> None:
     clock, tables = Clock(), Tables()
     tables.sync(clock.read({"user:1": [_one("Y")], "user:2": [_one(None)]}, WINDOWS[0], ["user:1", "user:2"]))
