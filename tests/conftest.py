@@ -36,6 +36,7 @@ from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transport.operating import operating_times
+from tests.gates import Gate
 
 CANARY = "c4n4ryQ7x9z2w5k8"
 """The webhook code of the acting user; it must be seen nowhere but on the wire."""
@@ -104,6 +105,16 @@ def connection(server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> str:
     return "bitrix24_default"
 
 
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Portal, Gate]]:
+    """A portal of its own that holds what it delays until the gate is opened; ``bitrix24_default`` leads there."""
+    gate = Gate()
+    operating_times.cache_clear()
+    with SandboxServer(Portal(parse(office())), sleep=gate.sleep) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
+        yield server.portal, gate
+
+
 @dataclass
 class Clock:
     """A clock that is moved by whoever sleeps on it.
@@ -151,6 +162,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("airflow_provider_b24cal.hooks.client.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.sleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.triggers.shared_poll._GATHERING", 0.0)
     monkeypatch.setattr("airflow_provider_b24cal.sensors.waiting.time", clock.time)
     return clock
 

@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,6 +22,7 @@ from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigge
 from airflow_provider_b24cal.waiting.judgement import Rule
 from airflow_provider_b24cal.waiting.waits import AttendeesWait, MeetingsWait
 from tests.conftest import CANARY, FOREIGN, MANY, SILENT, UNKNOWN
+from tests.gates import Gate, await_until
 
 GET = "calendar.meeting.status.get"
 
@@ -44,7 +45,7 @@ class Waits:
             "seen": "",
             "poke_interval": self.interval,
             # Overdue, as after a restart: the first poll comes at once.
-            "deferred_at": now - 100,
+            "deferred_at": now - self.interval - 100,
             "deadline": now + 600,
             "patience": 60.0,
         }
@@ -64,12 +65,6 @@ class Waits:
 
     async def _run(self, name: Any, trigger: Bitrix24AttendanceTrigger) -> None:
         (self.ends[name],) = [event.payload async for event in trigger.run()]
-
-
-async def _until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 def _commands(portal: Portal) -> int:
@@ -99,7 +94,7 @@ def test_a_hundred_waits_take_two_requests(connection: str, portal: Portal) -> N
         waits = Waits(interval=5.0)
         for event_id in waiting:
             waits.join(event_id)
-        await _until(lambda: _commands(portal) >= 200)
+        await await_until(lambda: _commands(portal) >= 200)
         seen = _requests(portal), _commands(portal)
         _answer(portal, waiting)
         return seen, await waits.end()
@@ -112,41 +107,18 @@ def test_a_hundred_waits_take_two_requests(connection: str, portal: Portal) -> N
     }
 
 
-def test_whoever_joins_later_polls_with_the_others(connection: str, portal: Portal) -> None:
-    async def main() -> Any:
-        waits = Waits(interval=2.0)
-        waits.join(1001)
-        await _until(lambda: _requests(portal) == 1)
-        now = time.time()
-        # Freshly deferred ones wait ten seconds; these are as old as that, but not overdue.
-        waits.join(1002, poke_interval=2.0, deferred_at=now - 10.0)
-        waits.join(1003, poke_interval=2.0, deferred_at=now - 10.0)
-        await _until(lambda: _commands(portal) >= 6)
-        return _requests(portal), await _answered(waits, portal)
-
-    requests, ends = asyncio.run(main())
-    assert requests <= 4
-    assert {end["ending"] for end in ends.values()} == {"arrived"}
-
-
-async def _answered(waits: Waits, portal: Portal) -> dict[Any, Any]:
-    _answer(portal, [1001, 1002, 1003])
-    return await waits.end()
-
-
 def test_different_waits_share_their_requests(connection: str, portal: Portal) -> None:
     async def main() -> Any:
         waits = Waits()
         waits.join("meetings", MeetingsWait((1001, 1002), Rule()))
         waits.join("attendees", AttendeesWait(1003, Rule()))
         waits.join(1002)
-        await _until(lambda: _requests(portal) == 1)
-        count: Any = portal.count()
-        _answer(portal, [1001, 1002, 1003])
-        return count["commands"], await waits.end()
+        return await waits.end()
 
-    commands, ends = asyncio.run(main())
-    assert commands == {GET: 2, "calendar.event.getbyid": 1}, "what two want to know is asked once"
+    _answer(portal, [1001, 1002, 1003])
+    ends = asyncio.run(main())
+    count: Any = portal.count()
+    assert count["commands"] == {GET: 2, "calendar.event.getbyid": 1}, "what two want to know is asked once"
     assert [ends[name]["statuses"] for name in ("meetings", "attendees", 1002)] == [
         {"1001": "Y", "1002": "Y"},
         {"1": "Y"},
@@ -159,7 +131,7 @@ def test_a_bad_event_fails_alone(connection: str, portal: Portal) -> None:
         waits = Waits()
         for name in (SILENT, UNKNOWN, FOREIGN):
             waits.join(name)
-        await _until(lambda: len(waits.ends) == 2)
+        await await_until(lambda: len(waits.ends) == 2)
         left = set(waits.ends)
         _answer(portal, [SILENT])
         return left, await waits.end()
@@ -182,7 +154,7 @@ def test_trouble_of_one_command_holds_up_nobody_else(connection: str, portal: Po
         waits = Waits()
         for name in (1001, 1002, 1003):
             waits.join(name, patience=900.0)
-        await _until(lambda: len(waits.ends) == 2)
+        await await_until(lambda: len(waits.ends) == 2)
         waiting = {1001, 1002, 1003} - set(waits.ends)
         await waits.leave(waiting.pop())
         return waits.ends
@@ -191,27 +163,38 @@ def test_trouble_of_one_command_holds_up_nobody_else(connection: str, portal: Po
     assert {end["ending"] for end in ends.values()} == {"arrived"}
 
 
-def test_who_leaves_is_not_asked_for(connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_poll, "_GATHERING", 2.0)
+@pytest.fixture
+def gathering(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """No round is sent before the gate is opened, and then as always."""
+    gate, gather = Gate(), shared_poll._Round.gather
 
+    async def held(joined: shared_poll._Round) -> None:
+        await gate.sleep(0)
+        await gather(joined)
+
+    monkeypatch.setattr(shared_poll._Round, "gather", held)
+    return gate
+
+
+def test_who_leaves_is_not_asked_for(connection: str, portal: Portal, gathering: Gate) -> None:
     async def main() -> Any:
         waits = Waits()
         for name in (1001, 1002, 1003):
             waits.join(name)
-        await _until(lambda: _members() == 3)
+        await await_until(lambda: _members() == 3)
         await waits.leave(1002)
-        await _until(lambda: _requests(portal) == 1)
-        commands = _commands(portal)
-        _answer(portal, [1001, 1003])
-        return commands, await waits.end()
+        gathering.open()
+        return await waits.end()
 
-    commands, ends = asyncio.run(main())
-    assert commands == 2
+    _answer(portal, [1001, 1003])
+    ends = asyncio.run(main())
+    assert _commands(portal) == 2
     assert set(ends) == {1001, 1003}
 
 
-def test_who_leaves_while_asked_does_not_take_the_answer_along(connection: str, portal: Portal) -> None:
-    portal.plan({"method": "batch", "times": 1, "delay": 0.5})
+def test_who_leaves_while_asked_does_not_take_the_answer_along(gated: tuple[Portal, Gate]) -> None:
+    portal, gate = gated
+    portal.plan({"method": "batch", "times": 1, "delay": 600})
     _answer(portal, [1001])
 
     async def main() -> Any:
@@ -219,9 +202,10 @@ def test_who_leaves_while_asked_does_not_take_the_answer_along(connection: str, 
         waits.join("one", MeetingsWait((1001,), Rule()))
         waits.join("two", MeetingsWait((1001,), Rule()))
         waits.join(1002)
-        await _until(lambda: _requests(portal) == 1)
+        await await_until(lambda: gate.held)
         await waits.leave("one")
-        await _until(lambda: "two" in waits.ends)
+        gate.open()
+        await await_until(lambda: "two" in waits.ends)
         await waits.leave(1002)
         return waits.ends
 
@@ -231,14 +215,12 @@ def test_who_leaves_while_asked_does_not_take_the_answer_along(connection: str, 
 
 
 def test_when_all_have_left_nothing_is_asked_and_nothing_is_left_behind(
-    connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
+    connection: str, portal: Portal, gathering: Gate
 ) -> None:
-    monkeypatch.setattr(shared_poll, "_GATHERING", 2.0)
-
     async def main() -> Any:
         waits = Waits()
         waits.join(1001)
-        await _until(lambda: _members() == 1)
+        await await_until(lambda: _members() == 1)
         given_up = shared_poll.shared_poll("bitrix24_default")._joinable
         await waits.leave(1001)
         assert given_up is not None
@@ -246,14 +228,15 @@ def test_when_all_have_left_nothing_is_asked_and_nothing_is_left_behind(
         with pytest.raises(asyncio.CancelledError):
             await given_up.task
         del given_up
+        gathering.open()
         # At once somebody comes, while the round of before is being given up.
         waits.join(1002)
         _answer(portal, [1002])
         ends = await waits.end()
         waits._tasks.clear()  # a cancelled task remembers its frames
         polls = shared_poll._POLLS[asyncio.get_running_loop()]
-        await _until(lambda: gc.collect() >= 0 and not polls)
-        await _until(lambda: len(asyncio.all_tasks()) == 1)
+        await await_until(lambda: gc.collect() >= 0 and not polls)
+        await await_until(lambda: len(asyncio.all_tasks()) == 1)
         return ends
 
     ends = asyncio.run(main())
@@ -298,7 +281,9 @@ def test_dead_credentials_are_found_out_by_few_requests(connection: str, portal:
     assert _requests(portal) <= 12
 
 
-def test_a_refusal_is_waited_out_together(connection: str, portal: Portal) -> None:
+def test_a_refusal_is_waited_out_together(connection: str, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Time enough for a busy machine to wake a hundred; one by one they would still take a hundred requests.
+    monkeypatch.setattr(shared_poll, "_GATHERING", 1.0)
     portal.plan({"method": "batch", "times": 2, "error": "QUERY_LIMIT_EXCEEDED"})
     _answer(portal, MANY[:100])
 
@@ -323,7 +308,7 @@ def test_two_triggerers(connection: str, server: SandboxServer, portal: Portal) 
             waits = Waits()
             for event_id in event_ids:
                 waits.join(event_id)
-            await _until(lambda: _commands(portal) >= 240)
+            await await_until(lambda: _commands(portal) >= 240)
             _answer(portal, event_ids)
             return await waits.end()
 
@@ -339,30 +324,27 @@ def test_two_triggerers(connection: str, server: SandboxServer, portal: Portal) 
 
 
 def test_a_restart_forms_the_group_anew(connection: str, portal: Portal) -> None:
-    async def first() -> list[tuple[str, dict[str, Any]]]:
-        waits = Waits()
+    async def first() -> None:
+        waits = Waits(interval=600.0)
         for name in MANY[:50]:
             waits.join(name)
-        await _until(lambda: _requests(portal) >= 2)
+        await await_until(lambda: _commands(portal) >= 50)
         for name in MANY[:50]:
             await waits.leave(name)
         assert not waits.ends
-        return []
 
     async def second() -> Any:
-        before = _requests(portal)
-        waits = Waits()
+        waits = Waits(interval=600.0)
         for name in MANY[:50]:
             waits.join(name)
-        await _until(lambda: _requests(portal) > before)
-        _answer(portal, MANY[:50])
         return await waits.end()
 
     asyncio.run(first())
+    _answer(portal, MANY[:50])
     ends = asyncio.run(second())
     assert len(ends) == 50
     assert {end["ending"] for end in ends.values()} == {"arrived"}
-    assert _commands(portal) == 50 * _requests(portal)
+    assert (_requests(portal), _commands(portal)) == (2, 100)
 
 
 def test_each_logs_its_own_changes_and_nobody_the_secret(
@@ -373,9 +355,9 @@ def test_each_logs_its_own_changes_and_nobody_the_secret(
     async def main() -> Any:
         waits = Waits()
         waits.join("both", MeetingsWait((1001, 1002), Rule()))
-        await _until(lambda: _requests(portal) >= 1)
+        await await_until(lambda: "Waiting for 2 events: 0 of 2" in caplog.text)
         portal.answer(1001, 1, "N")
-        await _until(lambda: "1001: not answered -> declined" in caplog.text)
+        await await_until(lambda: "1001: not answered -> declined" in caplog.text)
         _answer(portal, [1001, 1002])
         return await waits.end()
 
@@ -384,30 +366,27 @@ def test_each_logs_its_own_changes_and_nobody_the_secret(
     assert CANARY not in caplog.text
 
 
-def test_nothing_blocks_the_loop(connection: str, portal: Portal) -> None:
-    """While the portal holds its answers to a hundred and twenty waits, the loop goes on."""
-    portal.plan({"method": "batch", "times": 4, "delay": 3.0})
-    _answer(portal, MANY)
-    beats = 0
+def test_nothing_blocks_the_loop(gated: tuple[Portal, Gate]) -> None:
+    """The portal answers a hundred and twenty waits only once the loop has gone on meanwhile.
 
-    async def heartbeat(waits: Waits) -> None:
-        nonlocal beats
-        await _until(lambda: _requests(portal))
-        while not waits.ends:
-            beats += 1
-            await asyncio.sleep(0.01)
+    Whatever held up the loop until the answers come would wait for itself, and the answers would not come in time.
+    """
+    portal, gate = gated
+    portal.plan({"method": "batch", "times": 99, "delay": 600})
+    _answer(portal, MANY)
 
     async def main() -> Any:
-        waits = Waits()
+        waits = Waits(interval=600.0)
         for name in MANY:
             waits.join(name)
-        beating = asyncio.create_task(heartbeat(waits))
-        ends = await waits.end()
-        await beating
-        return ends
+        await await_until(lambda: gate.held)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        gate.open()
+        return await waits.end()
 
     assert len(asyncio.run(main())) == 120
-    assert beats >= 3, "the loop stood still"
+    assert _requests(portal) == 3, "no answer came too late"
 
 
 def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
@@ -432,10 +411,10 @@ def test_a_finished_round_closes_all_of_its_connections(
 ) -> None:
     """Whoever leaves with the answer does not disturb the closing, however long that takes."""
     _answer(portal, MANY)
-    close, closed = Bitrix24CalendarHook.aclose, []
+    close, closed, left = Bitrix24CalendarHook.aclose, [], Gate()
 
     async def close_slowly(hook: Bitrix24CalendarHook) -> None:
-        await asyncio.sleep(0.05)
+        await left.sleep(0)
         await close(hook)
         closed.append(hook)
 
@@ -447,8 +426,10 @@ def test_a_finished_round_closes_all_of_its_connections(
         waits.join("all", MeetingsWait(tuple(MANY), Rule()))
         ends = await waits.end()
         assert ends["all"]["ending"] == "arrived"
+        assert not closed
+        left.open()
         # The loop lives on, as a triggerer's does: nothing else will ever close what is left open.
-        await _until(lambda: closed and _open(portal) <= before["connections"]["open"])
+        await await_until(lambda: closed and _open(portal) <= before["connections"]["open"])
 
     asyncio.run(main())
 

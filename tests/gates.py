@@ -1,0 +1,47 @@
+"""Doors in place of clocks: what a portal was told to delay comes when a test lets it. And how long to wait at all."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+PATIENCE = 120.0
+"""Seconds to wait for what comes at once on an idle machine; a busy one takes many times that."""
+
+
+class Gate:
+    """Holds whatever a portal delays until it is opened, however long or short that was planned to be.
+
+    :ivar held: how much has come to it.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._opened = threading.Event()
+
+    def open(self) -> None:
+        """Let everything through, from now on."""
+        self._opened.set()
+
+    async def sleep(self, _seconds: float) -> None:
+        """Stand for the sandbox's ``sleep``."""
+        self.held += 1
+        while not self._opened.is_set():
+            await asyncio.sleep(0.005)
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    """Return as soon as something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+async def await_until(true: Callable[[], object]) -> None:
+    """Return as soon as something is so, and let the loop go on meanwhile."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.005)
