@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Package downloads stay inside the clone unless a shared cache is named.
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 
-.PHONY: help setup demo demo-ui test lint types docs screenshots bench fuzz audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui test lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -63,7 +63,10 @@ screenshots: setup ## Make the documentation's pictures anew (needs a Chromium)
 bench: setup ## Run the benchmarks (about twelve minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-fuzz: setup ## Throw random and mutated replies at their reader (FUZZ_SECONDS=60 or FUZZ_COUNT, FUZZ_SEED=1)
+fuzz: fuzz-replies ## Look for new counterexamples of the properties too (FUZZ_SECONDS=60 or FUZZ_COUNT, FUZZ_SEED=1)
+	@B24CAL_TEST_PROPERTIES=searching $(BIN)/python -m pytest -q -n 2 tests/property --hypothesis-seed $(FUZZ_SEED)
+
+fuzz-replies: setup ## Throw random and mutated replies at their reader (the same variables)
 	@$(BIN)/python -m tests.fuzz.replies $(if $(FUZZ_COUNT),--count $(FUZZ_COUNT),--seconds $(FUZZ_SECONDS)) --seed $(FUZZ_SEED)
 
 $(AUDIT)/.ready: .ci/locks/audit.txt
