@@ -11,6 +11,7 @@ import requests
 from airflow_provider_b24cal.sandbox import datafile
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
+from tests.gates import PATIENCE
 
 Call = Callable[..., requests.Response]
 
@@ -114,7 +115,7 @@ def call(server: SandboxServer) -> Call:
 
     def post(method: str, parameters: object = None, user: int = 1) -> requests.Response:
         sent = {} if parameters is None else parameters
-        return requests.post(server.webhook_url(user) + method, json=sent, timeout=10)
+        return requests.post(server.webhook_url(user) + method, json=sent, timeout=PATIENCE)
 
     return post
 
@@ -136,6 +137,6 @@ def control(server: SandboxServer) -> Call:
     """Send a control request: ``control("answer", {...})``."""
 
     def post(action: str, body: object = None) -> requests.Response:
-        return requests.post(f"{server.url}/-/{action}", json=body, timeout=10)
+        return requests.post(f"{server.url}/-/{action}", json=body, timeout=PATIENCE)
 
     return post

@@ -15,6 +15,7 @@ import requests
 
 from airflow_provider_b24cal.sandbox import __main__ as entry
 from airflow_provider_b24cal.sandbox.cli import main
+from tests.gates import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,10 +59,10 @@ def test_start_and_stop(number: signal.Signals) -> None:
         assert f"bitrix24://http://1:{code}@127.0.0.1:{port}/?plan=self_hosted'" in greeting
         assert f"  {host}/rest/1/{code}/\n" in greeting
         with requests.Session() as session:
-            assert session.get(host, timeout=10).status_code == 200
-            assert session.get(f"{host}/rest/1/{code}/profile", timeout=10).status_code == 200
+            assert session.get(host, timeout=PATIENCE).status_code == 200
+            assert session.get(f"{host}/rest/1/{code}/profile", timeout=PATIENCE).status_code == 200
             process.send_signal(number)
-            assert process.wait(15) == 0
+            assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -71,11 +72,11 @@ def test_options() -> None:
     with started(*options) as (process, greeting):
         assert "/rest/1/a1b2c3d4e5f6g7h8/" in greeting
         url = greeting.split("Sandbox portal: ")[1].split("/\n")[0]
-        assert requests.get(f"{url}/rest/1/wrong/profile", timeout=10).status_code == 403
-        missing = requests.get(f"{url}/rest/1/a1b2c3d4e5f6g7h8/calendar.meeting.status.get", timeout=10)
+        assert requests.get(f"{url}/rest/1/wrong/profile", timeout=PATIENCE).status_code == 403
+        missing = requests.get(f"{url}/rest/1/a1b2c3d4e5f6g7h8/calendar.meeting.status.get", timeout=PATIENCE)
         assert "обязателен" in missing.json()["error_description"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
         assert process.stderr.read().splitlines() == [
             "GET profile 403",
@@ -86,10 +87,10 @@ def test_options() -> None:
 def test_many_meetings() -> None:
     with started("--meetings", "3000", "--seed", "2") as (_, greeting):
         url = greeting.split("Sandbox portal: ")[1].split("/\n")[0]
-        state = requests.get(f"{url}/-/state", timeout=10).json()
+        state = requests.get(f"{url}/-/state", timeout=PATIENCE).json()
         webhook = re.search(r"  (http\S+/rest/1/\w+/)\n", greeting)
         assert webhook is not None
-        last = requests.get(f"{webhook.group(1)}calendar.meeting.status.get?eventId=103000", timeout=10)
+        last = requests.get(f"{webhook.group(1)}calendar.meeting.status.get?eventId=103000", timeout=PATIENCE)
     assert last.json()["result"] == "Q"
     assert (len(state["meetings"]), state["meetings_in_all"]) == (1000, 3000)
 
@@ -98,7 +99,7 @@ def test_limit_options() -> None:
     options = ("--plan", "enterprise", "--rate", "0", "--latency-ms", "1", "--command-ms", "2.5", "--operating-limit-s")
     with started(*options) as (_, greeting):
         url = greeting.split("Sandbox portal: ")[1].split("/\n")[0]
-        settings = requests.get(f"{url}/-/state", timeout=10).json()["settings"]
+        settings = requests.get(f"{url}/-/state", timeout=PATIENCE).json()["settings"]
     assert {name: settings[name] for name in ("plan", "rate", "burst", "latency_ms", "command_ms")} == {
         "plan": "enterprise", "rate": 0, "burst": None, "latency_ms": 1, "command_ms": 2.5,
     }  # fmt: skip

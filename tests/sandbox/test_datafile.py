@@ -16,6 +16,7 @@ from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
 from airflow_provider_b24cal.sandbox.server import SandboxServer
+from tests.gates import PATIENCE
 
 EXAMPLE = Path(str(files("airflow_provider_b24cal.sandbox").joinpath("example.yaml")))
 HOURS = {"start": "2026-09-16T10:00", "end": "2026-09-16T11:00"}
@@ -47,7 +48,7 @@ def test_example_shows_every_key() -> None:
 def test_example_is_served() -> None:
     with SandboxServer(Portal(datafile.load(EXAMPLE))) as server:
         get = server.webhook_url(1) + "calendar.meeting.status.get"
-        assert requests.post(get, json={"eventId": 651}, timeout=10).json()["result"] == "Q"
+        assert requests.post(get, json={"eventId": 651}, timeout=PATIENCE).json()["result"] == "Q"
 
 
 def test_json_file(tmp_path: Path) -> None:

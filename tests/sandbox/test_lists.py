@@ -11,6 +11,7 @@ import requests
 from airflow_provider_b24cal.sandbox import datafile
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
+from tests.gates import PATIENCE
 
 GET, NEAREST, BUSY = "calendar.event.get", "calendar.event.get.nearest", "calendar.accessibility.get"
 
@@ -70,7 +71,7 @@ def portal(serving: SandboxServer) -> Portal:
 @pytest.fixture
 def call(serving: SandboxServer, portal: Portal) -> Callable[..., requests.Response]:
     def post(method: str, parameters: object, user: int = 1) -> requests.Response:
-        return requests.post(serving.webhook_url(user) + method, json=parameters, timeout=10)
+        return requests.post(serving.webhook_url(user) + method, json=parameters, timeout=PATIENCE)
 
     return post
 

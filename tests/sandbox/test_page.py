@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from tests.gates import PATIENCE
+
 if TYPE_CHECKING:
     from airflow_provider_b24cal.sandbox.server import SandboxServer
 
 
 @pytest.fixture
 def page(server: SandboxServer) -> requests.Response:
-    return requests.get(server.url + "/", timeout=10)
+    return requests.get(server.url + "/", timeout=PATIENCE)
 
 
 def test_is_served(page: requests.Response) -> None:
