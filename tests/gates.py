@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 PATIENCE = 120.0
 """Seconds to wait for what comes at once on an idle machine; a busy one takes many times that."""
+
+
+FOR_A_PROCESS = 300.0
+"""The same for what a process of its own does, which first has to start."""
 
 
 class Gate:
@@ -45,3 +51,24 @@ async def await_until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.005)
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """Have a process that ends at the latest with the block, and also when nobody reads what it does not write.
+
+    It is asked to end before it is killed, for it may have children of its own.
+    """
+    timer = threading.Timer(FOR_A_PROCESS, process.terminate)
+    timer.start()
+    with process:
+        try:
+            yield process
+        finally:
+            timer.cancel()
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(60)
+                except subprocess.TimeoutExpired:
+                    process.kill()

@@ -15,7 +15,7 @@ import requests
 
 from airflow_provider_b24cal.sandbox import __main__ as entry
 from airflow_provider_b24cal.sandbox.cli import main
-from tests.gates import PATIENCE
+from tests.gates import PATIENCE, ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,18 +29,14 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start the command and read its greeting up to the last line."""
     command = [sys.executable, "-m", "airflow_provider_b24cal.sandbox", *arguments]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            assert process.stdout is not None
-            greeting = ""
-            while not greeting.endswith("Stop with Ctrl+C.\n"):
-                line = process.stdout.readline()
-                assert line, process.stderr and process.stderr.read()
-                greeting += line
-            yield process, greeting
-        finally:
-            if process.poll() is None:
-                process.kill()
+    with ending(subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)) as process:
+        assert process.stdout is not None
+        greeting = ""
+        while not greeting.endswith("Stop with Ctrl+C.\n"):
+            line = process.stdout.readline()
+            assert line, process.stderr and process.stderr.read()
+            greeting += line
+        yield process, greeting
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,6 +8,8 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,20 @@ from airflow_provider_b24cal.oauth import read_told
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import SILENT
+from tests.gates import FOR_A_PROCESS, PATIENCE, ending
 
 
-def _start(server: SandboxServer, *more: str) -> subprocess.Popen[str]:
+@contextmanager
+def _started(server: SandboxServer, *more: str) -> Iterator[subprocess.Popen[str]]:
     client_id = server.portal.auth_server.client_id
     command = [sys.executable, "-m", "airflow_provider_b24cal.oauth", "--portal", server.url, "--client-id", client_id]
-    return subprocess.Popen(
+    running = subprocess.Popen(
         [*command, "--auth-server", server.url, *more],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
     )  # fmt: skip
+    with ending(running) as process:
+        yield process
 
 
 def _agree(process: subprocess.Popen[str], secret: str) -> tuple[str, str]:
@@ -40,7 +46,7 @@ def _agree(process: subprocess.Popen[str], secret: str) -> tuple[str, str]:
     process.stdin.flush()
     for line in process.stderr:
         if found := re.search(r"http://\S+/oauth/authorize/\S+", line):
-            led = requests.get(found[0], timeout=30).url
+            led = requests.get(found[0], timeout=PATIENCE).url
             return led, led.split("code=")[1].split("&")[0]
     raise AssertionError("no address was printed")
 
@@ -49,9 +55,9 @@ def _agree(process: subprocess.Popen[str], secret: str) -> tuple[str, str]:
 def test_from_a_code_to_a_connection_that_works(
     whole: bool, server: SandboxServer, portal: Portal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    process = _start(server, "--token-store", f"file:{tmp_path}")
-    led, code = _agree(process, portal.auth_server.client_secret)
-    out, err = process.communicate(f"{led if whole else code}\n", timeout=60)
+    with _started(server, "--token-store", f"file:{tmp_path}") as process:
+        led, code = _agree(process, portal.auth_server.client_secret)
+        out, err = process.communicate(f"{led if whole else code}\n", timeout=FOR_A_PROCESS)
     assert process.returncode == 0, err
     told = json.loads(out)
     for secret in (code, portal.auth_server.client_secret, told["extra"]["access_token"]):
@@ -66,9 +72,9 @@ def test_from_a_code_to_a_connection_that_works(
 
 def test_into_a_file_that_airflow_imports(server: SandboxServer, portal: Portal, tmp_path: Path) -> None:
     file = tmp_path / "made.json"
-    process = _start(server, "--output", str(file), "--conn-id", "mine")
-    _, code = _agree(process, portal.auth_server.client_secret)
-    out, err = process.communicate(f"{code}\n", timeout=60)
+    with _started(server, "--output", str(file), "--conn-id", "mine") as process:
+        _, code = _agree(process, portal.auth_server.client_secret)
+        out, err = process.communicate(f"{code}\n", timeout=FOR_A_PROCESS)
     assert (process.returncode, out) == (0, ""), err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["mine"]["conn_type"] == "bitrix24"
@@ -86,8 +92,8 @@ def test_what_would_waste_the_code_is_found_before_anybody_is_asked_for_it(
     more: tuple[str, ...], message: str, server: SandboxServer, portal: Portal, tmp_path: Path
 ) -> None:
     (tmp_path / "there.json").write_text("precious")
-    process = _start(server, *(word.format(folder=tmp_path) for word in more))
-    out, err = process.communicate(f"{portal.auth_server.client_secret}\n", timeout=60)
+    with _started(server, *(word.format(folder=tmp_path) for word in more)) as process:
+        out, err = process.communicate(f"{portal.auth_server.client_secret}\n", timeout=FOR_A_PROCESS)
     assert (process.returncode, out) == (1, "")
     assert message in err
     assert "Traceback" not in err
@@ -97,9 +103,9 @@ def test_what_would_waste_the_code_is_found_before_anybody_is_asked_for_it(
 
 
 def test_a_file_is_not_left_behind_empty(server: SandboxServer, portal: Portal, tmp_path: Path) -> None:
-    process = _start(server, "--output", str(tmp_path / "new.json"))
-    _agree(process, portal.auth_server.client_secret)
-    _, err = process.communicate("not a code\n", timeout=60)
+    with _started(server, "--output", str(tmp_path / "new.json")) as process:
+        _agree(process, portal.auth_server.client_secret)
+        _, err = process.communicate("not a code\n", timeout=FOR_A_PROCESS)
     assert (process.returncode, "neither a code" in err) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
@@ -114,9 +120,9 @@ def test_a_file_is_not_left_behind_empty(server: SandboxServer, portal: Portal, 
     ],
 )
 def test_refusals(secret: str | None, code: str | None, message: str, server: SandboxServer, portal: Portal) -> None:
-    process = _start(server)
-    _, real = _agree(process, secret or portal.auth_server.client_secret)
-    out, err = process.communicate(f"{real if code is None else code}\n", timeout=60)
+    with _started(server) as process:
+        _, real = _agree(process, secret or portal.auth_server.client_secret)
+        out, err = process.communicate(f"{real if code is None else code}\n", timeout=FOR_A_PROCESS)
     assert (process.returncode, out) == (1, "")
     assert re.search(message, err), err
     assert "Traceback" not in err

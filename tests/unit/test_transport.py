@@ -25,12 +25,13 @@ from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from tests.conftest import CANARY, office
+from tests.gates import PATIENCE
 
 Send = Callable[..., Reply]
 
 
 def _blocking(origin: str, **extra: Any) -> Reply:
-    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": 5, **extra})
+    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": PATIENCE, **extra})
     transport = RequestsTransport(settings)
     try:
         for _ in range(2):  # what a first answer leaves behind must not show in a second request
@@ -41,7 +42,7 @@ def _blocking(origin: str, **extra: Any) -> Reply:
 
 
 def _asynchronous(origin: str, **extra: Any) -> Reply:
-    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": 5, **extra})
+    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": PATIENCE, **extra})
 
     async def go() -> Reply:
         transport = HttpxTransport(settings)
@@ -77,10 +78,9 @@ class Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection:
+            with connection, contextlib.suppress(OSError):
                 self.heard.append(_request(connection))
-                with contextlib.suppress(OSError):
-                    connection.sendall(answer)
+                connection.sendall(answer)
 
     def close(self) -> None:
         self._socket.close()
@@ -89,11 +89,18 @@ class Listener:
 def _request(connection: socket.socket) -> bytes:
     heard = b""
     while b"\r\n\r\n" not in heard:
-        heard += connection.recv(65536)
+        heard += _more(connection)
     size = int(heard.lower().split(b"content-length:")[1].split(b"\r\n")[0])
     while len(heard.split(b"\r\n\r\n", 1)[1]) < size:
-        heard += connection.recv(65536)
+        heard += _more(connection)
     return heard
+
+
+def _more(connection: socket.socket) -> bytes:
+    more = connection.recv(65536)
+    if not more:
+        raise ConnectionError("the client has ended in the middle of its request")
+    return more
 
 
 @pytest.fixture
@@ -171,7 +178,7 @@ class Dripping:
     def close(self) -> None:
         self._over.set()
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
 
 _HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -278,11 +285,19 @@ def test_plain_http_behind_https_was_never_sent(send: Send, listen: Any) -> None
         send(f"https://127.0.0.1:{speaker.getsockname()[1]}")
 
 
-@pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:1", "http://[::1", "http://127.0.0.1:99999999"])
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port at which connections are refused; it is kept, so that nobody else can take it."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
+@pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:{port}", "http://[::1", "http://127.0.0.1:99999999"])
 def test_a_proxy_of_the_environment_that_cannot_be_used(
-    proxy: str, send: Send, monkeypatch: pytest.MonkeyPatch
+    proxy: str, send: Send, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("https_proxy", proxy.format(port=silent_port))
     with pytest.raises(errors.InvalidConnectionError, match="The proxy that the environment names"):
         send("https://portal.invalid")
 
@@ -296,15 +311,18 @@ def test_a_redirect_is_not_followed(send: Send, listen: Any) -> None:
     assert other.heard == []
 
 
-def test_nobody_listens(send: Send) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_nobody_listens(send: Send, silent_port: int) -> None:
     with pytest.raises(errors.ConnectError) as caught:
-        send(f"http://127.0.0.1:{port}")
+        send(f"http://127.0.0.1:{silent_port}")
     assert caught.value.permanence == "transient"
 
 
-def test_no_such_host(send: Send) -> None:
+def test_no_such_host(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        # The resolver of a machine without a network may take its time to say so.
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(errors.ConnectError):
         send("https://portal.invalid")
 
@@ -391,12 +409,71 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    certificate = authority.issue_cert("127.0.0.1")
+    certificate = authority.issue_cert("127.0.0.1", "portal.invalid")
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     serving = SandboxServer(Portal(parse(office())), certfile=folder / "cert.pem", keyfile=folder / "key.pem")
     with serving as server:
         yield server.url, folder / "ca.pem"
+
+
+class Tunnel:
+    """A proxy that leads every tunnel to one port, and keeps all that it sees pass."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[bytes] = []
+        self._leads_to = port
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                threading.Thread(target=self._lead, args=(connection,), daemon=True).start()
+
+    def _lead(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._leads_to)) as portal, contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += _more(client)
+            self.heard.append(head)
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=self._pass_on, args=(portal, client), daemon=True)
+            back.start()
+            self._pass_on(client, portal)
+            back.join(PATIENCE)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while passing := source.recv(65536):
+                self.heard.append(passing)
+                target.sendall(passing)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("how", ["connection", "environment"])
+def test_a_proxy_sees_nothing_of_https(
+    how: str, send: Send, tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, bundle = tls
+    with contextlib.closing(Tunnel(int(url.rpartition(":")[2]))) as proxy:
+        address = f"http://user:word@127.0.0.1:{proxy.port}"
+        extra: dict[str, Any] = {"verify": str(bundle)}
+        if how == "connection":
+            extra["proxy"] = address
+        else:
+            monkeypatch.setenv("https_proxy", address)
+        assert send("https://portal.invalid", **extra).http_status == 200
+    assert proxy.heard[0].startswith(b"CONNECT portal.invalid:443 HTTP/1.")
+    assert b"proxy-authorization: basic" in proxy.heard[0].lower()
+    seen = b"".join(proxy.heard)
+    for hidden in (CANARY.encode(), b"/rest/", b"profile", b"result"):
+        assert hidden not in seen
 
 
 def test_certificates(send: Send, tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
