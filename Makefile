@@ -1,4 +1,5 @@
-# `make demo` and `make test` need Python 3.11+ and nothing else; everything is installed into .venv/.
+# `make demo` and `make test` need Python 3.11+ with its venv module, which Debian and Ubuntu keep in a package of its
+# own, and nothing else; everything is installed into .venv/.
 # Variables: PYTHON (interpreter to build on), AIRFLOW (which lock of .ci/locks to install), PYTEST_ARGS,
 # FUZZ_SECONDS or FUZZ_COUNT, and FUZZ_SEED.
 
@@ -23,6 +24,8 @@ help: ## Show this list
 $(VENV)/.ready: $(LOCK) .ci/locks/uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 	  "Python 3.11 or later is needed; %s is %s. Name one with: make PYTHON=python3.11 ..." % (sys.executable, sys.version.split()[0]))'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing Airflow $(AIRFLOW) and the provider into $(VENV) ..."
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)

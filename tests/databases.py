@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 SERVERS = {
     "postgresql": os.environ.get("B24CAL_TEST_POSTGRESQL", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres"),
@@ -35,8 +35,8 @@ def database(kind: str, folder: Path) -> Iterator[URL]:
         try:
             with engine.connect() as connection:
                 connection.execute(text(f"CREATE DATABASE {name}"))
-        except OperationalError as problem:
-            pytest.skip(f"no {kind} server at {server.host}:{server.port}: {str(problem.orig).splitlines()[0]}")
+        except (OperationalError, ProgrammingError) as problem:  # nobody answers, or this user may not
+            pytest.skip(f"no database on {kind} at {server.host}:{server.port}: {str(problem.orig).splitlines()[0]}")
         try:
             yield server.set(database=name)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,9 +28,32 @@ SWITCHES = (
 )
 
 
-def find_chromium() -> str | None:
-    """Return the path of a Chromium: what ``CHROMIUM`` names, or the first one found."""
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+def find_chromium() -> tuple[str | None, str]:
+    """Return the path of a Chromium that starts, and otherwise why there is none.
+
+    It is what ``CHROMIUM`` names, or the first one found; some systems have a command of that name which only tells
+    how to install it.
+    """
+    named = os.environ.get("CHROMIUM")
+    found = [named] if named else [path for path in map(shutil.which, NAMES) if path]
+    reasons = []
+    for path in found:
+        reason = _cannot_start(path)
+        if reason is None:
+            return path, ""
+        reasons.append(reason)
+    if not found:
+        reasons = [f"none of {', '.join(NAMES)} is installed (.ci/browser does it), and CHROMIUM is not set"]
+    return None, "; ".join(reasons)
+
+
+def _cannot_start(path: str) -> str | None:
+    try:
+        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        return f"{path} does not start: {problem}"
+    told = (asked.stderr.strip() or asked.stdout.strip() or "it says nothing").splitlines()
+    return f"{path} does not start: {told[0]}" if asked.returncode else None
 
 
 @contextmanager

@@ -91,13 +91,11 @@ def stage(
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; the test is skipped where there is none."""
-    from tests.system.browser import NAMES, chromium, find_chromium
+    from tests.system.browser import chromium, find_chromium
 
-    path = find_chromium()
+    path, reason = find_chromium()
     if path is None:
-        pytest.skip(
-            f"no browser: none of {', '.join(NAMES)} is installed (.ci/browser does it), and CHROMIUM is not set"
-        )
+        pytest.skip(f"no browser: {reason}")
     with chromium(path) as running:
         yield running
 
