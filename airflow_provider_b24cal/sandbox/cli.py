@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import signal
 import sys
 import threading
@@ -16,7 +15,7 @@ from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.limits import OPERATING_LIMIT_S
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import crowd, default_office
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.sandbox.server import SandboxServer, check_loopback
 from airflow_provider_b24cal.sandbox.settings import ACCEPTED, Settings, change
 
 if TYPE_CHECKING:
@@ -119,13 +118,9 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
 
 def _loopback(host: str) -> str:
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
-        raise argparse.ArgumentTypeError(
-            f"{host!r} is not a loopback address; the sandbox has no real security and serves this machine only"
-        )
+        check_loopback(host)
+    except ValueError as refusal:
+        raise argparse.ArgumentTypeError(str(refusal)) from None
     return host
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,17 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (options.dags / f"{DAG_ID}.py").is_file():
         parser.error(f"{options.dags} holds no {DAG_ID}.py")
+    if not Path("/proc/self/cwd").is_symlink():
+        parser.error("there is no /proc, by which what Airflow has started is found and stopped")
     # Also SIGINT: whoever starts the demo in the background has switched it off.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    began = time.monotonic()
+    began, folder = time.monotonic(), ""
     try:
-        with _running(options.dags.resolve(), began) as (server, stage):
+        with (
+            tempfile.TemporaryDirectory(prefix="b24cal-demo-") as folder,
+            _running(Path(folder), options.dags.resolve(), began) as (server, stage),
+        ):
             if options.ui:
                 return _stay(server, stage)
             return _show(server, stage, began)
     except KeyboardInterrupt:
-        print("\nStopped; nothing is left running.")
+        left = _started_in(folder)
+        print(f"\nStopped; {f'still running: {left}' if left else 'nothing is left running'}.")
         return 130
     except StageError as problem:
         print(f"\n{problem}", file=sys.stderr)
@@ -60,12 +66,22 @@ def _leave(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _started_in(folder: str) -> list[int]:
+    """Return the processes that were started in a folder, which may be gone by now."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended in the meantime, or is somebody else's
+            if folder and str((process / "cwd").readlink()).startswith(str(Path(folder).resolve())):
+                found.append(int(process.name))
+    return found
+
+
 @contextmanager
-def _running(dags: Path, began: float) -> Iterator[tuple[SandboxServer, Stage]]:
-    with tempfile.TemporaryDirectory(prefix="b24cal-demo-") as folder, SandboxServer() as server:
+def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxServer, Stage]]:
+    with SandboxServer() as server:
         _tell(began, f"Sandbox portal at {server.url}")
         settings = {"AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(ME)}
-        with Stage(Path(folder), dags, settings) as stage:
+        with Stage(folder, dags, settings) as stage:
             _tell(began, "Creating Airflow's database ...")
             stage.migrate()
             _tell(began, "Starting api-server, scheduler, dag-processor and triggerer ...")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import socket
 import ssl
@@ -22,8 +23,25 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-_START_SECONDS = 10
+# A busy machine takes many times what an idle one does.
+_START_SECONDS = 120
 _TURNS = 5
+
+
+def check_loopback(host: str) -> None:
+    """Refuse what others could reach: the sandbox has no real security.
+
+    :param host: an address, or ``localhost``.
+    :raises ValueError: for anything else.
+    """
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise ValueError(
+            f"{host!r} is not a loopback address; the sandbox has no real security and serves this machine only"
+        )
 
 
 class _Server(uvicorn.Server):
@@ -80,7 +98,7 @@ class SandboxServer:
     """A portal on a loopback port, served for as long as the ``with`` block lasts.
 
     :param portal: what to serve; by default the built-in office.
-    :param host: a loopback address.
+    :param host: a loopback address, or ``localhost``.
     :param port: 0 takes a free one.
     :param certfile: serve TLS with this certificate chain.
     :param keyfile: key of the certificate.
@@ -88,6 +106,7 @@ class SandboxServer:
     :param sleep: lets the time of latencies and planned delays pass.
     :ivar port: the port taken.
     :ivar url: address of the page and of the portal, without a trailing slash.
+    :raises ValueError: for a host that is no loopback address.
     """
 
     def __init__(
@@ -101,6 +120,7 @@ class SandboxServer:
         log: Callable[[str], None] | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        check_loopback(host)
         self.portal = Portal(default_office()) if portal is None else portal
         self.host = host
         self.port = port

@@ -37,6 +37,12 @@ def test_two_portals_are_separate(fresh: Fresh) -> None:
         assert (one.portal.status(651, 1), two.portal.status(651, 1)) == ("N", "Q")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])
+def test_others_cannot_reach_it(host: str, fresh: Fresh) -> None:
+    with pytest.raises(ValueError, match="is not a loopback address"):
+        SandboxServer(fresh(), host=host)
+
+
 def test_stop_closes_the_port_and_the_thread(fresh: Fresh) -> None:
     with SandboxServer(fresh()) as server, requests.Session() as session:
         assert session.get(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 200
