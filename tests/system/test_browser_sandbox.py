@@ -16,6 +16,7 @@ from playwright.sync_api import Locator, expect
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
 from airflow_provider_b24cal.sandbox.server import SandboxServer
+from tests.gates import PATIENCE
 from tests.system.browser import Window
 
 MORNING = datetime(2026, 9, 14, 6, tzinfo=UTC)
@@ -54,7 +55,7 @@ def test_a_task_is_seen_at_work(window: Window, server: SandboxServer) -> None:
     expect(_answer(window, 668, "Anna Orlova")).to_have_text("? Anna Orlova")
     body = json.dumps({"eventId": 668, "status": "Y"}).encode()
     address = f"{server.webhook_url(1)}calendar.meeting.status.set"
-    urlopen(Request(address, body, {"Content-Type": "application/json"}), timeout=30).close()
+    urlopen(Request(address, body, {"Content-Type": "application/json"}), timeout=PATIENCE).close()
     expect(_answer(window, 668, "Anna Orlova")).to_have_text("✓ Anna Orlova")
     expect(window.page.locator("#sets")).to_have_text("1")
     window.picture("sandbox")

@@ -39,8 +39,23 @@ def _finish(
             meanwhile(_states(stage, dag_id, run_id))
         return stage.run_state(dag_id, run_id) in ENDED
 
-    stage.wait_for(f"the end of {dag_id}", ended, patience=180)
+    try:
+        stage.wait_for(f"the end of {dag_id}", ended, patience=180)
+    finally:
+        _pause(stage, dag_id)
     return run_id
+
+
+def _pause(stage: Stage, dag_id: str) -> None:
+    """Have a DAG do nothing more: one with a schedule would go on by itself and disturb what comes next."""
+    stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": True})
+
+    def rests() -> bool:
+        runs = stage.request("GET", f"/dags/{dag_id}/dagRuns?order_by=-run_after&limit=20")["dag_runs"]
+        states = {state for run in runs for state in _states(stage, dag_id, run["dag_run_id"]).values()}
+        return not states & {"queued", "running"}
+
+    stage.wait_for(f"{dag_id} to rest", rests)
 
 
 def _answer_once_deferred(
