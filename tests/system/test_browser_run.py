@@ -56,11 +56,15 @@ def test_meetings_are_declined_in_the_form(window: Window, stage: Stage, portal:
     page.get_by_role("link", name="Storage", exact=True).click()
     page.get_by_role("link", name="XCom", exact=True).click()
     result = page.get_by_role("row").filter(has_text="return_value")
-    # Airflow folds the value, but only once its editor is there.
     expect(result).to_contain_text("{")
     expect(result).not_to_contain_text("Loading")
-    page.get_by_role("button", name="Expand all").click()
-    expect(result).to_contain_text('"changed": 3')
+
+    def unfolded() -> bool:
+        # Airflow folds the value when its editor is there, which may be after the click.
+        page.get_by_role("button", name="Expand all").click()
+        return '"changed": 3' in " ".join(result.inner_text().split())  # its spaces are not plain ones
+
+    stage.wait_for("the whole result", unfolded)
 
 
 def test_the_form_says_what_it_does_not_take(window: Window, stage: Stage, portal: Portal) -> None:
