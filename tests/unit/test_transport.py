@@ -417,7 +417,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         yield server.url, folder / "ca.pem"
 
 
-class Tunnel:
+class OpenTunnel:
     """A proxy that leads every tunnel to one port, and keeps all that it sees pass."""
 
     def __init__(self, port: int) -> None:
@@ -461,7 +461,7 @@ def test_a_proxy_sees_nothing_of_https(
     how: str, send: Send, tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, bundle = tls
-    with contextlib.closing(Tunnel(int(url.rpartition(":")[2]))) as proxy:
+    with contextlib.closing(OpenTunnel(int(url.rpartition(":")[2]))) as proxy:
         address = f"http://user:word@127.0.0.1:{proxy.port}"
         extra: dict[str, Any] = {"verify": str(bundle)}
         if how == "connection":
