@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import count, pairwise, permutations
 from typing import Any
 
@@ -435,6 +435,23 @@ def test_a_meeting_handed_to_another_organiser() -> None:
         tables.sync(clock.read({"user:1": [event]}, WINDOWS[0], ["user:1"]))
     (answers_now,) = tables.stored.attendances.values()
     assert [answers_now[user].is_host for user in (2, 3)] == [False, True]
+
+
+def test_gone_from_one_calendar_and_masked_in_another_it_takes_place() -> None:
+    clock, tables = Clock(), Tables()
+    for name, events in (("user:1", [_one("Y")]), ("user:1", []), ("user:2", [_one(None)])):
+        tables.sync(clock.read({name: events}, WINDOWS[0], [name]))
+    assert tables.now() == {(7, FIRST + 5 * HOUR): None}
+
+
+def test_days_are_those_of_the_window_s_zone() -> None:
+    clock, tables = Clock(), Tables()
+    west = timezone(-5 * HOUR)
+    window = Window(datetime(2026, 9, 2, tzinfo=west), datetime(2026, 9, 3, tzinfo=west))
+    days = replace(_event(7, 24, {}, series=True), all_day=True, zone=None, end=FIRST + 2 * DAY)
+    tables.sync(clock.read({"user:1": [days]}, window, ["user:1"]))
+    assert len(tables.now()) == 1
+    assert tables.sync(clock.read({"user:1": []}, window, ["user:1"])).counts == {"vanished": 1}
 
 
 def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_masked() -> None:
