@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from datetime import timedelta
+from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -158,9 +160,9 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
             return super().execute(context)
         except AirflowRescheduleException:
             if memory is not None:
-                seen = self._wait().pack(self._statuses)
-                told_at = self._told_at
-                memory.set(_SEEN, {"try": context["ti"].try_number, "statuses": seen, "told_at": told_at})
+                wait = self._wait()
+                told = {"statuses": wait.pack(self._statuses), "told_at": self._told_at}
+                memory.set(_SEEN, {"try": context["ti"].try_number, "wait": _identity(wait), **told})
             raise
         except AirflowSkipException as skip:
             self._leave(context)
@@ -185,9 +187,13 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         return min(seconds, max(least, self._until - time()))
 
     def _recall(self, seen: Any, try_number: int) -> None:
-        """Take up what the poll before has seen, if it belongs to this try."""
-        if isinstance(seen, dict) and seen.get("try") == try_number:
-            self._statuses = self._wait().unpack(seen["statuses"])
+        """Take up what the poll before has seen, if it belongs to this try and to the same wait.
+
+        Templates are rendered anew for every poll, and may name other events then.
+        """
+        wait = self._wait()
+        if isinstance(seen, dict) and (seen.get("try"), seen.get("wait")) == (try_number, _identity(wait)):
+            self._statuses = wait.unpack(seen["statuses"])
             self._told_at = seen.get("told_at")
 
     def _leave(self, context: Context) -> None:
@@ -261,3 +267,8 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         if self.never_fail:
             raise AirflowSkipException(f"Skipping because never_fail is set: {failure}")
         raise failure
+
+
+def _identity(wait: Wait) -> str:
+    """Return a short text that another wait does not have."""
+    return sha256(json.dumps(wait.to_dict(), sort_keys=True).encode()).hexdigest()[:16]

@@ -286,6 +286,22 @@ def test_without_a_memory_a_rescheduled_sensor_asks_for_all(
     assert _asked(portal) == 2 + 1 + 2 + 2
 
 
+def test_a_memory_of_other_events_is_not_taken_for_these(connection: str, portal: Portal, airflow_clock: Clock) -> None:
+    """Templates are rendered anew for every poll."""
+    context = context_of(airflow_clock)
+
+    def poll(*event_ids: int) -> Any:
+        sensor = Bitrix24MeetingStatusSensor(
+            task_id="wait", event_ids=event_ids, poke_interval=60, mode="reschedule", deferrable=False
+        )
+        return sensor.execute(context)
+
+    for event_ids in ((ACCEPTED, SILENT), (SILENT,), (SILENT, ACCEPTED), (ACCEPTED, SILENT)):
+        with pytest.raises(AirflowRescheduleException):
+            poll(*event_ids)
+    assert _asked(portal) == 2 + 1 + 2 + 2
+
+
 def _asked(portal: Portal) -> int:
     count: Any = portal.count()
     return int(count["methods"].get(GET, 0))
