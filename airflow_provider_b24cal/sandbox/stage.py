@@ -31,12 +31,18 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-_PATIENCE = 120.0
+_PATIENCE = 600.0
+"""Seconds; a busy machine takes many times what an idle one does."""
 _LAST_LINES = 40
+_SERVER_ERRORS = 500
 
 
 class StageError(RuntimeError):
     """Airflow did not do what was asked of it; the message holds the end of the log."""
+
+
+class _NotNowError(StageError):
+    """Airflow could not answer; it may a moment later."""
 
 
 class Stage:
@@ -50,7 +56,9 @@ class Stage:
 
     def __init__(self, home: Path, dags: Path, settings: Mapping[str, str]) -> None:
         self.home = home
-        self.port = _free_port()
+        # Nobody else is given the port in the time until Airflow listens on it.
+        self._held = _held_port()
+        self.port = int(self._held.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self._airflow = str(Path(sys.executable).with_name("airflow"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -65,15 +73,18 @@ class Stage:
             "AIRFLOW__API__WORKERS": "1",  # Airflow 3.0 starts four, which a small machine takes minutes for
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "180",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "PYTHONWARNINGS": "ignore",
             "PYTHONUNBUFFERED": "1",
             # Loopback must not be reached through somebody's proxy.
@@ -93,7 +104,7 @@ class Stage:
             for signal_number, patience in (
                 (signal.SIGINT, 12.0),
                 (signal.SIGTERM, 4.0),
-                (signal.SIGKILL, 4.0),
+                (signal.SIGKILL, 30.0),
             ):
                 for process in self._started():
                     self._signal(process, signal_number)
@@ -102,6 +113,7 @@ class Stage:
                     time.sleep(0.05)
             self._processes.clear()
             self._beheaded.clear()
+            self._held.close()
 
     @property
     def password(self) -> str:
@@ -184,10 +196,12 @@ class Stage:
     def wait_for(self, what: str, done: Any, patience: float = _PATIENCE) -> Any:
         """Call ``done`` until it returns something true, and return that.
 
+        What Airflow cannot answer at the moment is asked again.
+
         :raises StageError: a component ended, or patience did.
         """
         deadline = time.monotonic() + patience
-        while not (found := done()):
+        while not (found := _now(done)):
             for name, process in self._processes.items():
                 if process.poll() is not None:
                     raise StageError(f"airflow {name} ended with {process.returncode}:\n{self._tail(name)}")
@@ -263,6 +277,8 @@ class Stage:
     def _knows(self, dag_id: str) -> bool:
         try:
             self.request("GET", f"/dags/{dag_id}")
+        except _NotNowError:
+            raise
         except StageError:
             return False
         return True
@@ -282,11 +298,14 @@ class Stage:
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
         )
         try:
-            with _OPENER.open(request, timeout=30) as answer:
+            with _OPENER.open(request, timeout=120) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as refusal:
             told = refusal.read().decode("utf-8", "replace")[:500]
-            raise StageError(f"{verb} {path}: HTTP {refusal.code}: {told}") from None
+            kind = StageError if refusal.code < _SERVER_ERRORS else _NotNowError
+            raise kind(f"{verb} {path}: HTTP {refusal.code}: {told}") from None
+        except OSError as trouble:
+            raise _NotNowError(f"{verb} {path}: {trouble}") from None
 
     def _log_of(self, name: str) -> Path:
         return self.home / f"{name}.out"
@@ -298,9 +317,19 @@ class Stage:
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+def _now(done: Any) -> Any:
+    try:
+        return done()
+    except _NotNowError:
+        return None
+
+
+def _held_port() -> socket.socket:
+    """Return a socket that holds a free port without listening; a server that reuses addresses can."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 @contextmanager

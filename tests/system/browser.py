@@ -60,7 +60,9 @@ def _cannot_start(path: str) -> str | None:
 def chromium(path: str) -> Iterator[Browser]:
     """Run a Chromium for as long as the block lasts; it also ends when this process is killed."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, chromium_sandbox=False, args=SWITCHES)
+        browser = playwright.chromium.launch(
+            executable_path=path, chromium_sandbox=False, args=SWITCHES, timeout=PATIENCE_MS
+        )
         try:
             yield browser
         finally:

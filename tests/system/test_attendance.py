@@ -126,7 +126,7 @@ def _backfill(stage: Stage, *more: str) -> None:
         backfills = stage.request("GET", f"/backfills?dag_id={SYNC}")["backfills"]
         return all(backfill["completed_at"] for backfill in backfills)
 
-    stage.wait_for("the end of the backfill", over, patience=300)
+    stage.wait_for("the end of the backfill", over)
     runs = [run for run in _ended(stage, SYNC) if run["run_type"] == "backfill"]
     assert [run["state"] for run in runs] == ["success"] * 3, stage.task_logs("task_id=sync")
 
@@ -135,13 +135,13 @@ def test_the_nightly_sync_starts_the_report(airflow: Stage, place: Path) -> None
     """The scheduler makes the run of the last day, which looks ahead; its asset events start the DAG that draws."""
     _unpause(airflow, "attendance_report")
     _unpause(airflow, SYNC)
-    airflow.wait_for("the sync", lambda: _ended(airflow, SYNC), patience=300)
+    airflow.wait_for("the sync", lambda: _ended(airflow, SYNC))
     (sync,) = _ended(airflow, SYNC)
     assert sync["state"] == "success", airflow.task_logs("task_id=sync")
     counts = airflow.xcom(SYNC, sync["dag_run_id"], "sync")
     assert (counts["occurrences"], counts["new"]) == (1, 1)
     assert _counts(place) == [(AHEAD, _nine(AHEAD), 0, 1, 1, 2, None)]
-    airflow.wait_for("the report", lambda: _ended(airflow, "attendance_report"), patience=300)
+    airflow.wait_for("the report", lambda: _ended(airflow, "attendance_report"))
     report = _ended(airflow, "attendance_report")[0]
     assert report["state"] == "success", airflow.task_logs("task_id=draw")
     page = Path(airflow.xcom("attendance_report", report["dag_run_id"], "draw")).read_text("utf-8")
@@ -185,9 +185,9 @@ def test_an_answer_starts_a_dag(airflow: Stage, office: SandboxServer) -> None:
         logs = [path for path in airflow.home.rglob("*") if path.suffix in {".log", ".out"}]
         return any("Watching" in path.read_text("utf-8", "replace") for path in logs)
 
-    airflow.wait_for("the watcher", watched, patience=300)
+    airflow.wait_for("the watcher", watched)
     office.portal.answer(AHEAD, ANNA, "Y")
-    airflow.wait_for("the run", lambda: _ended(airflow, dag_id), patience=300)
+    airflow.wait_for("the run", lambda: _ended(airflow, dag_id))
     (run,) = _ended(airflow, dag_id)
     assert run["state"] == "success", airflow.task_logs("task_id=prepare")
     assert airflow.xcom(dag_id, run["dag_run_id"], "prepare") == [f"user {ANNA} comes to {AHEAD}"]

@@ -40,7 +40,7 @@ def _finish(
         return stage.run_state(dag_id, run_id) in ENDED
 
     try:
-        stage.wait_for(f"the end of {dag_id}", ended, patience=180)
+        stage.wait_for(f"the end of {dag_id}", ended)
     finally:
         _pause(stage, dag_id)
     return run_id

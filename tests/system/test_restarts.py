@@ -113,7 +113,7 @@ def _hold_the_batches(portal: Portal) -> None:
 def _run_until_held(stage: Stage, portal: Portal) -> tuple[str, dict[str, Any]]:
     """Start setting a hundred and twenty statuses; return when every request under way is held."""
     run_id = stage.run_dag("accept_many", {})
-    stage.wait_for("the held answers", lambda: not portal.plan() and _accepted(portal), patience=240)
+    stage.wait_for("the held answers", lambda: not portal.plan() and _accepted(portal))
     accepted = _accepted(portal)
     assert 0 < len(accepted) < len(MANY), "some are set, some are not"
     return run_id, _instance(stage, "accept_many", run_id, "accept")
@@ -128,9 +128,7 @@ def _instance(stage: Stage, dag_id: str, run_id: str, task_id: str) -> dict[str,
 
 
 def _success(stage: Stage, dag_id: str, run_id: str) -> None:
-    stage.wait_for(
-        f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"}, patience=240
-    )
+    stage.wait_for(f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"})
     assert stage.run_state(dag_id, run_id) == "success", stage.task_logs()
 
 
@@ -248,7 +246,7 @@ def _wait_for_polls(stage: Stage, portal: Portal, polls: int) -> None:
         return int(count["methods"].get("calendar.event.getbyid", 0))
 
     before = made()
-    stage.wait_for("polls of the watcher", lambda: made() >= before + polls, patience=240)
+    stage.wait_for("polls of the watcher", lambda: made() >= before + polls)
 
 
 @pytest.fixture
@@ -267,7 +265,7 @@ def watching(breakable: Stage, portal: Portal) -> Iterator[Stage]:
             letters.get(str(user)) == portal.status(WATCHED, user) for user in GUESTS
         )
 
-    breakable.wait_for("a watcher at rest", at_rest, patience=240)
+    breakable.wait_for("a watcher at rest", at_rest)
     yield breakable
     breakable.request("PATCH", "/dags/watch", {"is_paused": True})
     query = "SELECT 1 FROM \"trigger\" WHERE classpath LIKE '%Changes%'"
@@ -291,9 +289,7 @@ def test_the_triggerer_ends_around_an_answer(how: str, watching: Stage, portal: 
         watching.start_component("triggerer")
         expected += [(first, old[0], letters[0]), (second, old[1], letters[1])]
         wanted = set(expected)
-        watching.wait_for(
-            "both answers", lambda wanted=wanted: wanted <= {one[1:] for one in _told(watching)[before:]}, patience=240
-        )
+        watching.wait_for("both answers", lambda wanted=wanted: wanted <= {one[1:] for one in _told(watching)[before:]})
     told = _told(watching)[before:]
     assert {one[1:] for one in told} == set(expected)
     assert len({one[0] for one in told}) == len(expected)
