@@ -481,7 +481,7 @@ def test_many_threads_and_tasks_spend_one_renewal(connect: Connect, portal: Port
 
     def read(_: int) -> str:
         hook = Blocking()
-        together.wait(30)
+        together.wait(120)
         return hook.status(SILENT)
 
     with ThreadPoolExecutor(8) as pool:
@@ -506,7 +506,7 @@ def test_a_cancelled_task_does_not_lose_the_pair(connect: Connect, portal: Porta
     """A trigger may be cancelled at any moment, also between the answer and the store."""
     folder = connect()
     portal.expire_tokens()
-    portal.plan({"method": "oauth.token", "delay": 0.3, "when": "after"})
+    portal.plan({"method": "oauth.token", "delay": 3.0, "when": "after"})
 
     async def cancelled() -> None:
         hook = Bitrix24CalendarHook(CONNECTION)
