@@ -119,7 +119,13 @@ def _backfill(stage: Stage, *more: str) -> None:
     days = ["--from-date", f"{FIRST:%Y-%m-%d}", "--to-date", f"{FIRST + timedelta(days=3):%Y-%m-%d}"]
     command = [str(Path(sys.executable).with_name("airflow")), "backfill", "create", "--dag-id", SYNC]
     command += [*days, "--max-active-runs", "1", *more]
+    # SQLite refuses a writer that has read before another wrote, and does not wait for it.
+    others = ("scheduler", "triggerer", "dag-processor")
+    for name in others:
+        stage.stop_component(name)
     done = subprocess.run(command, env=stage.environment, cwd=stage.home, check=False, capture_output=True, text=True)
+    for name in others:
+        stage.start_component(name)
     assert done.returncode == 0, done.stdout + done.stderr
 
     def over() -> bool:
