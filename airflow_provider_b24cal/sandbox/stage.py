@@ -141,10 +141,13 @@ class Stage:
         self.wait_for("the REST API", self._answers)
 
     def start_component(self, name: str) -> None:
-        """Start one component in a session of its own."""
+        """Start one component in a session of its own.
+
+        :param name: of :data:`COMPONENTS`; with a word before it, such as ``another triggerer``, it is one more.
+        """
         with self._log_of(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [self._airflow, *COMPONENTS[name]],
+                [self._airflow, *COMPONENTS[name.rpartition(" ")[2]]],
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,

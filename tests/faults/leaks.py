@@ -60,13 +60,9 @@ class Evidence:
                 self.error(where, record.exc_info[1])
 
     def task(self, task: Any) -> None:
-        """Look at an operator or sensor: its rendered fields, and what it would tell OpenLineage."""
+        """Look at an operator or sensor, with its rendered fields, of which OpenLineage is told too."""
         self.thing("task", task)
         self.text("rendered fields", repr({name: getattr(task, name) for name in task.template_fields}))
-        for name in ("on_start", "on_complete", "on_failure"):
-            facets = getattr(task, f"get_openlineage_facets_{name}", None)
-            if facets is not None:
-                self.text("OpenLineage", repr(facets(None) if name != "on_start" else facets()))
 
     def places(self) -> set[str]:
         """Return where something was looked at."""

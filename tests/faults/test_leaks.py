@@ -239,4 +239,4 @@ def test_every_fault_is_one_that_the_sandbox_knows(stage: Stage) -> None:
     for fault in FAULTS:
         for path in fault.cells:
             for rule in filled(fault.rules_for(path), stage.server):
-                parse(rule)
+                assert parse(rule), (fault.name, path)

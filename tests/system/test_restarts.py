@@ -24,6 +24,7 @@ pytestmark = pytest.mark.xdist_group("airflow")
 
 MANY = range(1001, 1121)
 WATCHED, GUESTS = 110, range(3, 7)
+CLEARING = "/dags/accept_many/clearTaskInstances"
 WAITS = ("one", "quorum", "attendees")
 FOREVER = 600
 """Seconds that a held answer takes: longer than any of these tests."""
@@ -166,6 +167,47 @@ def _assert_every_wait_once(stage: Stage, portal: Portal, run_id: str) -> None:
 def _answer(portal: Portal) -> None:
     portal.answer(101, 1, "Y")
     portal.answer(102, 1, "Y")
+
+
+def test_a_cleared_task_tells_nobody_again(breakable: Stage, portal: Portal) -> None:
+    run_id = breakable.run_dag("accept_many", {})
+    _success(breakable, "accept_many", run_id)
+    clearing = {"dry_run": False, "dag_run_id": run_id, "only_failed": False}
+    breakable.wait_for("the clearing", lambda: breakable.request("POST", CLEARING, clearing))
+
+    def again() -> bool:
+        instance = _instance(breakable, "accept_many", run_id, "accept")
+        return (instance["try_number"], instance["state"]) == (2, "success")
+
+    breakable.wait_for("the second try", again)
+    count: Any = portal.count()
+    assert count["notifications"] == {str(event_id): {"accepted": 1} for event_id in MANY}
+    summary = breakable.xcom("accept_many", run_id, "accept")
+    assert (summary["changed"], summary["unchanged"]) == (0, len(MANY))
+
+
+@pytest.fixture
+def two_triggerers(breakable: Stage) -> Iterator[Stage]:
+    """One more triggerer; each takes two waits at most, so that three are shared out."""
+    both = ("triggerer", "another triggerer")
+    breakable.stop_component("triggerer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(breakable.environment, "AIRFLOW__TRIGGERER__CAPACITY", "2")
+        for name in both:
+            breakable.start_component(name)
+        yield breakable
+        for name in both:
+            breakable.stop_component(name)
+    breakable.start_component("triggerer")
+
+
+def test_two_triggerers_share_the_waits(two_triggerers: Stage, portal: Portal) -> None:
+    run_id = _wait_deferred(two_triggerers)
+    jobs = {_instance(two_triggerers, "wait_then_accept", run_id, name)["triggerer_job"]["id"] for name in WAITS}
+    assert len(jobs) == 2
+    _answer(portal)
+    _success(two_triggerers, "wait_then_accept", run_id)
+    _assert_every_wait_once(two_triggerers, portal, run_id)
 
 
 def test_a_task_is_killed_in_the_middle_of_a_set(breakable: Stage, portal: Portal) -> None:

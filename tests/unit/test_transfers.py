@@ -424,6 +424,7 @@ def test_lineage_names_the_calendars_and_the_tables(
     assert all(str(warehouse.database).strip("/") in uri for uri in outputs)
     assert outputs[0].endswith("/bitrix24_attendance")
     assert outputs[2].endswith("/what%20changed%3F")
+    assert CANARY not in f"{told!r} {[vars(one.context) for one in told.inputs]}", "nor in what the hook would show"
 
 
 def test_lineage_that_fails_takes_nothing_back(
