@@ -1,8 +1,9 @@
 """When people are busy, from the rows of ``calendar.accessibility.get``.
 
 These rows have no time in fixed English. What they have is written in the portal's culture, of which nothing
-is told, so a time such as ``03/04/2026`` is read in every way there is. What tells the right one is the window
-that was asked for, and after that ``DATE_FROM_TS_UTC``, which can be hours off but not a month.
+is told, so a time such as ``03/04/2026`` is read in every way there is. What tells the right one are the other rows of
+the answer, which are written in the same way, then the window that was asked for, and after that
+``DATE_FROM_TS_UTC``, which can be hours off but not a month.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_b24cal.bitrix24.rows import DAY, YEARS, RowError, instant, number, text, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_b24cal.bitrix24.window import Window
 
@@ -27,6 +28,8 @@ _DAYS: Final = (
 )
 _CLOCK: Final = r"(?: (?P<H>[0-9]{1,2}):(?P<M>[0-9]{2})(?::(?P<S>[0-9]{2}))?(?: ?(?P<half>[ap]m))?)?"
 _FORMS: Final = tuple(re.compile(day + _CLOCK, re.IGNORECASE) for day in _DAYS)
+_EVENT: Final = ("DATE_FROM", "DATE_TO")
+_ABSENCE: Final = ("DT_FROM", "DT_TO")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,33 @@ class Busy:
     name: str | None
 
 
-def read_busy(row: Mapping[str, Any], asked: Window) -> Busy:
+def forms_of(rows: Iterable[object]) -> tuple[re.Pattern[str], ...]:
+    """Return the ways of writing a time in which every row of an answer can be read; all ways if there is none."""
+    pairs = [
+        (row[first], row[last])
+        for row in rows
+        if isinstance(row, dict)
+        for first, last in (_EVENT, _ABSENCE)
+        if first in row and last in row
+    ]
+    return tuple(form for form in _FORMS if all(_fits(form, *pair) for pair in pairs)) or _FORMS
+
+
+def _fits(form: re.Pattern[str], first: object, last: object) -> bool:
+    start, end = _wall_clock(form, first), _wall_clock(form, last)
+    return start is not None and end is not None and start <= end
+
+
+def read_busy(row: Mapping[str, Any], asked: Window, forms: Sequence[re.Pattern[str]] = _FORMS) -> Busy:
     """Return what a row says, read as what fits the window it was an answer for.
 
+    :param forms: ways of writing a time that come into question.
     :raises RowError: a field that every row has is missing, or one cannot be read in one way only.
     """
     absence = truth(row, "FROM_HR")
     all_day = absence or truth(row, "DT_SKIP_TIME")
-    fields = ("DT_FROM", "DT_TO") if absence else ("DATE_FROM", "DATE_TO")
-    spans = set(_spans(row, fields, all_day=all_day))
+    fields = _ABSENCE if absence else _EVENT
+    spans = set(_spans(row, fields, forms, all_day=all_day))
     if len(spans) > 1:
         spans = {span for span in spans if span[0] < asked.end + 2 * DAY and span[1] > asked.start - 2 * DAY}
     stamp = number(row, "DATE_FROM_TS_UTC")
@@ -76,9 +97,11 @@ def read_busy(row: Mapping[str, Any], asked: Window) -> Busy:
     )
 
 
-def _spans(row: Mapping[str, Any], fields: tuple[str, str], *, all_day: bool) -> Iterator[tuple[datetime, datetime]]:
+def _spans(
+    row: Mapping[str, Any], fields: tuple[str, str], forms: Sequence[re.Pattern[str]], *, all_day: bool
+) -> Iterator[tuple[datetime, datetime]]:
     """Yield start and end in every way of reading both."""
-    for form in _FORMS:
+    for form in forms:
         first, last = (_wall_clock(form, row.get(field)) for field in fields)
         if first is None or last is None or last < first:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from airflow_provider_b24cal.bitrix24.busy import Busy, read_busy
+from airflow_provider_b24cal.bitrix24.busy import Busy, forms_of, read_busy
 from airflow_provider_b24cal.bitrix24.errors import (
     CalendarError,
     Meaning,
@@ -143,12 +143,11 @@ def get_busy(users: Sequence[int], window: Window) -> Call[dict[int, list[Busy]]
             raise UnexpectedReplyError(
                 f"Expected a list for each user; got none for {str(missing)[1:-1][:80]}.", method=ACCESSIBILITY_GET
             )
+        rows = {user: _list(told[str(user)]) for user in users}
+        forms = forms_of(row for some in rows.values() for row in some)
         return {
-            user: [
-                _row(lambda item: read_busy(item, window), row, ACCESSIBILITY_GET, scrub)
-                for row in _list(told[str(user)])
-            ]
-            for user in users
+            user: [_row(lambda item: read_busy(item, window, forms), row, ACCESSIBILITY_GET, scrub) for row in some]
+            for user, some in rows.items()
         }
 
     params = {"users": list(users), **_span(window)}

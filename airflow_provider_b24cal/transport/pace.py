@@ -14,6 +14,7 @@ import stat
 import struct
 import tempfile
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from time import time
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.limits import Plan
 
 _NUMBER: Final = struct.Struct("<d")
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _OWN: Final[dict[str, float]] = {}
 """What the files would hold, by portal, where there are none. Not a pace's own, for each call of a hook makes one."""
@@ -91,7 +93,12 @@ def open_state(name: str, folder: Path | None) -> int:
     :raises OSError: there can be none.
     """
     own = Path(tempfile.gettempdir()) / f"airflow-provider-b24cal-{os.getuid()}"
-    return _open_private(folder or own, hashlib.sha256(name.encode()).hexdigest()[:16])
+    return _open_private(folder or own, _file_name(name))
+
+
+@lru_cache(maxsize=256)
+def _file_name(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _open_private(folder: Path, name: str) -> int:
@@ -101,9 +108,12 @@ def _open_private(folder: Path, name: str) -> int:
 
     :raises OSError: folder or file are links, somebody else's, open to others, or cannot be used.
     """
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700, parents=True)
-    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        inside = os.open(folder, _FOLDER)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700, parents=True)
+        inside = os.open(folder, _FOLDER)
     try:
         _check_private(inside, folder)
         # Relative to the folder that was checked: its name may lead elsewhere by now.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.bitrix24.busy import read_busy
+from airflow_provider_b24cal.bitrix24.errors import UnexpectedReplyError
 from airflow_provider_b24cal.bitrix24.event_methods import get_busy, get_event, get_events
 from airflow_provider_b24cal.bitrix24.events import Attendee, read_event
 from airflow_provider_b24cal.bitrix24.rows import RowError
@@ -141,6 +142,33 @@ def test_what_reaches_far_is_told_by_the_stamp() -> None:
     for unknown in ({}, {"DATE_FROM_TS_UTC": "1"}):
         with pytest.raises(RowError, match="DATE_FROM is not a time that can be read in one way"):
             read_busy(row | unknown, asked)
+
+
+def _busy(first: str, last: str, **more: Any) -> dict[str, Any]:
+    return {**BUSY, "DATE_FROM": first, "DATE_TO": last, "TZ_FROM": "UTC", "TZ_TO": "UTC", **more}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "month"),
+    [
+        ("25/04/2026 10:00:00", "25/04/2026 11:00:00", 4),  # there is no month 25
+        ("04/25/2026 10:00:00", "04/25/2026 11:00:00", 3),
+        ("29/03/2026 22:00:00", "02/04/2026 08:00:00", 4),
+        ("12/04/2026 22:00:00", "01/05/2026 08:00:00", 4),  # not from December to January of the same year
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_told_by_the_other_rows(first: str, last: str, month: int) -> None:
+    """Of somebody else, too: an answer is written in one way."""
+    absence = {"FROM_HR": True, "ID": "3", "DT_FROM": "03/04/2026", "DT_TO": "06/05/2026", "ACCESSIBILITY": "absent"}
+    asked = Window(datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 30, tzinfo=UTC))
+    call = get_busy([1, 2], asked)
+    with pytest.raises(UnexpectedReplyError, match="DT_FROM"):
+        call.read({"1": [absence], "2": []}, str)
+    found = call.read({"1": [absence], "2": [_busy(first, last)]}, str)
+    assert found[1][0].start.month == month
+    # Rows of different ways are read each by itself.
+    with pytest.raises(UnexpectedReplyError, match="DT_FROM"):
+        call.read({"1": [absence], "2": [_busy("25.04.2026 10:00", "25.04.2026 11:00")]}, str)
 
 
 def test_an_absence_that_the_personnel_department_entered() -> None:
