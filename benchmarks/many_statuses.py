@@ -66,7 +66,7 @@ def timed(
     # The last of so many requests cannot be sent earlier.
     least = (requests - burst) / rate
     print(
-        f"{title:34} {took:7.2f} s   bound {least:6.2f} s   ratio {took / least:5.2f}"
+        f"{title:34} {took:7.2f} s   bound {least:6.2f} s   ratio {' none' if fate else f'{took / least:5.2f}'}"
         + (f" (wanted {factor})" if factor else "")
         + f"   {seen['requests']} requests, {sum(seen['refusals'].values())} refused,"
         f" {seen['connections']['seen'] - 1} connections{fate}",
@@ -211,9 +211,9 @@ def overhead() -> bool:
 
         def cpu(call: Callable[[], object]) -> float:
             began = time.process_time()
-            for _ in range(100):
+            for _ in range(50):
                 call()
-            return (time.process_time() - began) * 10_000
+            return (time.process_time() - began) * 20_000
 
         def ours() -> object:
             return hook.get_meeting_statuses(ids)
@@ -222,10 +222,10 @@ def overhead() -> bool:
             return json.loads(session.post(address, json=body, timeout=70).content)
 
         ours(), bare()
-        pairs = sorted((cpu(ours), cpu(bare)) for _ in range(7))
-        mine, plain = pairs[3]
+        # By turns, and the best of each: a machine that others use as well is now faster and now slower.
+        mine, plain = map(min, zip(*((cpu(ours), cpu(bare)) for _ in range(20)), strict=True))
         hook.close()
-    ratio = sorted(a / b for a, b in pairs)[3]
+    ratio: float = mine / plain
     print(f"batch of 50: hook {mine:.0f} us CPU, requests + json {plain:.0f} us, ratio {ratio:.2f} (wanted 1.3)")
     return ratio <= 1.3
 

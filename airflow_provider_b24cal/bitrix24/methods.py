@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from airflow_provider_b24cal.bitrix24.errors import (
     CalendarError,
@@ -23,8 +24,7 @@ STATUS_GET: Final = "calendar.meeting.status.get"
 STATUS_SET: Final = "calendar.meeting.status.set"
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(NamedTuple, Generic[T]):
     """One call of a REST method.
 
     :param method: REST method, for example ``calendar.meeting.status.get``.
@@ -43,8 +43,8 @@ class Call(Generic[T]):
     read: Callable[[Any, Callable[[str], str]], T]
     writes: bool = False
     event_id: int | None = None
-    own_codes: Mapping[str, Meaning] = field(default_factory=dict)
-    commands: Mapping[str, str] = field(default_factory=dict)
+    own_codes: Mapping[str, Meaning] = MappingProxyType({})
+    commands: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,12 @@ def open_state(name: str, folder: Path | None) -> int:
     :param folder: where it lies; by default a folder of this user in the system's temporary folder.
     :raises OSError: there can be none.
     """
-    own = Path(tempfile.gettempdir()) / f"airflow-provider-b24cal-{os.getuid()}"
-    return _open_private(folder or own, _file_name(name))
+    return _open_private(folder or _own_folder(tempfile.gettempdir()), _file_name(name))
+
+
+@lru_cache(maxsize=16)
+def _own_folder(temporary: str) -> Path:
+    return Path(temporary, f"airflow-provider-b24cal-{os.getuid()}")
 
 
 @lru_cache(maxsize=256)
