@@ -68,6 +68,8 @@ def in_stages(wanted: Mapping[int, MeetingStatus]) -> list[list[tuple[int, Meeti
 def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[list[Change]]:
     """Bring the meetings of one stage to the wanted statuses, and prove it.
 
+    Of different statuses it takes twenty-five meetings at most, see :func:`in_stages`.
+
     Each status is read first and left alone where it is as wanted, for a portal notifies the organiser of
     every set. The others are written and read back in one request. After a write whose end is unknown the
     status is read again before anything is repeated.

@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_b24cal.bitrix24.busy import Busy, forms_of, read_busy
-from airflow_provider_b24cal.bitrix24.errors import (
-    CalendarError,
-    Meaning,
-    NoSuchEventError,
-    UnexpectedReplyError,
-)
+from airflow_provider_b24cal.bitrix24.errors import CalendarError, NoSuchEventError, UnexpectedReplyError
 from airflow_provider_b24cal.bitrix24.events import CalendarEvent, read_event
+from airflow_provider_b24cal.bitrix24.meanings import Meaning
 from airflow_provider_b24cal.bitrix24.methods import Call
 from airflow_provider_b24cal.bitrix24.replies import excerpt
 from airflow_provider_b24cal.bitrix24.rows import DAY, RowError, needed_number, truth

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from airflow_provider_b24cal.bitrix24.errors import (
-    CalendarError,
-    CredentialsError,
-    Meaning,
-    NoSuchMeetingError,
-    NotInvitedError,
-)
+from airflow_provider_b24cal.bitrix24.errors import CalendarError, CredentialsError, NoSuchMeetingError, NotInvitedError
+from airflow_provider_b24cal.bitrix24.meanings import Meaning
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:

@@ -14,16 +14,18 @@ from urllib.parse import urlencode, urlsplit
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint, Request, Scrubber, Secret, spellings
 from airflow_provider_b24cal.bitrix24.errors import (
-    EXPIRED_GRANT,
-    REFRESH_TOKEN_LIFE,
-    TOKEN_CODES,
-    USED_CODE,
     AuthServerUnreachableError,
     Bitrix24Error,
     Permanence,
     RefreshTokenRevokedError,
     TokenStoreError,
     UnexpectedReplyError,
+)
+from airflow_provider_b24cal.bitrix24.meanings import (
+    EXPIRED_GRANT,
+    REFRESH_TOKEN_LIFE,
+    TOKEN_CODES,
+    USED_CODE,
     meaning_of_code,
     meaning_of_page,
 )
@@ -31,7 +33,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_b24cal.bitrix24.errors import Meaning
+    from airflow_provider_b24cal.bitrix24.meanings import Meaning
     from airflow_provider_b24cal.bitrix24.replies import Reply
 
 TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request

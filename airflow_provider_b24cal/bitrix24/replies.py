@@ -12,16 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_b24cal.bitrix24 import schemas
-from airflow_provider_b24cal.bitrix24.errors import (
-    UNTYPED,
-    Bitrix24Error,
-    Meaning,
-    Permanence,
-    RedirectedError,
-    UnexpectedReplyError,
-    meaning_of_code,
-    meaning_of_page,
-)
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, Permanence, RedirectedError, UnexpectedReplyError
+from airflow_provider_b24cal.bitrix24.meanings import UNTYPED, Meaning, meaning_of_code, meaning_of_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

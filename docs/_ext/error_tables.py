@@ -12,15 +12,14 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from airflow_provider_b24cal.bitrix24.errors import (
-    CLASSES,
+from airflow_provider_b24cal.bitrix24.errors import CLASSES, Bitrix24Error
+from airflow_provider_b24cal.bitrix24.meanings import (
     CODES,
     EXPIRED_GRANT,
     NOT_JSON,
     PASSING,
     TOKEN_CODES,
     USED_CODE,
-    Bitrix24Error,
     meaning_of_code,
     meaning_of_page,
 )
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from sphinx.application import Sphinx
 
-    from airflow_provider_b24cal.bitrix24.errors import Meaning
+    from airflow_provider_b24cal.bitrix24.meanings import Meaning
 
 _UNKNOWN = "a code that is in no table"
 

@@ -24,7 +24,8 @@ from typing import Any
 from airflow_provider_b24cal.bitrix24 import event_methods, methods
 from airflow_provider_b24cal.bitrix24.batch import pack
 from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import CODES, Bitrix24Error, error_from_dict
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, error_from_dict
+from airflow_provider_b24cal.bitrix24.meanings import CODES
 from airflow_provider_b24cal.bitrix24.methods import Call
 from airflow_provider_b24cal.bitrix24.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus

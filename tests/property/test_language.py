@@ -15,7 +15,6 @@ from airflow_provider_b24cal.bitrix24.batch import pack
 from airflow_provider_b24cal.bitrix24.changing import change_statuses
 from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.errors import (
-    CODES,
     Bitrix24Error,
     ConnectError,
     ConnectionLostError,
@@ -27,6 +26,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 from airflow_provider_b24cal.bitrix24.exchange import Pause, Send, Terms, ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_wanted_status
 from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
+from airflow_provider_b24cal.bitrix24.meanings import CODES
 from airflow_provider_b24cal.bitrix24.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus

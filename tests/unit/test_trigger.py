@@ -122,6 +122,9 @@ def test_the_end_closes_the_connections(connection: str, portal: Portal, clock: 
         await await_until(lambda: _open(portal) <= before["connections"]["open"])
 
     asyncio.run(closed())
+    after: Any = portal.count()
+    assert after["connections"]["seen"] > before["connections"]["seen"], "there was one to close"
+    assert after["connections"]["open"] == before["connections"]["open"]
 
 
 def test_the_triggerers_masker_learns_every_form_of_the_secret(

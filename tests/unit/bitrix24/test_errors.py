@@ -8,7 +8,8 @@ import re
 import pytest
 
 from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.errors import CLASSES, CODES, Bitrix24Error, Permanence, error_from_dict
+from airflow_provider_b24cal.bitrix24.errors import CLASSES, Bitrix24Error, Permanence, error_from_dict
+from airflow_provider_b24cal.bitrix24.meanings import CODES, meaning_of_code
 
 
 def test_the_drawing_is_the_tree() -> None:
@@ -52,5 +53,5 @@ def test_usage_errors_are_value_errors() -> None:
     [("new", 400, "permanent"), ("new", 429, "transient"), ("new", 503, "ambiguous"), ("new", None, "permanent")],
 )
 def test_an_unknown_code_is_judged_by_status(code: str, status: int | None, permanence: str) -> None:
-    meaning = errors.meaning_of_code(code, status)
+    meaning = meaning_of_code(code, status)
     assert meaning.error("no", permanence=meaning.permanence).permanence == permanence
