@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,12 +30,13 @@ from airflow_provider_b24cal.transport.wire import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_b24cal.bitrix24.credentials import Request
+    from airflow_provider_b24cal.bitrix24.credentials import Request, Secret
     from airflow_provider_b24cal.bitrix24.replies import Reply
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
 
 _PART: Final = 65_536
+_ADDRESSES: Final = 16
 
 
 class _Session(requests.Session):
@@ -76,6 +78,8 @@ class RequestsTransport:
         self._timeout = settings.timeout
         self._connections = Connections()
         self.session = make_session(settings, self._connections)
+        # Taking an address apart costs as much as reading the answer.
+        self._blank = lru_cache(maxsize=_ADDRESSES)(_blank)
 
     def send(self, request: Request) -> Reply:
         """Carry a request.
@@ -83,14 +87,11 @@ class RequestsTransport:
         :raises TransportError: without the cause, whose texts hold the URL.
         """
         try:
-            response = self.session.post(
-                request.url.reveal(),
-                data=request.body,
-                headers={"Content-Type": request.content_type},
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            )
+            # Not prepared by the session, which would look for cookies and credentials that it never has.
+            prepared = self._blank(request.url).copy()
+            prepared.prepare_headers({**self.session.headers, "Content-Type": request.content_type})
+            prepared.prepare_body(request.body, None)
+            response = self.session.send(prepared, timeout=self._timeout, allow_redirects=False, stream=True)
             body = _read(response, request.method)
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
             failure: BaseException = _translated(problem, request.method, self._timeout)
@@ -109,6 +110,10 @@ class RequestsTransport:
     def close(self) -> None:
         """Close the connections."""
         self.session.close()
+
+
+def _blank(url: Secret) -> requests.PreparedRequest:
+    return requests.Request("POST", url.reveal()).prepare()
 
 
 def make_session(settings: Settings, connections: Connections) -> requests.Session:
