@@ -25,9 +25,14 @@ with DAG(
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         now = dag_run.run_after
+        window = Window(now, now + timedelta(days=14))
         with Bitrix24CalendarHook() as hook:
-            meetings = hook.list_events(Window(now, now + timedelta(days=14)), only_meetings=True)
-        taken = [meeting for meeting in meetings if meeting.status in ("Y", "H") and not meeting.all_day]
+            me = hook.whoami().active_id()
+            meetings = hook.list_events(window, only_meetings=True)
+            # It leaves out what is marked as free time, and holds unanswered invitations too.
+            busy = hook.get_accessibility([me], window)[me]
+        accepted = {meeting.id for meeting in meetings if meeting.status in ("Y", "H")}
+        taken = [time for time in busy if time.event_id in accepted and not time.all_day]
         return {
             str(meeting.id): "N"
             for meeting in meetings

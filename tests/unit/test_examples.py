@@ -51,6 +51,8 @@ def _office() -> object:
             {"id": 90, "name": "Invited too", **_at(18, 14), "attendees": [me]},
             {"id": 100, "name": "Own", **_at(18, 16, host=1), "attendees": [{"user": 3, "status": "Y"}]},
             {"id": 110, "name": "Collides with the own one", **_at(18, 16), "attendees": [{**me, "id": 111}]},
+            {"id": 150, "name": "Takes no time", **_at(18, 18), "accessibility": "free", "attendees": [accepted]},
+            {"id": 160, "name": "Beside it", **_at(18, 18), "attendees": [me]},
             {"id": 120, "name": "Sync", **_at(16, 10, host=1), "attendees": [{"user": 2}, {"user": 3, "status": "N"}]},
             {"id": 130, "name": "Sync", **_at(16, 12, host=1), "attendees": [{"user": 3}]},
             {"id": 140, "name": "All have answered", **_at(16, 14, host=1), "attendees": [{"user": 3, "status": "Y"}]},
