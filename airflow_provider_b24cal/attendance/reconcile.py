@@ -166,30 +166,31 @@ def _see(
         difference.counts["unchanged" if same else "changed"] += 1
     # Who has gone together with the occurrence is back with it: nobody has invited them anew.
     invited = {
-        user_id: row._replace(vanished_at=None)
+        user_id: row
         for user_id, row in attendances.items()
         if before is not None and row.vanished_at == before.vanished_at
     }
     given = answers(event)
     if given is None:
-        difference.attendances.extend(row for user_id, row in invited.items() if row != attendances[user_id])
+        back = (row for row in invited.values() if row.vanished_at is not None)
+        difference.attendances.extend(row._replace(vanished_at=None) for row in back)
         return
     answered_at = _answered_at(before, attendances.values())
     for user_id in sorted(given.keys() | invited.keys()):
-        old, new = invited.get(user_id), given.get(user_id)
-        change = None
+        old, new, row = invited.get(user_id), given.get(user_id), attendances.get(user_id)
+        changed_at = row and row.changed_at
         if answered_at is not None and (old and old.status) != new:
-            since = old.last_seen if old else answered_at
+            since, changed_at = old.last_seen if old else answered_at, now
             change = AttendanceChange(*after.key, user_id, old and old.status, new and new.value, since, now)
             difference.changes.append(change)
-        row = attendances.get(user_id)
-        if new is not None:
-            host = is_host(event, user_id, new)
-            row = row or Attendance(*after.key, user_id, new.value, host, first_seen=now, last_seen=now)
-            row = row._replace(status=new.value, is_host=host, last_seen=now)
-        assert row is not None
-        changed_at = now if change else row.changed_at
-        difference.attendances.append(row._replace(changed_at=changed_at, vanished_at=None if new else now))
+        if new is None:
+            assert row is not None
+            difference.attendances.append(row._replace(changed_at=changed_at, vanished_at=now))
+        else:
+            host, first_seen = is_host(event, user_id, new), row.first_seen if row else now
+            difference.attendances.append(
+                Attendance(*after.key, user_id, new.value, host, first_seen, now, changed_at, None)
+            )
 
 
 def _answered_at(before: Meeting | None, attendances: Iterable[Attendance]) -> datetime | None:

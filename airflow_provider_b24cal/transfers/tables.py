@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeDecorator
 
@@ -23,6 +24,24 @@ else:
     TimeType = TypeDecorator
 
 
+_MOMENTS: Final = 4096
+"""How many times are kept in a database's form: the rows of a reading have few different ones."""
+
+
+class _SqliteTime(sqlite.DATETIME):
+    """SQLite's times, which are texts; each is written and read once, not once a row."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return what makes a text of a time."""
+        write: Any = super().bind_processor(dialect)
+        return lru_cache(_MOMENTS)(write)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return what makes a time of a text."""
+        read: Any = super().result_processor(dialect, coltype)
+        return lru_cache(_MOMENTS)(read)
+
+
 class Moment(TimeType):
     """An aware time, kept in UTC: with its zone where the database has such a type, and without one elsewhere."""
 
@@ -33,20 +52,30 @@ class Moment(TimeType):
         """Return the database's own type."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(DateTime(timezone=True))
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SqliteTime())  # type: ignore[no-untyped-call]  # the base has no types
         # The bare type drops the parts of a second.
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in {"mysql", "mariadb"} else DateTime())
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return what is written."""
         if value is None:
             return None
-        return value.astimezone(UTC) if dialect.name == "postgresql" else value.astimezone(UTC).replace(tzinfo=None)
+        return value.astimezone(UTC) if dialect.name == "postgresql" else _without_zone(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return what was read, aware."""
-        if value is None:
-            return None
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        return None if value is None else _in_utc(value)
+
+
+@lru_cache(_MOMENTS)
+def _without_zone(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)
+
+
+@lru_cache(_MOMENTS)
+def _in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
