@@ -149,8 +149,9 @@ def _greeting(server: SandboxServer) -> str:
         user_id = readers[0]
         lines += [
             "Connection for Airflow, any one of:",
-            f"  AIRFLOW_CONN_BITRIX24_DEFAULT='{server.connection_json(user_id)}'",
-            f"  AIRFLOW_CONN_BITRIX24_DEFAULT='{server.connection_uri(user_id)}'",
+            f"  export AIRFLOW_CONN_BITRIX24_DEFAULT='{server.connection_json(user_id)}'",
+            f"  export AIRFLOW_CONN_BITRIX24_DEFAULT='{server.connection_uri(user_id)}'",
+            "or in Airflow's connection form, as the Webhook URL:",
             f"  {server.webhook_url(user_id)}",
         ]
     else:

@@ -22,6 +22,11 @@ from tests.conftest import CANARY, office
 pytestmark = pytest.mark.xdist_group("at_home")
 DAGS = Path(__file__).with_name("dags")
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+LATER = [
+    {"id": number, "name": "Later", "host": 2, "start": f"2026-10-{day}T10:00", "end": f"2026-10-{day}T11:00",
+     "attendees": [{"user": 1, "id": number + 1}]}
+    for number, day in ((201, 16), (203, 17))
+]  # fmt: skip
 
 
 @dataclass
@@ -43,7 +48,9 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     home = tmp_path_factory.mktemp("airflow")
-    with SandboxServer(Portal(parse(office()))) as server:
+    there: Any = office()
+    there["events"] += LATER
+    with SandboxServer(Portal(parse(there))) as server:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")} | {
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
@@ -88,6 +95,9 @@ def test_states(ran: Ran) -> None:
         ("list_user", -1): "success",
         ("list_group", -1): "success",
         ("list_company_calendar", -1): "success",
+        ("upcoming", -1): "success",
+        ("accept", 0): "success",
+        ("accept", 1): "success",
         ("decide", -1): "success",
         ("decide_mapped", 0): "success",
         ("decide_mapped", 1): "success",
@@ -112,6 +122,8 @@ def test_states(ran: Ran) -> None:
         ("list_user", -1, "/company/personal/user/1/calendar/"),
         ("list_group", -1, "/workgroups/group/7/calendar/"),
         ("list_company_calendar", -1, "/calendar/"),
+        ("upcoming", -1, "/company/personal/user/1/calendar/"),
+        ("accept", 1, "/company/personal/user/1/calendar/?EVENT_ID=204"),
         ("decide", -1, "/company/personal/user/1/calendar/"),
         ("decide_badly", -1, "/company/personal/user/1/calendar/"),
     ],
@@ -124,7 +136,7 @@ def test_the_link_is_in_the_stored_dag(ran: Ran) -> None:
     with sqlite3.connect(ran.home / "airflow.db") as database:
         ((stored,),) = database.execute("select data from serialized_dag where dag_id = 'at_home' limit 1")
     tasks = json.loads(stored)["dag"]["tasks"]
-    assert len(tasks) == 16
+    assert len(tasks) == 18
     for task in map(json.dumps, tasks):
         # 2.11 stores the class, 3.x the name and where to look.
         assert "links.bitrix24.Bitrix24Link" in task or '"Open in Bitrix24": "bitrix24_link"' in task
@@ -138,6 +150,11 @@ def test_the_decorated_function_is_applied_and_proven(ran: Ran) -> None:
     assert ran.xcoms["decide_mapped", 1, "return_value"]["statuses"] == {"1004": "Y"}
     assert ran.xcoms["decide_nothing", -1, "return_value"]["total"] == 0
     assert not [key for key in ran.xcoms if key[0] == "decide" and key[2] in outcome], "one value, not one per key"
+
+
+def test_a_map_over_events_answers_each(ran: Ran) -> None:
+    assert [ran.portal.status(event, 1) for event in (201, 203)] == ["Y", "Y"]
+    assert ran.xcoms["accept", 0, "return_value"]["previous"] == {"202": "Q"}
 
 
 def test_nothing_of_it_is_secret(ran: Ran) -> None:

@@ -49,7 +49,7 @@ def test_start_and_stop(number: signal.Signals) -> None:
         assert secret is not None
         code = secret.group(1)
         assert (
-            f"""AIRFLOW_CONN_BITRIX24_DEFAULT='{{"conn_type": "bitrix24", "host": "{host}", """
+            f"""export AIRFLOW_CONN_BITRIX24_DEFAULT='{{"conn_type": "bitrix24", "host": "{host}", """
             f""""login": "1", "password": "{code}", "extra": {{"plan": "self_hosted"}}}}'"""
         ) in greeting
         assert f"bitrix24://http://1:{code}@127.0.0.1:{port}/?plan=self_hosted'" in greeting

@@ -90,14 +90,16 @@ def test_attendance_round(stage: Stage, portal: Portal) -> None:
         ("decide_with_a_decorator", {}, {668: "Y", 681: "Y", 689: "N"}),
         ("list_and_decide", {}, {668: "Y"}),
         ("map_over_meetings", {}, {668: "Y", 681: "N"}),
+        ("prepare_the_review", {}, {668: "Y", 702: "Y"}),
         # What these two decide is in tests/unit/test_examples.py; here it is that they run.
         ("decline_what_collides", {}, {}),
         ("remind_the_silent", {}, {}),
     ],
 )
 def test_example(dag_id: str, conf: dict[str, Any], stored: dict[int, str], stage: Stage, portal: Portal) -> None:
-    # One of the examples asks whether somebody else has accepted.
+    # One of the examples asks whether somebody else has accepted, one waits for an answer.
     portal.answer(668, 3, "Y")
+    portal.answer(702, 1, "Y")
     run_id = _finish(stage, dag_id, conf)
     assert stage.run_state(dag_id, run_id) == "success", stage.task_logs()
     assert {event_id: portal.status(event_id, 1) for event_id in stored} == stored

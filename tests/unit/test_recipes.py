@@ -1,4 +1,4 @@
-"""The recipes of the documentation that are no DAGs; it shows what stands between the marks."""
+"""What the documentation shows of Python beside whole DAGs; it shows what stands between the marks."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ def test_my_task_accepts(office: Portal) -> None:
 
 # [END howto_test_without_a_portal]
 
+import json
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES
+from airflow_provider_b24cal.bitrix24.errors import ConnectError, NotInvitedError
+
+NOW = datetime.now(UTC)
+WHEN = {"dag_run": SimpleNamespace(run_after=NOW), "macros": SimpleNamespace(timedelta=timedelta)}
+"""What Airflow fills templates with."""
+
 
 def test_outcomes(office: Portal) -> None:
     office.answer(681, 1, "N")
@@ -40,3 +53,84 @@ def test_outcomes(office: Portal) -> None:
     assert silent == [668]
     assert list(wrong) == [999_999]
     assert "no such meeting" in wrong[999_999]
+
+
+def test_calendars_in_python(office: Portal) -> None:
+    # [START howto_hook_events]
+    from datetime import UTC, datetime, timedelta
+
+    from airflow_provider_b24cal.bitrix24.window import Window
+    from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+    now = datetime.now(UTC)
+    fortnight = Window(now, now + timedelta(days=14))
+
+    with Bitrix24CalendarHook() as hook:
+        mine = hook.list_events(fortnight, only_meetings=True, statuses=["Q"])
+        group = hook.list_events(fortnight, calendar_type="group", owner_id=1)
+        one = hook.get_event(668)
+        today = hook.nearest_events(days=1, most=10)
+        busy = hook.get_accessibility([1, 2, 3], fortnight)
+    # [END howto_hook_events]
+    assert {event.status for event in mine} == {"Q"}
+    assert {event.name for event in group} == {"Working group: migration"}
+    assert one.name == "Company meeting"
+    assert len(today) <= 10
+    assert set(busy) == {1, 2, 3}
+
+
+def test_tables_of_the_days_ahead(office: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("airflow.providers.sqlite")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
+    # [START howto_sync_ahead]
+    from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
+
+    sync = Bitrix24AttendanceToSqlOperator(
+        task_id="sync",
+        sql_conn_id="warehouse",
+        calendars=["user", "user:7", "group:1", "company_calendar"],
+        window_start="{{ dag_run.run_after.isoformat() }}",
+        window_end="{{ (dag_run.run_after + macros.timedelta(days=30)).isoformat() }}",
+        create_tables=True,
+    )
+    # [END howto_sync_ahead]
+    sync.render_template_fields(WHEN)
+    counts = sync.execute({})
+    with sqlite3.connect(tmp_path / "w.db") as database:
+        ((stored, calendars),) = database.execute("SELECT count(*), count(DISTINCT calendar) FROM bitrix24_meetings")
+    assert (stored, calendars) == (counts["new"], 4)
+
+
+def test_files_by_day(office: Portal, tmp_path: Path) -> None:
+    # [START howto_files]
+    from airflow_provider_b24cal.transfers.attendance_to_object_storage import (
+        Bitrix24AttendanceToObjectStorageOperator,
+    )
+
+    files = Bitrix24AttendanceToObjectStorageOperator(
+        task_id="files",
+        path="{{ var.value.attendance_folder }}",  # such as s3://bucket/attendance, with storage_conn_id="aws_default"
+        calendars=["user", "company_calendar"],
+        window_start="{{ dag_run.run_after.isoformat() }}",
+        window_end="{{ (dag_run.run_after + macros.timedelta(days=30)).isoformat() }}",
+    )
+    # [END howto_files]
+    folder = SimpleNamespace(value=SimpleNamespace(attendance_folder=f"file://{tmp_path}"))
+    files.render_template_fields({**WHEN, "var": folder})
+    counts = files.execute({})
+    rows = [line for file in tmp_path.glob("meetings/day=*/*") for line in file.read_text("utf-8").splitlines()]
+    assert len(rows) == counts["occurrences"] > 0
+
+
+@pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="retry policies came with Airflow 3.3")
+def test_retries_that_make_sense() -> None:
+    # [START howto_retry_policy]
+    from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
+    from airflow_provider_b24cal.retry_policy import Bitrix24RetryPolicy
+
+    accept = Bitrix24SetMeetingStatusOperator(
+        task_id="accept", event_id=668, status="Y", retries=5, retry_policy=Bitrix24RetryPolicy()
+    )
+    # [END howto_retry_policy]
+    decided = [accept.retry_policy.evaluate(error, 1, 5) for error in (NotInvitedError("no"), ConnectError("no"))]
+    assert [decision.action.value for decision in decided] == ["fail", "retry"]

@@ -37,6 +37,18 @@ with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), 
             owner_id=owner,
         )
 
+    upcoming = Bitrix24ListEventsOperator(
+        task_id="upcoming",
+        window_start="2026-10-01T00:00:00Z",
+        window_end="2026-10-31T00:00:00Z",
+        statuses=["Q"],
+    )
+    # [START howto_map_over_events]
+    Bitrix24SetMeetingStatusOperator.partial(task_id="accept", status="Y").expand(
+        event_id=upcoming.output.map(lambda row: row["event_id"])
+    )
+    # [END howto_map_over_events]
+
     Bitrix24MeetingStatusSensor(task_id="arrived", event_id=102, timeout=60)
     Bitrix24MeetingStatusSensor(
         task_id="deferred", event_ids=[102, 103], target_status="N", timeout=12, deferrable=True

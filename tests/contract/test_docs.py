@@ -1,0 +1,358 @@
+"""What the documentation shows is so: code is cut from files that tests run, what else a reader would copy is tried.
+
+Blocks of ``text`` are what is printed, not what is typed.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import shlex
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import metadata
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from airflow.cli import cli_parser
+from packaging.requirements import Requirement
+
+from airflow_provider_b24cal import oauth
+from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.limits import Plan
+from airflow_provider_b24cal.bitrix24.settings import Settings
+from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
+from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
+from airflow_provider_b24cal.sandbox import cli
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+from tests.conftest import CANARY
+from tests.gates import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.rst"))
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+SHELL, JSON, PRINTED = "shell", "json", "text"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code on a page.
+
+    :param line: number of the line that begins it.
+    """
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    """Yield what is shown as code and stands on the page itself."""
+    lines = page.read_text("utf-8").splitlines()
+    if page.suffix == ".md":
+        fences = [number for number, line in enumerate(lines) if line.lstrip().startswith(("```", "~~~"))]
+        for begin, end in zip(fences[::2], fences[1::2], strict=True):
+            language = lines[begin].strip("`~ ") or PRINTED
+            inside = "\n".join(lines[begin + 1 : end])
+            yield Block(page.name, begin + 1, SHELL if language == "sh" else language, inside)
+        return
+    for number, line in enumerate(lines):
+        directive = re.search(r"\.\. (code-block|code|sourcecode|parsed-literal|highlight)::\s*(\S*)", line)
+        if directive is None and (not line.endswith("::") or line.lstrip().startswith("..")):
+            continue
+        indented = re.compile(
+            rf"\s{{{(directive.start() if directive else len(line) - len(line.lstrip())) + 1},}}\S|\s*$"
+        )
+        inside = []
+        for following in lines[number + 1 :]:
+            if not indented.match(following):
+                break
+            inside.append(following)
+        # Of a block that does not say what it is, Sphinx takes it for Python.
+        yield Block(page.name, number + 1, directive[2] if directive else "", dedent("\n".join(inside)).strip())
+
+
+BLOCKS = [block for page in (README, *PAGES) for block in blocks_of(page)]
+
+
+def _is_python(text: str) -> bool:
+    try:
+        return bool(ast.parse(text).body)
+    except SyntaxError:
+        return False
+
+
+def test_no_code_is_written_by_hand() -> None:
+    """Python is cut from files that tests run; only what README cannot include is there twice."""
+    examples = [path.read_text("utf-8") for path in (ROOT / "dags_examples").glob("*.py")]
+    copied = [block for block in BLOCKS if (block.page, block.language) == ("README.md", "python")]
+    assert copied, "README shows a DAG"
+    assert [str(block) for block in copied if not any(block.text in example for example in examples)] == []
+    by_hand = [
+        str(block)
+        for block in BLOCKS
+        if block not in copied
+        and (block.language not in {SHELL, JSON, PRINTED} or (block.language == PRINTED and _is_python(block.text)))
+    ]
+    assert by_hand == []
+
+
+def test_what_is_included_is_what_tests_run() -> None:
+    """The examples are all run by the system tests, which see to that themselves."""
+    included = {
+        path for page in PAGES for path in re.findall(r"literalinclude:: \.\./(\S+)", page.read_text("utf-8"))
+    }  # fmt: skip
+    run = re.compile(
+        r"dags_examples/\w+\.py|tests/\w+/(dags/\w+|test_\w+)\.py|airflow_provider_b24cal/sandbox/example\.yaml"
+    )
+    assert [path for path in included if not run.fullmatch(path)] == []
+    assert len(included) > 10
+
+
+# Commands
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Return the commands of a shell's lines as lists of words."""
+    lexer = shlex.shlex(re.sub(r"\s+# .*", "", text).replace("\\\n", " "), posix=True, punctuation_chars="&;|\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= set("&;|\n"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [words for words in found if words]
+
+
+def _literals(page: Path) -> list[str]:
+    marks = r"``([^`]+)``" if page.suffix == ".rst" else r"(?<!`)`([^`\n]+)`(?!`)"
+    return [" ".join(text.split()) for text in re.findall(marks, page.read_text("utf-8"))]
+
+
+COMMANDS = {
+    (page, " ".join(words)): words
+    for page, text in [
+        *((block.page, block.text) for block in BLOCKS if block.language == SHELL),
+        *(
+            (page.name, text)
+            for page in (README, *PAGES)
+            for text in _literals(page)
+            if re.match(r"(make|pip|python|airflow) ", text)
+        ),
+    ]
+    for words in commands_in(text)
+}
+
+
+def _takes(parser: ArgumentParser, words: list[str]) -> None:
+    try:
+        parser.parse_args(words)
+    except SystemExit as refused:
+        assert refused.code == 0, words
+
+
+def _make(*words: str) -> None:
+    for word in words:
+        name, is_variable, _ = word.partition("=")
+        assert re.search(rf"\$\({name}\)|^{name}\b" if is_variable else rf"^{name}:", MAKEFILE, re.M), word
+
+
+def _pip(action: str, *packages: str) -> None:
+    assert action == "install"
+    for requirement in map(Requirement, packages):
+        about = metadata(requirement.name)
+        assert requirement.extras <= set(about.get_all("Provides-Extra") or ()), requirement
+
+
+def _python(option: str, module: str, *words: str) -> None:
+    assert option == "-m"
+    parsers: dict[str, Callable[[], ArgumentParser]] = {
+        "airflow_provider_b24cal.sandbox": cli._parser,
+        "airflow_provider_b24cal.oauth": oauth._parser,
+    }
+    if words:
+        _takes(parsers[module](), list(words))
+    assert module in parsers
+
+
+def _airflow(*words: str) -> None:
+    if words != ("...",):
+        _takes(cli_parser.get_parser(), list(words))
+
+
+def _curl(*words: str) -> None:
+    option, method, url, data, body = words
+    assert (option, data) == ("-X", "-d")
+    with SandboxServer() as server:
+        answer = requests.request(method, server.url + urlsplit(url).path, data=body, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+
+
+def _export(*words: str) -> None:
+    """Connections; they are read below."""
+    assert [word.partition("=")[0] for word in words] == ["AIRFLOW_CONN_BITRIX24_DEFAULT"]
+
+
+def _rm(*words: str) -> None:
+    assert words == ("connection.json",), "what the command before has written"
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_commands(page: str, line: str) -> None:
+    known = {
+        "make": _make,
+        "pip": _pip,
+        "python": _python,
+        "airflow": _airflow,
+        "curl": _curl,
+        "export": _export,
+        "rm": _rm,
+    }
+    program, *words = COMMANDS[page, line]
+    known[program](*words)
+
+
+@pytest.mark.parametrize(("page", "parser"), [("sandbox.rst", cli._parser()), ("oauth.rst", oauth._parser())])
+def test_options_are_those_of_the_command(page: str, parser: ArgumentParser) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    there = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) == there - {"--help"}
+
+
+# Connections
+
+
+def test_connections_are_read_as_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, list[str]] = {}
+    for block in BLOCKS:
+        if block.language == SHELL:
+            lines = [words for words in commands_in(block.text) if words[0] == "export"]
+            told.setdefault(block.page, []).extend(words[1].partition("=")[2] for words in lines)
+        elif block.language == JSON and '"conn_type"' in block.text:
+            told.setdefault(block.page, []).append(block.text)
+    plain = Settings(Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY))))
+    proxy = Secret("http://proxy.example:3128")
+    apart: dict[str, Any] = {"timeout": 30.0, "verify": "/etc/ssl/company.pem", "proxy": proxy}
+    wanted = {
+        "README.md": [plain],
+        "connection.rst": [
+            plain,
+            Settings(plain.endpoint, plan=Plan(5, 250), max_in_flight=9, **apart),
+            Settings(plain.endpoint, timeout=30.0, verify=False),
+            plain,
+        ],
+    }
+
+    def read(stored: str) -> Settings:
+        monkeypatch.setenv("AIRFLOW_CONN_SHOWN", stored.replace("<code>", CANARY))
+        return Bitrix24CalendarHook("shown")._client.settings()
+
+    shown = {page: list(map(read, connections)) for page, connections in told.items() if connections}
+    oauth_pages = {page: shown.pop(page) for page in list(shown) if page == "oauth.rst"}
+    assert shown == wanted
+    ((of_application,),) = oauth_pages.values()
+    assert of_application.grant is not None
+    assert of_application.grant.application.client_id == "local.0123456789abcd.01234567"
+    assert of_application.grant.pair.refresh.reveal() == "<refresh-token>"
+
+
+# What tasks return
+
+OFFICE = {
+    "people": [
+        {"id": 1, "name": "Anna", "webhook": {"secret": CANARY, "scopes": ["calendar"]}},
+        *({"id": number, "name": f"Person {number}"} for number in range(2, 7)),
+    ],
+    "events": [
+        {"id": 650, "name": "Budget", "host": 2, "time_zone": "UTC",
+         "start": "2026-09-16T08:00", "end": "2026-09-16T09:00",
+         "attendees": [{"user": 1, "id": 651}, {"user": 6},
+                       *({"user": number, "status": "Y"} for number in (3, 4, 5))]},
+    ],
+}  # fmt: skip
+SEPTEMBER = {"window_start": "2026-09-01T00:00:00Z", "window_end": "2026-09-30T00:00:00Z"}
+
+
+def _shown(page: str) -> Any:
+    (block,) = (block for block in BLOCKS if (block.page, block.language) == (page, JSON))
+    return json.loads(block.text)
+
+
+def test_results_are_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SandboxServer(Portal(parse(OFFICE))) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
+        assert Bitrix24ListEventsOperator(task_id="list", **SEPTEMBER).execute({}) == _shown("events.rst")
+        done = Bitrix24SetMeetingStatusOperator(task_id="set", event_id=651, status="Y").execute({})
+        assert done == _shown("operators.rst")
+
+
+def test_every_json_is_a_connection_or_a_result() -> None:
+    pages = [block.page for block in BLOCKS if block.language == JSON]
+    assert sorted(pages) == ["connection.rst", "events.rst", "oauth.rst", "operators.rst"]
+
+
+# Names and the way on
+
+
+def _find(name: str) -> object:
+    """Import what a dotted name leads to."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+def test_names_lead_somewhere() -> None:
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    names = set(re.findall(r"\bairflow_provider_b24cal(?:\.\w+)+", text))
+    names |= {
+        f"airflow_provider_b24cal.{name}"
+        for name in re.findall(
+            r"^\| .* \| `((?:hooks|operators|sensors|transfers|triggers)\.[\w.]+)`", README.read_text(), re.M
+        )
+    }
+    assert len(names) > 40
+    for name in sorted(names):
+        if not name.endswith((".py", ".sandbox.example.yaml")):
+            _find(name)
+
+
+def test_files_are_there() -> None:
+    text = "\n".join(page.read_text("utf-8") for page in (README, *PAGES))
+    paths = set(re.findall(r"\b(?:dags_examples|benchmarks|docs|tests|\.ci)/[\w/.]*\w\.\w+", text))
+    assert sorted(path for path in paths if not (ROOT / path).exists() and not path.startswith("docs/_build/")) == []
+    assert len(paths) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_page_says_what_to_do_next(page: Path) -> None:
+    last = page.read_text("utf-8").strip().rpartition("\n\n")[2]
+    assert re.match(r"\*\*Next:\*\* .*:doc:`", last), last
+
+
+def test_each_page_is_on_the_map() -> None:
+    text = (ROOT / "docs" / "index.rst").read_text("utf-8")
+    mapped = set(re.findall(r"\* - :doc:`(\w+)`", text))
+    assert mapped == {page.stem for page in PAGES} - {"index"}
