@@ -24,11 +24,8 @@ class Bitrix24RetryPolicy(RetryPolicy):
     has named a time is repeated then. Other errors of this provider back off: ``first_delay``, and twice as long
     after every try. Errors that are not of this provider follow the task's own ``retry_delay``.
 
-    .. code-block:: python
-
-        Bitrix24SetMeetingStatusOperator(..., retries=5, retry_policy=Bitrix24RetryPolicy())
-
-    On older versions use ``retry_permanent_errors=False`` of the operators.
+    Give it to a task as ``retry_policy``, with ``retries``: see :doc:`operators`. On older versions use
+    ``retry_permanent_errors=False`` of the operators.
 
     :param first_delay: seconds before the second try; default 30.
     :param longest_delay: seconds between two tries at most, unless the portal names a later time; default 1800.

@@ -89,11 +89,7 @@ def bitrix24_statuses_task(python_callable: Callable[..., Any] | None = None, **
     """
     Make a task of a function that returns the wanted status of each meeting.
 
-    .. code-block:: python
-
-        @task.bitrix24_statuses(bitrix24_conn_id="bitrix24_default")
-        def decide(meetings: list[dict]) -> dict[str, str]:
-            return {str(meeting["event_id"]): "Y" for meeting in meetings}
+    In a DAG it is written ``@task.bitrix24_statuses``, bare or with arguments: see :doc:`operators`.
 
     :param python_callable: the function; returns ``{event_id: "Y" | "N" | "Q"}``.
     :param kwargs: ``fail_on``, ``bitrix24_conn_id`` and whatever tasks take.

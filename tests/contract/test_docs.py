@@ -26,6 +26,7 @@ from packaging.requirements import Requirement
 
 from airflow_provider_b24cal import oauth
 from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.errors import CLASSES
 from airflow_provider_b24cal.bitrix24.limits import Plan
 from airflow_provider_b24cal.bitrix24.settings import Settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -110,6 +111,12 @@ def test_no_code_is_written_by_hand() -> None:
         and (block.language not in {SHELL, JSON, PRINTED} or (block.language == PRINTED and _is_python(block.text)))
     ]
     assert by_hand == []
+
+
+def test_no_code_is_written_by_hand_in_docstrings() -> None:
+    """The reference is made from them; results, after ``::``, are no code."""
+    sources = (ROOT / "airflow_provider_b24cal").rglob("*.py")
+    assert [str(path) for path in sources if re.search(r"\.\. code|>>> ", path.read_text("utf-8"))] == []
 
 
 def test_what_is_included_is_what_tests_run() -> None:
@@ -235,6 +242,20 @@ def test_options_are_those_of_the_command(page: str, parser: ArgumentParser) -> 
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) == there - {"--help"}
 
 
+def test_the_sandbox_takes_what_its_page_names() -> None:
+    text = (ROOT / "docs" / "sandbox.rst").read_text("utf-8")
+    paths = re.findall(r"``(GET|POST|DELETE) (/-/\w+)``", text)
+    rules = re.findall(r"``(\{.*\})``", text.partition("Planned trouble\n")[2].partition("\nThe data file\n")[0])
+    assert (len(paths) > 8, len(rules) > 5) == (True, True)
+    with SandboxServer() as server, requests.Session() as session:
+        for method, path in paths:
+            answer = session.request(method, server.url + path, json={}, timeout=PATIENCE)
+            assert answer.status_code in {200, 400}, (path, answer.text)
+        for rule in rules:
+            answer = session.post(f"{server.url}/-/fault", data=rule, timeout=PATIENCE)
+            assert answer.status_code == 200, (rule, answer.text)
+
+
 # Connections
 
 
@@ -289,6 +310,12 @@ OFFICE = {
 SEPTEMBER = {"window_start": "2026-09-01T00:00:00Z", "window_end": "2026-09-30T00:00:00Z"}
 
 
+def _told(kind: type) -> Any:
+    """Return the result in a class's docstring."""
+    _, _, after = dedent(kind.__doc__ or "").partition("::\n\n")
+    return json.loads(after.partition("\n\n")[0])
+
+
 def _shown(page: str) -> Any:
     (block,) = (block for block in BLOCKS if (block.page, block.language) == (page, JSON))
     return json.loads(block.text)
@@ -297,9 +324,10 @@ def _shown(page: str) -> Any:
 def test_results_are_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with SandboxServer(Portal(parse(OFFICE))) as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
-        assert Bitrix24ListEventsOperator(task_id="list", **SEPTEMBER).execute({}) == _shown("events.rst")
+        rows = Bitrix24ListEventsOperator(task_id="list", **SEPTEMBER).execute({})
         done = Bitrix24SetMeetingStatusOperator(task_id="set", event_id=651, status="Y").execute({})
-        assert done == _shown("operators.rst")
+    assert rows == _shown("events.rst") == _told(Bitrix24ListEventsOperator)
+    assert done == _shown("operators.rst") == _told(Bitrix24SetMeetingStatusOperator)
 
 
 def test_every_json_is_a_connection_or_a_result() -> None:
@@ -344,6 +372,14 @@ def test_files_are_there() -> None:
     paths = set(re.findall(r"\b(?:dags_examples|benchmarks|docs|tests|\.ci)/[\w/.]*\w\.\w+", text))
     assert sorted(path for path in paths if not (ROOT / path).exists() and not path.startswith("docs/_build/")) == []
     assert len(paths) > 10
+
+
+def test_there_is_something_to_do_about_every_error() -> None:
+    page = (ROOT / "docs" / "errors.rst").read_text("utf-8")
+    rows = re.findall(r"\* - (.*)\n", page.partition("What to do\n---")[2].partition("\n\n**")[0].partition("\n---")[0])
+    named = [name for row in rows for name in re.findall(r"``(\w+Error)``", row)]
+    families = {"Bitrix24Error", "UsageError", "AttendanceError", "ReplyError", "TransportError"}
+    assert sorted(named) == sorted(set(CLASSES) - families)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
