@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docutils import nodes
 
 from airflow_provider_b24cal import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 # Airflow writes its settings into its home when it is imported, and autodoc imports it.
 _HOME = tempfile.mkdtemp(prefix="b24cal-docs-")
@@ -55,3 +62,15 @@ html_theme_options = {
     "font_family": "system-ui, sans-serif",
     "head_font_family": "system-ui, sans-serif",
 }
+
+
+def _without_marks(_app: Sphinx, page: nodes.document) -> None:
+    """Leave out of code the lines between which other pages show a part of it."""
+    for block in page.findall(nodes.literal_block):
+        block.rawsource = re.sub(r"(?m)^ *# \[(START|END) \w+\]\n?", "", block.astext())
+        block.children = [nodes.Text(block.rawsource)]
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("doctree-read", _without_marks)
