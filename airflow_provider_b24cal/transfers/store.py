@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import and_, func, inspect, not_, select
+from sqlalchemy import and_, bindparam, func, inspect, not_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from airflow_provider_b24cal.attendance.reconcile import Stored, nameless, reconcile
@@ -16,7 +16,7 @@ from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.transfers.tables import Names, ddl, define
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
     from airflow_provider_b24cal.attendance.rows import AttendanceChange, Key
+
+R = TypeVar("R", "Meeting", "Attendance")
 
 _ISOLATION: Final = "READ COMMITTED"
 """Whoever has waited for the lock has to see what was committed meanwhile."""
@@ -84,10 +86,13 @@ class AttendanceStore:
         if not self.meeting_names:
             reading = nameless(reading)
         with self._transaction(self.engine, self._lock) as connection:
-            difference = reconcile(self._load(connection, reading), reading)
-            self._put(connection, self.tables.meetings, difference.meetings)
-            self._put(connection, self.tables.attendance, difference.attendances)
-            self._put(connection, self.tables.changes, difference.changes)
+            stored = self._load(connection, reading)
+            difference = reconcile(stored, reading)
+            now, known = reading.ended, {key: (row,) for key, row in stored.meetings.items()}
+            self._put(connection, self.tables.meetings, *_seen_again(difference.meetings, known, now), now)
+            answers = {key: rows.values() for key, rows in stored.attendances.items()}
+            self._put(connection, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
+            self._upsert_all(connection, self.tables.changes, difference.changes)
         return difference
 
     def _load(self, connection: Connection, reading: Reading) -> Stored:
@@ -123,11 +128,43 @@ class AttendanceStore:
             yield from connection.execute(wanted.where(and_(table.c.portal == self.portal, condition)))
 
     def _put(
+        self,
+        connection: Connection,
+        table: Table,
+        rows: Sequence[Meeting | Attendance],
+        again: Sequence[Key],
+        now: datetime,
+    ) -> None:
+        """Write rows, and of occurrences that are as they were, when they were seen."""
+        self._upsert_all(connection, table, rows)
+        statement = (
+            update(table)
+            .where(table.c.portal == self.portal, table.c.vanished_at.is_(None))
+            .where(table.c.parent_id == bindparam("parent"), table.c.occurrence_start == bindparam("start"))
+            .values(last_seen=now)
+        )
+        for some in _slices(again, _SLICE):
+            connection.execute(statement, [{"parent": parent, "start": start} for parent, start in some])
+
+    def _upsert_all(
         self, connection: Connection, table: Table, rows: Sequence[Meeting | Attendance | AttendanceChange]
     ) -> None:
         statement = self._upsert(table)
         for some in _slices(rows, _SLICE):
             connection.execute(statement, [{"portal": self.portal, **row._asdict()} for row in some])
+
+
+def _seen_again(rows: Sequence[R], stored: Mapping[Key, Collection[R]], now: datetime) -> tuple[list[R], list[Key]]:
+    """Part rows into those to write, and occurrences of which nothing is new but that they were seen again."""
+    found: dict[Key, list[R]] = {}
+    for row in rows:
+        found.setdefault((row.parent_id, row.occurrence_start), []).append(row)
+    again = {
+        key: None
+        for key, some in found.items()
+        if set(some) == {row._replace(last_seen=now) for row in stored.get(key, ()) if row.vanished_at is None}
+    }
+    return [row for key, some in found.items() if key not in again for row in some], list(again)
 
 
 def _span(reading: Reading) -> tuple[datetime, datetime] | None:

@@ -118,6 +118,28 @@ def test_a_history(store: AttendanceStore) -> None:
     assert [row[3:] for row in changes] == [(11, "N", "Y", one, two), (12, "Q", None, one, two)]
 
 
+def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: AttendanceStore) -> None:
+    other = AttendanceStore(store.engine, Names(), "other.bitrix24.com")
+    start, tomorrow = FIRST + 3 * DAY, FIRST + 4 * DAY
+    other.write(_reading(0, _event(7, start, "YNQ")))
+    store.write(_reading(0, _event(7, start, "YNQ"), _event(8, tomorrow, "YY")))
+    store.write(_reading(1, _event(7, start, "YN"), _event(8, tomorrow, "YY")))
+    assert +store.write(_reading(2, _event(7, start, "YN"), _event(8, tomorrow, "YQ"))).counts == {
+        "unchanged": 1,
+        "changed": 1,
+    }
+    zero, one, two = (NOON + timedelta(hours=hours, seconds=1) for hours in (0, 1, 2))
+    meetings, attendance, _ = _rows(store)
+    seen = {(row[0].partition(".")[0], *row[1:4:2], row[7]): row[-1] for row in attendance}
+    assert seen == {
+        ("example", 7, 1, two): None, ("example", 7, 10, two): None, ("example", 7, 11, two): None,
+        ("example", 7, 12, zero): one,
+        ("example", 8, 1, two): None, ("example", 8, 10, two): None, ("example", 8, 11, two): None,
+        **{("other", 7, user, zero): None for user in (1, 10, 11, 12)},
+    }  # fmt: skip
+    assert [(row[1], row[-2]) for row in meetings] == [(7, two), (8, two), (7, zero)]
+
+
 def test_a_meeting_moved_far_away_is_gone_from_where_it_was(store: AttendanceStore) -> None:
     store.write(_reading(0, _event(7, FIRST + 3 * DAY), _event(8, FIRST + 3 * DAY, is_recurring=True)))
     november = Window(FIRST + 61 * DAY, FIRST + 91 * DAY)
