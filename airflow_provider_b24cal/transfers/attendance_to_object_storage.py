@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
@@ -163,9 +163,18 @@ def _check_name(name: object) -> str:
     return name
 
 
+_BUCKETS: Final = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl"})
+"""Stores that have no folders. Asked for one they make a bucket, also where somebody has mistyped its name."""
+
+
 def _write(place: Any, content: bytes) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(content)
+    try:
+        place.write_bytes(content)
+    except FileNotFoundError:
+        if place.protocol in _BUCKETS:
+            raise
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
 
 
 def _remove(place: Any) -> bool:

@@ -82,17 +82,18 @@ def _connection_json(url: URL) -> str:
     kind = url.get_backend_name()
     path = f"/{url.database}" if kind == "sqlite" else url.host
     schema = None if kind == "sqlite" else url.database
-    fields = {"conn_type": kind.replace("postgresql", "postgres"), "host": path, "login": url.username,
+    fields = {"conn_type": HOOKS.get(kind, kind), "host": path, "login": url.username,
               "password": url.password, "port": url.port, "schema": schema}  # fmt: skip
     return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+HOOKS = {"sqlite": "sqlite", "postgresql": "postgres", "mariadb": "mysql"}
+
+
+@pytest.fixture(params=HOOKS)
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[URL]:
     """An empty database behind the connection ``warehouse``, through Airflow's own hook."""
-    pytest.importorskip(
-        {"sqlite": "airflow.providers.sqlite", "postgresql": "airflow.providers.postgres"}[request.param]
-    )
+    pytest.importorskip(f"airflow.providers.{HOOKS[request.param]}")
     with database(request.param, tmp_path) as url:
         stored = _connection_json(url) if request.param != "sqlite" else json.dumps(
             {"conn_type": "sqlite", "host": url.database}
