@@ -6,8 +6,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-
-pytest.importorskip("playwright", reason="playwright is not installed; only the lock of Airflow 3.3 has it")
 from playwright.sync_api import Locator, Page, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("playwright", reason="playwright is not installed; only the lock of Airflow 3.3 has it")
 pytest.importorskip("airflow.providers.sqlite")
 from playwright.sync_api import expect
 

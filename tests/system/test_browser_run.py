@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-
-pytest.importorskip("playwright", reason="playwright is not installed; only the lock of Airflow 3.3 has it")
 from playwright.sync_api import Locator, Page, expect
 
 from airflow_provider_b24cal.sandbox.portal import Portal

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from urllib.request import Request, urlopen
 
 import pytest
-
-pytest.importorskip("playwright", reason="playwright is not installed; only the lock of Airflow 3.3 has it")
 from playwright.sync_api import Locator, expect
 
 from airflow_provider_b24cal.sandbox.portal import Portal
