@@ -39,6 +39,11 @@ _OAUTH_MAY: Final = ("token_store", "auth_server")
 AUTH_SERVER_TIMEOUT: Final = 30.0
 """Seconds to wait for the authorisation server at most: others may be waiting for their turn meanwhile."""
 
+FORM_STAND_IN: Final = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"
+"""What the connection form of Airflow 2 holds in place of a secret of the extra; saved, it leaves the stored one."""
+
+_TWIN: Final = "extra__bitrix24__"
+
 _LONGEST_ID: Final = 18
 """Digits of a user id, which has 64 bits at most."""
 
@@ -238,13 +243,25 @@ def _from_pasted_url(
 
 def _read_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     accepted = schemas.document("connection")["$defs"]
-    given = {key: value for key, value in extra.items() if value is not None and value != ""}
-    for key in given:
+    given = {
+        key: value
+        for key, value in extra.items()
+        if value is not None
+        and value != ""
+        # The Test button of Airflow 2 sends each field of its form a second time, under its old name.
+        and not (key.startswith(_TWIN) and key.removeprefix(_TWIN) in extra)
+    }
+    for key, value in given.items():
         if key not in accepted:
             near = get_close_matches(key, accepted, n=1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise InvalidConnectionError(
                 f"extra holds the unknown key {key!a}{hint} Known are: {', '.join(sorted(accepted))}."
+            )
+        if value == FORM_STAND_IN:
+            raise InvalidConnectionError(
+                f"extra key {key} holds what Airflow's form shows in place of a stored secret; type the secret again, "
+                "or test the stored connection with `airflow connections test`."
             )
     # What is a text by its definition is one also when it spells a number.
     typed = {key: value if accepted[key].get("type") == "string" else _typed(value) for key, value in given.items()}

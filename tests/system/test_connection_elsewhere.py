@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 
+from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.stage import Stage
@@ -63,3 +67,26 @@ def test_every_port_that_forms_send(
         {"connection_id": "sent", "conn_type": "bitrix24", "password": office_server.webhook_url(MARTIN), **port},
     )
     assert tested == {"status": True, "message": CONNECTED.format(url=office_server.url)}
+
+
+@pytest.mark.skipif(
+    version("apache-airflow").startswith("3.0.") and find_spec("flask_appbuilder") is None,
+    reason="Airflow 3.0 tells of fields only beside the provider fab, which is not installed",
+)
+def test_the_web_ui_is_told_of_every_field(stage: Stage) -> None:
+    with httpx.Client(base_url=stage.url, timeout=120) as client:
+        login = client.post("/auth/token", json={"username": "admin", "password": stage.password}).json()
+        token = {"Authorization": f"Bearer {login['access_token']}"}
+        told = client.get("/ui/connections/hook_meta", headers=token).raise_for_status().json()
+    (ours,) = [kind for kind in told if kind["connection_type"] == "bitrix24"]
+    standard = ours["standard_fields"]
+    assert standard["url_schema"]["hidden"] is True
+    assert {name: standard[name]["title"] for name in ("host", "login", "password")} == UI_FIELD_BEHAVIOUR["relabeling"]
+    extra = {
+        key: (field["schema"]["title"], field["description"], field["schema"].get("format"))
+        for key, field in ours["extra_fields"].items()
+    }
+    assert extra == {
+        key: (field["label"], field["description"], field["schema"].get("format"))
+        for key, field in CONNECTION_FIELDS.items()
+    }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+try:
+    from airflow.sdk import DAG, Param
+except ImportError:  # Airflow 2
+    from airflow.models.dag import DAG
+    from airflow.models.param import Param
 
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24GetMeetingStatusOperator
 

@@ -12,7 +12,7 @@ from airflow.models.connection import Connection
 from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.limits import Plan
-from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.bitrix24.settings import FORM_STAND_IN, Settings, read_settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import CANARY
 
@@ -54,6 +54,14 @@ FORMS = {
         "conn_type": "bitrix24", "host": "example.bitrix24.com", "login": "1", "password": CANARY, "port": 0,
         "schema": "", "description": None,
         "extra": json.dumps({"timeout": 30, "verify": "false", "allow_http": False, "proxy": "http://user:pw@proxy:3128"}),
+    }),
+    "json, twice by the form of Airflow 2": json.dumps({
+        "conn_type": "bitrix24", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/",
+        "extra": json.dumps({
+            prefix + name: value for name, value in
+            {"timeout": "30", "verify": "false", "allow_http": "false", "proxy": "http://user:pw@proxy:3128"}.items()
+            for prefix in ("extra__bitrix24__", "")
+        }),
     }),
     "uri": f"bitrix24://1:{CANARY}@example.bitrix24.com/?timeout=30&verify=false&allow_http=false"
            "&proxy=http%3A%2F%2Fuser%3Apw%40proxy%3A3128",
@@ -165,6 +173,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"login": "", "password": f"https://example.bitrix24.com/rest/api/1/{CANARY}/"}, "of the newer kind"),
     ({"extra": {"time_out": 3}}, "unknown key 'time_out'; did you mean timeout?"),
     ({"extra": {"zzz": 3}}, "unknown key 'zzz'. Known are: access_token, allow_http, auth, auth_server, burst,"),
+    ({"extra": {"extra__bitrix24__timeout": 3}}, "unknown key 'extra__bitrix24__timeout'"),
+    ({"extra": {"extra__other__timeout": 3, "timeout": 3}}, "unknown key 'extra__other__timeout'"),
+    (
+        {"extra": {"proxy": FORM_STAND_IN}},
+        "extra key proxy holds what Airflow's form shows in place of a stored secret",
+    ),
     ({"extra": {"timeout": 0}}, "extra key timeout=0 is not acceptable; accepted is a number of seconds"),
     ({"extra": {"timeout": "soon"}}, "extra key timeout='soon' is not acceptable"),
     ({"extra": {"timeout": True}}, "extra key timeout=True is not acceptable"),
