@@ -31,6 +31,10 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+MORE_COMPONENTS: Mapping[str, tuple[str, ...]] = {
+    # For CeleryExecutor, which wants a broker, a result backend and its provider besides.
+    "worker": ("celery", "worker", "--skip-serve-logs"),
+}
 _PATIENCE = 600.0
 """Seconds; a busy machine takes many times what an idle one does."""
 _LAST_LINES = 40
@@ -46,11 +50,12 @@ class _NotNowError(StageError):
 
 
 class Stage:
-    """Airflow's processes on SQLite, in a folder of their own.
+    """Airflow's processes, by default on SQLite, in a folder of their own.
 
     :param home: becomes ``AIRFLOW_HOME``; an existing, empty folder.
     :param dags: folder of DAG files.
-    :param settings: more environment variables for all components, such as connections.
+    :param settings: more environment variables for all components, such as connections; they go before those that
+        are set here, so that another database or executor can be named.
     :ivar url: address of the web UI and REST API.
     """
 
@@ -140,15 +145,19 @@ class Stage:
             self.start_component(name)
         self.wait_for("the REST API", self._answers)
 
-    def start_component(self, name: str) -> None:
+    def start_component(self, name: str, *arguments: str, settings: Mapping[str, str] | None = None) -> None:
         """Start one component in a session of its own.
 
-        :param name: of :data:`COMPONENTS`; with a word before it, such as ``another triggerer``, it is one more.
+        :param name: of :data:`COMPONENTS` or :data:`MORE_COMPONENTS`; with a word before it, such as
+            ``another triggerer``, it is one more.
+        :param arguments: more of them for its command.
+        :param settings: more environment variables for this one alone, as on a host of its own.
         """
+        command = {**COMPONENTS, **MORE_COMPONENTS}[name.rpartition(" ")[2]]
         with self._log_of(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [self._airflow, *COMPONENTS[name.rpartition(" ")[2]]],
-                env=self.environment,
+                [self._airflow, *command, *arguments],
+                env={**self.environment, **(settings or {})},
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -70,6 +70,12 @@ def auth_server(office_server: SandboxServer) -> AuthServer:
 
 
 @pytest.fixture(scope="session")
+def hosts() -> int:
+    """On how many hosts the stage is, as far as the provider can tell."""
+    return 1
+
+
+@pytest.fixture(scope="session")
 def stage(
     office_server: SandboxServer, auth_server: AuthServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:

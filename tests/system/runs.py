@@ -1,0 +1,62 @@
+"""Runs of DAGs on a stage, for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.stage import Stage
+
+ENDED = {"success", "failed"}
+
+
+def states_of(stage: Stage, dag_id: str, run_id: str) -> dict[str, str]:
+    """Return the states of a run's tasks by name; a mapped one has its number behind the name."""
+    return {
+        f"{instance['task_id']}{'' if instance['map_index'] < 0 else instance['map_index']}": instance["state"]
+        for instance in stage.task_instances(dag_id, run_id)
+    }
+
+
+def finish(
+    stage: Stage, dag_id: str, conf: dict[str, Any], meanwhile: Callable[[dict[str, str]], None] | None = None
+) -> str:
+    """Run a DAG to its end, whatever that is, and return the run's id.
+
+    :param meanwhile: is shown the states again and again.
+    """
+    run_id = stage.run_dag(dag_id, conf)
+
+    def ended() -> bool:
+        if meanwhile is not None:
+            meanwhile(states_of(stage, dag_id, run_id))
+        return stage.run_state(dag_id, run_id) in ENDED
+
+    try:
+        stage.wait_for(f"the end of {dag_id}", ended)
+    finally:
+        pause(stage, dag_id)
+    return run_id
+
+
+def pause(stage: Stage, dag_id: str) -> None:
+    """Have a DAG do nothing more: one with a schedule would go on by itself and disturb what comes next."""
+    stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": True})
+
+    def rests() -> bool:
+        runs = stage.request("GET", f"/dags/{dag_id}/dagRuns?order_by=-run_after&limit=20")["dag_runs"]
+        states = {state for run in runs for state in states_of(stage, dag_id, run["dag_run_id"]).values()}
+        return not states & {"queued", "running"}
+
+    stage.wait_for(f"{dag_id} to rest", rests)
+
+
+def answer_once_deferred(portal: Portal, event_id: int, letter: str, *waiting: str) -> Callable[[dict[str, str]], None]:
+    """Return what answers a meeting as user 1 as soon as the tasks named wait for it."""
+
+    def look(states: dict[str, str]) -> None:
+        if all(states.get(task) in {"deferred", "up_for_reschedule"} for task in waiting):
+            portal.answer(event_id, 1, letter)
+
+    return look
