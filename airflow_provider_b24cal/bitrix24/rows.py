@@ -55,13 +55,13 @@ def text(row: Mapping[str, Any], field: str) -> str | None:
 def number(row: Mapping[str, Any], field: str) -> int | None:
     """Return a whole number, written as such or as text, or ``None`` for an empty field."""
     value = row.get(field)
-    if is_empty(value):
-        return None
+    if type(value) is int:
+        return value
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RowError(field, "a whole number", value)
-    return value
+    if is_empty(value):
+        return None
+    raise RowError(field, "a whole number", value)
 
 
 def needed_number(row: Mapping[str, Any], field: str) -> int:
