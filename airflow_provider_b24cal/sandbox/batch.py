@@ -29,7 +29,7 @@ _REFERENCE = re.compile(r"\$\S+")
 _STEP = re.compile(r"\[([^\]]*)\]")
 
 
-def run_batch(call: Call) -> Work[dict[str, PhpValue]]:
+def run_batch(call: Call) -> Work[PhpArray]:
     """Answer ``batch``, one command after the other."""
     commands = any_case(call.parameters, "cmd")
     halt = not is_empty(any_case(call.parameters, "halt"))

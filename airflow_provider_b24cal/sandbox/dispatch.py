@@ -53,10 +53,10 @@ def run(name: str, method: Method | Compound, call: Call) -> Work[Outcome]:
     result = (yield from method.run(call)) if isinstance(method, Compound) else (yield from _single(name, method, call))
     finished = portal.clock()
     spent = envelope_time(portal.settings, started, finished, portal.tab.load(name, finished))
-    return Outcome(array(result), spent)
+    return Outcome(result, spent)
 
 
-def _single(name: str, method: Method, call: Call) -> Work[object]:
+def _single(name: str, method: Method, call: Call) -> Work[PhpValue]:
     portal = call.portal
     limit = portal.settings.operating_limit
     if limit is not None and portal.tab.load(name, portal.clock()).total > limit:
@@ -65,7 +65,7 @@ def _single(name: str, method: Method, call: Call) -> Work[object]:
     seconds = portal.settings.command_ms / 1000
     yield seconds
     portal.tab.spend(name, portal.clock(), portal.settings.operating_s.get(name, seconds))
-    return method.run(call)
+    return array(method.run(call))
 
 
 def without_reserved(parameters: PhpArray) -> PhpArray:

@@ -82,8 +82,8 @@ class Compound:
     """A REST method that runs others; it takes no time of its own.
 
     :param scope: as of :class:`Method`.
-    :param run: works step by step.
+    :param run: works step by step; returns a PHP array already.
     """
 
     scope: str
-    run: Callable[[Call], Work[object]]
+    run: Callable[[Call], Work[PhpArray]]
