@@ -139,6 +139,7 @@ def _backfill(stage: Stage, *more: str) -> None:
 
 def test_the_nightly_sync_starts_the_report(airflow: Stage, place: Path) -> None:
     """The scheduler makes the run of the last day, which looks ahead; its asset events start the DAG that draws."""
+    pytest.importorskip("airflow.providers.sqlite")
     _unpause(airflow, "attendance_report")
     _unpause(airflow, SYNC)
     airflow.wait_for("the sync", lambda: _ended(airflow, SYNC))
@@ -159,6 +160,7 @@ def test_the_nightly_sync_starts_the_report(airflow: Stage, place: Path) -> None
 def test_days_before_are_filled_and_later_answers_become_history(
     airflow: Stage, office: SandboxServer, place: Path
 ) -> None:
+    pytest.importorskip("airflow.providers.sqlite")
     _backfill(airflow)
     assert _counts(place) == [
         (ON_FIRST, _nine(ON_FIRST), 1, 1, 0, 2, None),
