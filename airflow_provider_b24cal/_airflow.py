@@ -11,22 +11,18 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
-
 if TYPE_CHECKING:
     from airflow.sdk import Asset as Asset  # noqa: PLC0414
     from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, Connection
     from airflow.sdk import Context as Context  # noqa: PLC0414 - exported for annotations only
     from airflow.sdk import ObjectStoragePath as ObjectStoragePath  # noqa: PLC0414
-    from airflow.sdk.bases.decorator import (
-        DecoratedOperator,
-        determine_kwargs,
-        task_decorator_factory,
-    )
+    from airflow.sdk.bases.decorator import DecoratedOperator as DecoratedOperator  # noqa: PLC0414
     from airflow.sdk.bases.decorator import TaskDecorator as TaskDecorator  # noqa: PLC0414 - for annotations only
+    from airflow.sdk.bases.decorator import determine_kwargs as determine_kwargs  # noqa: PLC0414
+    from airflow.sdk.bases.decorator import task_decorator_factory as task_decorator_factory  # noqa: PLC0414
     from airflow.sdk.bases.sensor import PokeReturnValue
     from airflow.sdk.configuration import conf
-    from airflow.sdk.definitions.context import context_merge
+    from airflow.sdk.definitions.context import context_merge as context_merge  # noqa: PLC0414
     from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
     from airflow.sdk.exceptions import (
         AirflowFailException,
@@ -45,21 +41,11 @@ if TYPE_CHECKING:
 else:
     try:
         from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator
-        from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
         from airflow.sdk.bases.sensor import PokeReturnValue
     except ImportError:  # 2.11
-        from airflow.decorators.base import DecoratedOperator, task_decorator_factory
         from airflow.models.baseoperator import BaseOperator
         from airflow.models.baseoperatorlink import BaseOperatorLink
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
-    try:
-        from airflow.sdk.definitions.context import context_merge
-    except ImportError:  # 2.11, 3.0
-        from airflow.utils.context import context_merge
-    try:
-        from airflow.sdk.bases.decorator import determine_kwargs
-    except ImportError:  # 2.11, 3.0, 3.1
-        from airflow.utils.operator_helpers import determine_kwargs
     try:
         from airflow.sdk import RetryDecision, RetryPolicy
     except ImportError:  # before 3.3
@@ -97,6 +83,22 @@ else:
             ("airflow.triggers.base", "BaseEventTrigger"),
             ("airflow.triggers.base", "BaseTrigger"),
         ),
+        "DecoratedOperator": (
+            ("airflow.sdk.bases.decorator", "DecoratedOperator"),
+            ("airflow.decorators.base", "DecoratedOperator"),
+        ),
+        "task_decorator_factory": (
+            ("airflow.sdk.bases.decorator", "task_decorator_factory"),
+            ("airflow.decorators.base", "task_decorator_factory"),
+        ),
+        "context_merge": (
+            ("airflow.sdk.definitions.context", "context_merge"),
+            ("airflow.utils.context", "context_merge"),  # 2.11, 3.0
+        ),
+        "determine_kwargs": (
+            ("airflow.sdk.bases.decorator", "determine_kwargs"),
+            ("airflow.utils.operator_helpers", "determine_kwargs"),  # 2.11, 3.0, 3.1
+        ),
     }
 
     def __getattr__(name):
@@ -119,19 +121,15 @@ __all__ = [
     "BaseOperator",
     "BaseOperatorLink",
     "BaseSensorOperator",
-    "DecoratedOperator",
     "PokeReturnValue",
     "RetryDecision",
     "RetryPolicy",
     "conf",
-    "context_merge",
     "deferral_timed_out",
-    "determine_kwargs",
     "get_async_connection",
     "mask_secret",
     "read_variable",
     "read_xcom",
-    "task_decorator_factory",
     "task_memory",
     "write_variable",
 ]
@@ -216,6 +214,8 @@ async def get_async_connection(conn_id: str) -> Connection:
 
         if hasattr(Stored, "aextra_dejson"):
             return await BaseHook.aget_connection(conn_id)
+    from asgiref.sync import sync_to_async
+
     found: Connection = await sync_to_async(BaseHook.get_connection)(conn_id)
     return found
 
