@@ -73,6 +73,7 @@ class Stage:
         self.environment = inherited | {
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__ENABLE_XCOM_DESERIALIZE_SUPPORT": "True",  # of 3.0; later ones need no leave
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",  # Airflow 3.0 starts four, which a small machine takes minutes for

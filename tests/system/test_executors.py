@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import URL
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, Engine
 
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal

@@ -210,6 +210,7 @@ def test_two_triggerers_share_the_waits(two_triggerers: Stage, portal: Portal) -
     _assert_every_wait_once(two_triggerers, portal, run_id)
 
 
+@pytest.mark.skipif(version("apache-airflow").startswith("3.0"), reason="3.0 repeats no task whose process was killed")
 def test_a_task_is_killed_in_the_middle_of_a_set(breakable: Stage, portal: Portal) -> None:
     _hold_the_batches(portal)
     run_id, instance = _run_until_held(breakable, portal)
