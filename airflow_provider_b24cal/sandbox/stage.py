@@ -34,6 +34,8 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 MORE_COMPONENTS: Mapping[str, tuple[str, ...]] = {
     # For CeleryExecutor, which wants a broker, a result backend and its provider besides.
     "worker": ("celery", "worker", "--skip-serve-logs"),
+    # Of Airflow 2, in place of the API server.
+    "webserver": ("webserver", "--workers", "1"),
 }
 _PATIENCE = 600.0
 """Seconds; a busy machine takes many times what an idle one does."""
@@ -129,16 +131,22 @@ class Stage:
 
     def migrate(self) -> None:
         """Create the database."""
-        done = subprocess.run(
-            [self._airflow, "db", "migrate"],
+        done = self.command("db", "migrate")
+        if done.returncode:
+            raise StageError(f"airflow db migrate failed:\n{done.stdout}{done.stderr}")
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of Airflow's commands to its end, such as ``connections list``, and return what it wrote."""
+        return subprocess.run(
+            [self._airflow, *arguments],
             env=self.environment,
             cwd=self.home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
             check=False,
         )
-        if done.returncode:
-            raise StageError(f"airflow db migrate failed:\n{done.stdout.decode('utf-8', 'replace')}")
 
     def start(self) -> None:
         """Start all components; return when the REST API answers."""

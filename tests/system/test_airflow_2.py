@@ -7,8 +7,6 @@ import re
 import shutil
 import socket
 import sqlite3
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -19,7 +17,6 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_b24cal.sandbox import stage as stages
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.stage import Stage
@@ -31,7 +28,6 @@ pytestmark = [
     pytest.mark.skipif(not AIRFLOW.startswith("2."), reason=f"written for the web UI of Airflow 2, this is {AIRFLOW}"),
 ]
 
-COMMAND = str(Path(sys.executable).with_name("airflow"))
 CONNECTED = "Connected to {url} as Anna Orlova (user 1); scopes: calendar"
 PASSWORD = "of-this-machine-alone"
 
@@ -41,8 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Airflow's database and its web server, nothing else."""
     dags = tmp_path_factory.mktemp("dags")
     shutil.copy(Path(__file__).parent / "dags" / "by_connection.py", dags)
-    with pytest.MonkeyPatch.context() as patch, Stage(tmp_path_factory.mktemp("airflow"), dags, {}) as running:
-        patch.setitem(stages.COMPONENTS, "webserver", ("webserver", "--workers", "1"))
+    with Stage(tmp_path_factory.mktemp("airflow"), dags, {}) as running:
         running.environment |= {
             "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
             "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(running.port),
@@ -52,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         }
         running.migrate()
         person = ("--firstname", "Ada", "--lastname", "Admin", "--email", "admin@airflow.example", "--role", "Admin")
-        made = _airflow(running, "users", "create", "--username", "admin", "--password", PASSWORD, *person)
+        made = running.command("users", "create", "--username", "admin", "--password", PASSWORD, *person)
         assert made.returncode == 0, made.stdout + made.stderr
         running.start_component("webserver")
         running.wait_for("the web server", lambda: _is_healthy(running.url))
@@ -65,18 +60,6 @@ def _is_healthy(url: str) -> bool:
             return answer.status == 200
     except OSError:
         return False
-
-
-def _airflow(site: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, *arguments],
-        env=site.environment,
-        cwd=site.home,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +167,7 @@ def test_is_tested_saved_reopened_and_used(
     _save(page)
     expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("Answers of Anna")
 
-    run = _airflow(site, "dags", "test", "by_connection", "--conf", json.dumps({"bitrix24_conn_id": name}))
+    run = site.command("dags", "test", "by_connection", "--conf", json.dumps({"bitrix24_conn_id": name}))
     assert run.returncode == 0, run.stdout + run.stderr
     assert _xcoms(site) == ['"Q"']
     assert office_server.secret(1) not in run.stdout + run.stderr
@@ -214,7 +197,7 @@ def test_keeps_the_tokens_when_something_else_is_changed(
     assert "holds what Airflow's form shows in place of a stored secret" in _test(page)
     page.get_by_label("Description").fill("With tokens")
     _save(page)
-    tested = _airflow(site, "connections", "test", name)
+    tested = site.command("connections", "test", name)
     assert "Connection success!" in tested.stdout, tested.stdout + tested.stderr
 
 
@@ -249,9 +232,9 @@ def test_added_and_tested_by_command(form: str, site: Stage, office_server: Sand
         # This command breaks on a URI with two schemes, as is that of the sandbox.
         stored = f"bitrix24://:{quote(office_server.webhook_url(1), safe='')}@/?timeout=30"
     name = form.replace(" ", "_")
-    added = _airflow(site, "connections", "add", name, f"--conn-{kind}", stored)
+    added = site.command("connections", "add", name, f"--conn-{kind}", stored)
     assert added.returncode == 0, added.stdout + added.stderr
-    tested = _airflow(site, "connections", "test", name)
+    tested = site.command("connections", "test", name)
     # Airflow's command prints this in place of the hook's words.
     assert "Connection success!" in tested.stdout, tested.stdout + tested.stderr
     assert tested.returncode == 0
@@ -261,8 +244,8 @@ def test_added_and_tested_by_command(form: str, site: Stage, office_server: Sand
 
 def test_a_test_by_command_says_what_to_do(site: Stage, office_server: SandboxServer, portal: Portal) -> None:
     wrong = json.loads(office_server.connection_json(1)) | {"login": "3"}
-    _airflow(site, "connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
-    tested = _airflow(site, "connections", "test", "of_somebody_else")
+    site.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
+    tested = site.command("connections", "test", "of_somebody_else")
     # With exit code 0; Airflow 3 has another.
     assert "Connection failed!" in tested.stdout, tested.stdout + tested.stderr
     assert "Create a new one under Developer resources" in " ".join(tested.stdout.split())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,13 +115,11 @@ def _nine(event_id: int) -> str:
 def _backfill(stage: Stage, *more: str) -> None:
     """Run what the example's comment says, for three days."""
     days = ["--from-date", f"{FIRST:%Y-%m-%d}", "--to-date", f"{FIRST + timedelta(days=3):%Y-%m-%d}"]
-    command = [str(Path(sys.executable).with_name("airflow")), "backfill", "create", "--dag-id", SYNC]
-    command += [*days, "--max-active-runs", "1", *more]
     # SQLite refuses a writer that has read before another wrote, and does not wait for it.
     others = ("scheduler", "triggerer", "dag-processor")
     for name in others:
         stage.stop_component(name)
-    done = subprocess.run(command, env=stage.environment, cwd=stage.home, check=False, capture_output=True, text=True)
+    done = stage.command("backfill", "create", "--dag-id", SYNC, *days, "--max-active-runs", "1", *more)
     for name in others:
         stage.start_component(name)
     assert done.returncode == 0, done.stdout + done.stderr

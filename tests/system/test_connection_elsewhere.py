@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 
 import httpx
 import pytest
@@ -19,29 +16,16 @@ from airflow_provider_b24cal.sandbox.stage import Stage
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
-AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 MARTIN = 2
 CONNECTED = "Connected to {url} as Martin Keller (user 2); scopes: calendar."
-
-
-def _command(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [AIRFLOW, "connections", *arguments],
-        env=stage.environment,
-        cwd=stage.home,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("form", ["json", "uri"])
 def test_added_and_tested_by_command(form: str, stage: Stage, office_server: SandboxServer, portal: Portal) -> None:
     stored = getattr(office_server, f"connection_{form}")(MARTIN)
-    added = _command(stage, "add", f"by_{form}", f"--conn-{form}", stored)
+    added = stage.command("connections", "add", f"by_{form}", f"--conn-{form}", stored)
     assert added.returncode == 0, added.stdout + added.stderr
-    tested = _command(stage, "test", f"by_{form}")
+    tested = stage.command("connections", "test", f"by_{form}")
     # Airflow's command prints this in place of the hook's words.
     assert "Connection success!" in tested.stdout, tested.stdout + tested.stderr
     assert tested.returncode == 0
@@ -51,8 +35,8 @@ def test_added_and_tested_by_command(form: str, stage: Stage, office_server: San
 
 def test_a_test_by_command_says_what_to_do(stage: Stage, office_server: SandboxServer, portal: Portal) -> None:
     wrong = json.loads(office_server.connection_json(MARTIN)) | {"login": "3"}
-    _command(stage, "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
-    tested = _command(stage, "test", "of_somebody_else")
+    stage.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
+    tested = stage.command("connections", "test", "of_somebody_else")
     # Before 3.3, Airflow's command ends with 0 all the same.
     assert "Connection success!" not in tested.stdout
     assert "Create a new one under Developer resources" in " ".join(tested.stdout.split())

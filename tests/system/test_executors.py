@@ -67,22 +67,26 @@ def hosts(executor: str) -> int:
     return 4 if executor == "CeleryExecutor" else 1
 
 
-@pytest.fixture(scope="module")
-def metadata(executor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Airflow's database."""
-    with database("postgresql", tmp_path_factory.mktemp("unused")) as url:
+@contextmanager
+def _postgresql(paths: pytest.TempPathFactory) -> Iterator[Engine]:
+    with database("postgresql", paths.mktemp("unused")) as url:
         engine = create_engine(url)
         yield engine
         engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def metadata(executor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Airflow's database."""
+    with _postgresql(tmp_path_factory) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
 def tables(executor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """The database of ``sync_company_calendar``."""
-    with database("postgresql", tmp_path_factory.mktemp("unused")) as url:
-        engine = create_engine(url)
+    with _postgresql(tmp_path_factory) as engine:
         yield engine
-        engine.dispose()
 
 
 @pytest.fixture(scope="module")
