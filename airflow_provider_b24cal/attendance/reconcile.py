@@ -1,8 +1,9 @@
 """What a reading of calendars changes in the rows stored so far.
 
 Two rules. The first is of time: a reading is applied to an occurrence only if it began after the last one that
-told of it had ended. So applied readings never overlap, whoever makes them and in whatever order they are written,
-and no old answer can come after a newer one. What is not applied is not lost: the next reading sees it.
+told of it had ended, be it by showing nothing. So applied readings never overlap, whoever makes them and in whatever
+order they are written, and no old answer can come after a newer one. A reading that tells something else and is not
+applied is outdated, and has to be made again.
 
 The second is of place, for calendars are read by different tasks, at different times. A row is what the calendar
 that showed it last has shown. Only a reading that has looked into that same calendar can find it gone or masked, and
@@ -16,13 +17,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from airflow_provider_b24cal.attendance.looks import Looks, looks_of
 from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, answers, is_host, meeting, occurrence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from airflow_provider_b24cal.attendance.rows import Key, Meeting
+    from airflow_provider_b24cal.attendance.rows import Key, Look, Meeting
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
     from airflow_provider_b24cal.bitrix24.window import Window
 
@@ -49,10 +51,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The rows known so far, as far as a reading can concern them."""
+    """The rows known so far, as far as a reading can concern them.
+
+    :param looks: those that ended after the reading began.
+    """
 
     meetings: Mapping[Key, Meeting] = field(default_factory=dict)
     attendances: Mapping[Key, Mapping[int, Attendance]] = field(default_factory=dict)
+    looks: Iterable[Look] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +68,9 @@ class Difference:
     :param meetings: rows to insert or to replace.
     :param attendances: rows to insert or to replace.
     :param changes: rows to insert.
+    :param looks: rows to insert or to replace.
     :param counts: how many occurrences were ``new``, ``changed``, ``unchanged``, ``vanished``, ``outdated`` (a
-        later reading is stored) or have ``unknown`` attendance.
+        later reading that tells something else is stored) or have ``unknown`` attendance.
     :param emptied: calendars that show nothing at all, and how many occurrences have vanished with that. Nobody can
         tell this from a loss of rights.
     """
@@ -71,38 +78,60 @@ class Difference:
     meetings: list[Meeting] = field(default_factory=list)
     attendances: list[Attendance] = field(default_factory=list)
     changes: list[AttendanceChange] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     emptied: Counter[str] = field(default_factory=Counter)
 
 
 def reconcile(stored: Stored, reading: Reading) -> Difference:
     """Return what a reading changes; the same reading again changes nothing."""
-    difference = Difference()
+    looks = Looks(stored.looks)
+    difference = Difference(looks=looks.newer(looks_of(reading)))
     views = best_views(reading.seen)
     seen_at: dict[int, datetime] = {}
     for row in stored.meetings.values():
         seen_at[row.parent_id] = max(row.last_seen, seen_at.get(row.parent_id, row.last_seen))
     for key, (calendar, event) in views.items():
         difference.counts["unknown"] += event.attendees is None
-        before = stored.meetings.get(key)
-        # What is no series has one start: where else it was seen tells of this one too.
-        elsewhere = None if event.is_recurring else seen_at.get(event.parent_id)
+        before, attendances = stored.meetings.get(key), stored.attendances.get(key, {})
         same_place = before is not None and before.calendar in {calendar, *reading.calendars}
-        gone = before.vanished_at if before is not None and same_place else None
-        if not _later(reading, before, elsewhere, gone):
-            difference.counts["outdated"] += 1
-        elif before is not None and not same_place and _shows_less(event, before):
+        later = _later(
+            reading,
+            before and before.last_seen,
+            before.vanished_at if before is not None and same_place else None,
+            # What is no series has one start: where else it was seen tells of this one too.
+            None if event.is_recurring else seen_at.get(event.parent_id),
+            # Whoever has looked here since has not seen it.
+            looks.at(calendar, event) if before is None or before.vanished_at is not None else None,
+        )
+        if before is not None and not same_place and _shows_less(event, before):
+            difference.counts["unchanged"] += 1
+        elif later:
+            _see(difference, reading.ended, calendar, event, before, attendances)
+        elif before is not None and _shows_the_same(event, before, attendances):
             difference.counts["unchanged"] += 1
         else:
-            _see(difference, reading.ended, calendar, event, before, stored.attendances.get(key, {}))
-    not_there = {key[0] for key, (_, event) in views.items() if not event.is_recurring} | reading.gone
+            difference.counts["outdated"] += 1
+    _miss(difference, stored, reading, views)
+    return difference
+
+
+def _miss(
+    difference: Difference, stored: Stored, reading: Reading, views: Mapping[Key, tuple[str, CalendarEvent]]
+) -> None:
+    """Let vanish what a reading would show if it were still there."""
+    moved = {key[0] for key, (_, event) in views.items() if not event.is_recurring}
     empty = reading.calendars - {calendar for calendar, _ in reading.seen}
     for key, before in stored.meetings.items():
-        missed = key not in views and before.vanished_at is None and _later(reading, before)
-        if missed and (key[0] in not_there or _looked_for(before, reading)):
+        if key in views or before.vanished_at is not None:
+            continue
+        if not (key[0] in moved | reading.gone or _looked_for(before, reading)):
+            continue
+        if _later(reading, before.last_seen):
             _vanish(difference, reading.ended, before, stored.attendances.get(key, {}).values())
             difference.emptied.update({before.calendar} & empty)
-    return difference
+        elif key[0] not in moved:
+            difference.counts["outdated"] += 1
 
 
 def nameless(reading: Reading) -> Reading:
@@ -127,8 +156,15 @@ def _rank(calendar: str, *, hidden: bool) -> tuple[bool, str]:
     return hidden, calendar
 
 
-def _later(reading: Reading, before: Meeting | None, *others: datetime | None) -> bool:
-    return all(at is None or reading.started > at for at in (before and before.last_seen, *others))
+def _later(reading: Reading, *told_at: datetime | None) -> bool:
+    return all(at is None or reading.started > at for at in told_at)
+
+
+def _shows_the_same(event: CalendarEvent, before: Meeting, attendances: Mapping[int, Attendance]) -> bool:
+    """Tell whether a view shows nothing but what is stored."""
+    given = answers(event)
+    stored = {user_id: row.status for user_id, row in attendances.items() if row.vanished_at is None}
+    return meeting(event, before.calendar, before.first_seen, before.last_seen) == before and given in (None, stored)
 
 
 def _shows_less(event: CalendarEvent, before: Meeting) -> bool:

@@ -96,6 +96,20 @@ class AttendanceChange(NamedTuple):
     new_seen_at: datetime
 
 
+class Look(NamedTuple):
+    """That somebody has looked into a calendar, whether or not anything was there.
+
+    :param calendar: such as ``user:7``, or ``event:7`` of a meeting that was asked for by its id.
+    :param window_start: the part of the calendar that was read whole.
+    :param read_at: when the reading was complete.
+    """
+
+    calendar: str
+    window_start: datetime
+    window_end: datetime
+    read_at: datetime
+
+
 def occurrence(event: CalendarEvent) -> Key:
     """Return which occurrence an event of any calendar is."""
     return event.parent_id, event.start

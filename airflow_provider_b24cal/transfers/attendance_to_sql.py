@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal._airflow import Context
     from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+    from airflow_provider_b24cal.transfers.store import AttendanceStore
 
 
 class Bitrix24AttendanceToSqlOperator(LinkedTask):
@@ -25,15 +26,18 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     Nothing is deleted: what is gone gets a ``vanished_at``. Running again, running windows in any order, two
     runs at once, and a killed run with its retry give the same tables. Each part of a window, 25 days, is one
-    transaction. SQLite, PostgreSQL, MySQL and MariaDB are accepted. A calendar that shows nothing any more is a
-    warning in the log, for a portal does not tell whoever may no longer look.
+    transaction; one that another run has overtaken meanwhile is read again, up to three times. A fourth table says
+    which calendars were read within a day. SQLite, PostgreSQL, MySQL and MariaDB are accepted. A calendar that
+    shows nothing any more is a warning in the log, for a portal does not tell whoever may no longer look.
 
     XCom ``return_value``::
 
         {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "outdated": 0,
          "unknown": 3, "answers": 310, "answer_changes": 1}
 
-    ``unknown`` have attendance that the portal does not show; for ``outdated`` a later reading is stored already.
+    ``unknown`` have attendance that the portal does not show. Of ``outdated``, which are warned of, later readings
+    are stored that tell something else, and were also when read again: clocks of workers disagree, or too many runs
+    read the same at once. The next run brings them.
 
     People are stored as ids, never by name. Where no outlets are given, the three tables are the task's outlets:
     :func:`~airflow_provider_b24cal.assets.table_asset`; events of these assets carry the counts. Outlets have to be
@@ -55,6 +59,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     :param meetings_table: name of the table with one row per occurrence. (templated)
     :param attendance_table: name of the table with one row per occurrence and attendee. (templated)
     :param changes_table: name of the table with one row per observed change of an answer. (templated)
+    :param looks_table: name of the table with one row per calendar and window read within a day, by which runs
+        find that another one was faster. (templated)
     :param create_tables: create tables that are missing, and log the statements; default false: the task fails
         and tells them. (templated)
     :param meeting_names: store what meetings are called; if false, the column ``name`` stays empty. (templated)
@@ -69,7 +75,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     template_fields: Sequence[str] = (
         "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
-        "attendance_table", "changes_table", "create_tables", "meeting_names", "bitrix24_conn_id",
+        "attendance_table", "changes_table", "looks_table", "create_tables", "meeting_names", "bitrix24_conn_id",
     )  # fmt: skip
     ui_color = "#e5f4ff"
 
@@ -85,6 +91,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         meetings_table: str = "bitrix24_meetings",
         attendance_table: str = "bitrix24_attendance",
         changes_table: str = "bitrix24_attendance_changes",
+        looks_table: str = "bitrix24_attendance_looks",
         create_tables: bool = False,
         meeting_names: bool = True,
         bitrix24_conn_id: str = "bitrix24_default",
@@ -107,6 +114,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         self.meetings_table = meetings_table
         self.attendance_table = attendance_table
         self.changes_table = changes_table
+        self.looks_table = looks_table
         self.create_tables = create_tables
         self.meeting_names = meeting_names
         self.bitrix24_conn_id = bitrix24_conn_id
@@ -134,7 +142,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         from airflow_provider_b24cal.transfers.tables import Names
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
-        names = Names(self.schema, self.meetings_table, self.attendance_table, self.changes_table)
+        names = Names(self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.looks_table)
         create = check_flag(self.create_tables, "create_tables")
         named = check_flag(self.meeting_names, "meeting_names")
         counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
@@ -148,8 +156,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
                 store = AttendanceStore(engine, names, portal, meeting_names=named)
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
-                for reading in source.read(hook):
-                    difference = store.write(reading)
+                for shown in source.read(hook):
+                    reading, difference = self._write(hook, store, shown)
                     counts.update(_counts(reading, difference))
                     self._warn(reading, difference)
                     with as_aside("lineage", self.log):
@@ -171,7 +179,27 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
             )
         return hook
 
+    def _write(
+        self, hook: Bitrix24CalendarHook, store: AttendanceStore, reading: Reading
+    ) -> tuple[Reading, Difference]:
+        """Write a reading; one that another run has overtaken is made again."""
+        from airflow_provider_b24cal.transfers.reading import read_again
+
+        for _ in range(_AGAIN):
+            difference = store.write(reading, whole=True)
+            if not difference.counts["outdated"]:
+                return reading, difference
+            self.log.info("Another run has written what has changed meanwhile: reading again")
+            reading = read_again(hook, reading)
+        return reading, store.write(reading)
+
     def _warn(self, reading: Reading, difference: Difference) -> None:
+        if outdated := difference.counts["outdated"]:
+            self.log.warning(
+                "Occurrences of which later readings tell something else: %d. They are left as they are; do the "
+                "clocks of the workers agree?",
+                outdated,
+            )
         for calendar, number in sorted(difference.emptied.items()):
             assert reading.window is not None
             self.log.warning(
@@ -207,6 +235,8 @@ def _is_template(name: object) -> bool:
     return name is not None and not (isinstance(name, str) and "{" not in name)
 
 
+_AGAIN = 3
+"""How often a reading that another run has overtaken is made again."""
 _COUNTS = (
     "occurrences", "new", "changed", "unchanged", "vanished", "outdated", "unknown", "answers", "answer_changes",
 )  # fmt: skip

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_b24cal.attendance.calendars import Calendar, parts
+from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars, parts
 from airflow_provider_b24cal.attendance.reconcile import Reading
 from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError, NoSuchEventError
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
@@ -112,6 +112,14 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading
             gone.append(event_id)
     seen = tuple((str(_home(event)), event) for event in events)
     return Reading(started, datetime.now(UTC), seen, gone=frozenset(gone))
+
+
+def read_again(hook: Bitrix24CalendarHook, reading: Reading) -> Reading:
+    """Return what is shown now of the calendars and the part of a window, or of the meetings, of a reading."""
+    if reading.window is None:
+        return read_events(hook, sorted({event.id for _, event in reading.seen} | reading.gone))
+    (again,) = read_calendars(hook, check_calendars(sorted(reading.calendars)), reading.window)
+    return again
 
 
 def _home(event: CalendarEvent) -> Calendar:

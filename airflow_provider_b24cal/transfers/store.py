@@ -7,11 +7,12 @@ from datetime import UTC, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import and_, bindparam, func, inspect, not_, select, update
+from sqlalchemy import and_, bindparam, delete, func, inspect, not_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from airflow_provider_b24cal.attendance.looks import MEMORY
 from airflow_provider_b24cal.attendance.reconcile import Stored, nameless, reconcile
-from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
+from airflow_provider_b24cal.attendance.rows import Attendance, Look, Meeting
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.transfers.tables import Names, ddl, define
 
@@ -38,7 +39,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class AttendanceStore:
-    """The three tables in a database.
+    """The tables in a database.
 
     :param engine: SQLite, PostgreSQL, MySQL or MariaDB.
     :param names: what the tables are called.
@@ -81,18 +82,26 @@ class AttendanceStore:
             f"have it created with:\n{statements}"
         )
 
-    def write(self, reading: Reading) -> Difference:
-        """Bring the tables to what a reading has shown, in one transaction."""
+    def write(self, reading: Reading, *, whole: bool = False) -> Difference:
+        """Bring the tables to what a reading has shown, in one transaction.
+
+        :param whole: write nothing if a part of it is outdated.
+        """
         if not self.meeting_names:
             reading = nameless(reading)
         with self._transaction(self.engine, self._lock) as connection:
             stored = self._load(connection, reading)
             difference = reconcile(stored, reading)
+            if whole and difference.counts["outdated"]:
+                return difference
             now, known = reading.ended, {key: (row,) for key, row in stored.meetings.items()}
             self._put(connection, self.tables.meetings, *_seen_again(difference.meetings, known, now), now)
             answers = {key: rows.values() for key, rows in stored.attendances.items()}
             self._put(connection, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
             self._upsert_all(connection, self.tables.changes, difference.changes)
+            looks = self.tables.looks
+            self._upsert_all(connection, looks, difference.looks)
+            connection.execute(delete(looks).where(looks.c.portal == self.portal, looks.c.read_at < now - MEMORY))
         return difference
 
     def _load(self, connection: Connection, reading: Reading) -> Stored:
@@ -105,7 +114,13 @@ class AttendanceStore:
         for row in self._rows(connection, self.tables.attendance, Attendance._fields, reading):
             answer = Attendance._make(row)
             attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
-        return Stored(meetings, attendances)
+        return Stored(meetings, attendances, self._looks(connection, reading.started))
+
+    def _looks(self, connection: Connection, since: datetime) -> list[Look]:
+        looks = self.tables.looks
+        wanted = select(*(looks.c[name] for name in Look._fields))
+        found = connection.execute(wanted.where(looks.c.portal == self.portal, looks.c.read_at >= since))
+        return [Look._make(row) for row in found]
 
     def _rows(
         self, connection: Connection, table: Table, fields: Sequence[str], reading: Reading
@@ -147,7 +162,7 @@ class AttendanceStore:
             connection.execute(statement, [{"parent": parent, "start": start} for parent, start in some])
 
     def _upsert_all(
-        self, connection: Connection, table: Table, rows: Sequence[Meeting | Attendance | AttendanceChange]
+        self, connection: Connection, table: Table, rows: Sequence[Meeting | Attendance | AttendanceChange | Look]
     ) -> None:
         statement = self._upsert(table)
         for some in _slices(rows, _SLICE):

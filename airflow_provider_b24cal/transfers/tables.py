@@ -1,4 +1,4 @@
-"""The three tables of attendance, in the terms of SQLAlchemy Core."""
+"""The tables of attendance, in the terms of SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -89,9 +89,11 @@ class Names:
     meetings: str = "bitrix24_meetings"
     attendance: str = "bitrix24_attendance"
     changes: str = "bitrix24_attendance_changes"
+    looks: str = "bitrix24_attendance_looks"
 
     def __post_init__(self) -> None:
-        named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes}
+        named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes,
+                 "looks_table": self.looks}  # fmt: skip
         for argument, name in {**named, **({} if self.schema is None else {"schema": self.schema})}.items():
             if not (isinstance(name, str) and 1 <= len(name) <= 63 and name.isprintable()):  # type: ignore[redundant-expr]  # rendered templates
                 raise InvalidArgumentError(
@@ -108,11 +110,12 @@ class Tables:
     meetings: Table
     attendance: Table
     changes: Table
+    looks: Table
 
     @property
-    def all(self) -> tuple[Table, Table, Table]:
+    def all(self) -> tuple[Table, Table, Table, Table]:
         """All of them."""
-        return self.meetings, self.attendance, self.changes
+        return self.meetings, self.attendance, self.changes, self.looks
 
 
 def define(names: Names) -> Tables:
@@ -152,6 +155,10 @@ def define(names: Names) -> Tables:
             names.changes,
             key("user_id", BigInteger), Column("old_status", String(1)), Column("new_status", String(1)),
             key("old_seen_at", Moment), needed("new_seen_at", Moment),
+        ),
+        Table(
+            names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", Moment),
+            key("window_end", Moment), needed("read_at", Moment), **options,
         ),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
+from airflow_provider_b24cal.attendance.looks import MEMORY
 from airflow_provider_b24cal.attendance.reconcile import Difference, Reading, Stored, reconcile
-from airflow_provider_b24cal.attendance.rows import AttendanceChange
+from airflow_provider_b24cal.attendance.rows import AttendanceChange, Look
 from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.window import Window
 from tests.property.test_events import windows
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HOST = 1
 WINDOWS = [Window(FIRST + day * DAY, FIRST + (day + 2) * DAY) for day in (0, 2, 4)]
 CALENDARS = ("company_calendar", "user:1", "user:2")
@@ -68,10 +69,11 @@ def portals(draw: st.DrawFn, parents: int = 6, hours: Any = any_hour) -> dict[st
 
 
 class Tables:
-    """The three tables, in memory."""
+    """The tables, in memory."""
 
     def __init__(self) -> None:
-        self.stored = Stored({}, {})
+        self.looks: list[Look] = []
+        self.stored = Stored({}, {}, self.looks)
         self.changes: dict[Any, AttendanceChange] = {}
 
     def write(self, difference: Difference) -> Difference:
@@ -83,6 +85,8 @@ class Tables:
             key = (*change[:3], change.old_seen_at)
             assert key not in self.changes, "no change is told twice"
             self.changes[key] = change
+        self.looks[:] = [*(old for old in self.looks if old[:3] not in {new[:3] for new in difference.looks}),
+                         *difference.looks]  # fmt: skip
         return difference
 
     def sync(self, reading: Reading) -> Difference:
@@ -133,9 +137,13 @@ class Clock:
         self.ticks = count()
 
     def read(self, portal: dict[str, list[CalendarEvent]], window: Window, names: Iterable[str] = CALENDARS) -> Reading:
-        tick = FIRST + 365 * DAY + next(self.ticks) * DAY
+        tick = self.now()
         seen = tuple((name, event) for name in names for event in portal[name] if window.touches(event))
-        return Reading(tick, tick + HOUR, seen, frozenset(names), window)
+        return Reading(tick, tick + MINUTE, seen, frozenset(names), window)
+
+    def now(self) -> datetime:
+        """Return the next time; all of a test lies within a day, for whoever is later has to begin again."""
+        return FIRST + 365 * DAY + next(self.ticks) * 2 * MINUTE
 
 
 @given(portals(), portals(), st.permutations(WINDOWS), st.permutations(WINDOWS))
@@ -285,6 +293,69 @@ def test_whatever_came_before_the_tables_come_to_what_is_shown(
     for window, names in (glance for one in last_rounds for glance in one):
         tables.sync(clock.read(portal, window, names))
     assert tables.now() == shown, "each calendar for itself, twice"
+
+
+class Run:
+    """One of several runs at once: it reads windows, each as long as another one has overtaken it, and writes.
+
+    :ivar applied: readings that were written whole, each with the time at which the portal made its answer.
+    """
+
+    def __init__(self, tables: Tables, clock: Clock, windows: list[Window], names: list[str]) -> None:
+        self.tables, self.clock, self.names, self.left = tables, clock, names, windows
+        self.applied: list[tuple[datetime, Reading]] = []
+        self._steps = self._read()
+        self.portal: dict[str, list[CalendarEvent]] = {}
+
+    def _read(self) -> Iterator[None]:
+        for window in self.left:
+            while True:
+                started = self.clock.now()
+                yield
+                asked, shown = self.clock.now(), self.clock.read(self.portal, window, self.names)
+                yield
+                reading = replace(shown, started=started, ended=self.clock.now())
+                yield
+                difference = reconcile(self.tables.stored, reading)
+                if not difference.counts["outdated"]:
+                    self.tables.write(difference)
+                    self.applied.append((asked, reading))
+                    break
+                yield
+
+    def step(self, portal: dict[str, list[CalendarEvent]]) -> bool:
+        """Begin, be answered, have the answer, or write; false if there is nothing more to do."""
+        self.portal = portal
+        return next(self._steps, self) is None
+
+
+runs_of_windows = st.lists(st.lists(st.sampled_from(WINDOWS), min_size=1, max_size=2), min_size=2, max_size=3)
+
+
+@settings(max_examples=500)
+@given(st.lists(few, min_size=1, max_size=4), runs_of_windows, st.booleans(), some_calendars, st.data())
+def test_runs_at_once_give_the_tables_of_runs_one_after_another(
+    states: list[Any], plans: list[list[Window]], stored_before: bool, names: list[str], data: st.DataObject
+) -> None:
+    clock, tables, serial = Clock(), Tables(), Tables()
+    if stored_before:
+        for window in WINDOWS:
+            reading = clock.read(states[0], window, names)
+            tables.sync(reading)
+            serial.sync(reading)
+    runs = [Run(tables, clock, plan, names) for plan in plans]
+    going = list(runs)
+    state = 0
+    while going:
+        run = data.draw(st.sampled_from(going), label="next")
+        state = min(state + data.draw(st.integers(0, 1)), len(states) - 1)
+        if not run.step(states[state]):
+            going.remove(run)
+    for _, reading in sorted((one for run in runs for one in run.applied), key=lambda one: one[0]):
+        whole = replace(reading, started=clock.now())
+        serial.sync(replace(whole, ended=clock.now()))
+    assert tables.now() == serial.now()
+    assert tables.truth() == serial.truth()
 
 
 @settings(max_examples=300)
@@ -503,13 +574,83 @@ def test_a_late_reading_does_not_bring_back_what_is_gone() -> None:
     assert (tables.now(), _told(tables)) == ({}, [])
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["never seen", "gone before"])
+def test_who_has_looked_since_and_seen_nothing_is_believed(known: bool) -> None:
+    clock, tables = Clock(), Tables()
+    for events in ([_one("Y")], []) if known else ():
+        tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
+    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
+    tables.sync(clock.read({"user:1": []}, WINDOWS[0], ["user:1"]))
+    assert +tables.sync(late).counts == {"outdated": 1}
+    assert tables.now() == {}
+    assert +tables.sync(clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])).counts in (
+        {"changed": 1},
+        {"new": 1},
+    )
+
+
+def test_who_has_looked_elsewhere_since_says_nothing() -> None:
+    clock, tables = Clock(), Tables()
+    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
+    tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"]))
+    tables.sync(clock.read({"user:1": []}, WINDOWS[1], ["user:1"]))
+    assert +tables.sync(late).counts == {"new": 1}
+
+
+def test_a_meeting_asked_for_by_its_id_and_not_shown_is_gone_for_late_readings_of_calendars() -> None:
+    clock, tables = Clock(), Tables()
+    late = clock.read({"user:1": [_one("Y"), _event(8, 6, {}, series=False)]}, WINDOWS[0], ["user:1"])
+    tables.sync(replace(clock.read({}, WINDOWS[0], []), window=None, gone=frozenset({7})))
+    assert +tables.sync(late).counts == {"outdated": 1, "new": 1}
+
+
+@pytest.mark.parametrize("offset", [-12, 0, 14])
+def test_days_are_looked_for_in_all_zones(offset: int) -> None:
+    clock, tables = Clock(), Tables()
+    zone = timezone(offset * HOUR)
+    window = Window(datetime(2026, 9, 2, tzinfo=zone), datetime(2026, 9, 3, tzinfo=zone))
+    days = replace(_event(7, 24, {}, series=True), all_day=True, zone=None, end=FIRST + 2 * DAY)
+    late = clock.read({"user:1": [days]}, window, ["user:1"])
+    tables.sync(clock.read({"user:1": []}, window, ["user:1"]))
+    assert +tables.sync(late).counts == {"outdated": 1}
+
+
+def test_who_began_a_day_before_another_one_ended_is_late_wherever_that_one_looked() -> None:
+    """What was read meanwhile is forgotten."""
+    clock, tables = Clock(), Tables()
+    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
+    other = clock.read({"user:2": []}, WINDOWS[1], ["user:2"])
+    tables.sync(replace(other, ended=late.started + MEMORY))
+    assert +reconcile(tables.stored, replace(late, started=late.started + MINUTE)).counts == {"new": 1}
+    assert +tables.sync(late).counts == {"outdated": 1}
+
+
+def test_a_late_look_does_not_hide_a_later_one() -> None:
+    clock, tables = Clock(), Tables()
+    first, second, third = (clock.read({"user:1": events}, WINDOWS[0], ["user:1"]) for events in ([], [_one("Y")], []))
+    for reading in (third, first):
+        tables.sync(reading)
+    assert +tables.sync(second).counts == {"outdated": 1}
+
+
+@pytest.mark.parametrize("calendar", ["user:1", "user:2"])
+def test_a_late_reading_of_many_calendars_does_not_bring_back_what_has_left_one_of_them(calendar: str) -> None:
+    clock, tables = Clock(), Tables()
+    names = ["user:1", "user:2"]
+    tables.sync(clock.read({"user:1": [_one("Y")], "user:2": []}, WINDOWS[0], names))
+    late = clock.read({"user:1": [], "user:2": [], calendar: [_one("Y")]}, WINDOWS[0], names)
+    tables.sync(clock.read({"user:1": []}, WINDOWS[0], ["user:1"]))
+    assert +tables.sync(late).counts == {"outdated": 1}
+
+
 def test_a_reading_that_took_no_time_is_applied_once() -> None:
     tables = Tables()
     window, seen = WINDOWS[0], (("user:1", _one("Y")),)
     for _ in range(2):
         difference = tables.sync(Reading(FIRST, FIRST, seen, frozenset({"user:1"}), window))
-    assert +difference.counts == {"outdated": 1}
-    assert tables.sync(Reading(FIRST, FIRST, (), frozenset({"user:1"}), window)).counts == {}
+    assert +difference.counts == {"unchanged": 1}
+    for seen in ((), (("user:1", _one("N")),)):
+        assert +tables.sync(Reading(FIRST, FIRST, seen, frozenset({"user:1"}), window)).counts == {"outdated": 1}
 
 
 def test_a_series_has_many_starts_at_once() -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, Meeting
+from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, Look, Meeting
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
@@ -79,7 +79,7 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
     days = _event(9, FIRST + 5 * DAY, None, all_day=True, zone=None, end=FIRST + 7 * DAY, is_recurring=True,
                   recurrence_id=4, host_id=None)  # fmt: skip
     assert store.write(_reading(0, _event(7, start), days)).counts == {"new": 2, "unknown": 1}
-    meetings, attendance, changes = _rows(store)
+    meetings, attendance, changes, _ = _rows(store)
     seen = NOON + timedelta(seconds=1)
     assert meetings == [
         ("example.bitrix24.com", 7, start, "Plan 🗓 'x'", 1, "user:1", start + timedelta(hours=1), "Europe/Berlin",
@@ -95,7 +95,7 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
 
 
 def test_columns_are_the_fields_of_the_rows(store: AttendanceStore) -> None:
-    for table, kind in zip(store.tables.all, (Meeting, Attendance, AttendanceChange), strict=True):
+    for table, kind in zip(store.tables.all, (Meeting, Attendance, AttendanceChange, Look), strict=True):
         assert {column.name for column in table.c} == {"portal", *kind._fields}
         optional = {name for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if "None" in str(hint)}
         assert {column.name for column in table.c if column.nullable} == optional
@@ -109,7 +109,7 @@ def test_a_history(store: AttendanceStore) -> None:
     assert store.write(_reading(2, _event(7, start, "YY"))).counts["changed"] == 1
     assert store.write(_reading(3)).counts == {"vanished": 1}
     assert store.write(_reading(4)).counts == {}
-    meetings, attendance, changes = _rows(store)
+    meetings, attendance, changes, _ = _rows(store)
     one, two, three = (NOON + timedelta(hours=hours, seconds=1) for hours in (1, 2, 3))
     assert meetings[0][-3:] == (NOON + timedelta(seconds=1), two, three)
     assert [(row[3], row[4], row[-2], row[-1]) for row in attendance] == [
@@ -129,7 +129,7 @@ def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: Attendanc
         "changed": 1,
     }
     zero, one, two = (NOON + timedelta(hours=hours, seconds=1) for hours in (0, 1, 2))
-    meetings, attendance, _ = _rows(store)
+    meetings, attendance, *_ = _rows(store)
     seen = {(row[0].partition(".")[0], *row[1:4:2], row[7]): row[-1] for row in attendance}
     assert seen == {
         ("example", 7, 1, two): None, ("example", 7, 10, two): None, ("example", 7, 11, two): None,
@@ -156,7 +156,7 @@ def test_single_events_concern_nothing_else(store: AttendanceStore) -> None:
 
 
 def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
-    odd = Names(meetings="Meet ings", attendance='at"tendance', changes="select")
+    odd = Names(meetings="Meet ings", attendance='at"tendance', changes="select", looks="looks%s")
     others = [
         AttendanceStore(store.engine, Names(), "other.bitrix24.com"),
         AttendanceStore(store.engine, odd, "example.bitrix24.com"),
@@ -174,12 +174,51 @@ def test_missing_tables_are_named_with_what_creates_them(engine: Engine) -> None
     with pytest.raises(InvalidArgumentError, match=r"create_tables=True") as refusal:
         store.prepare(create=False)
     statements = str(refusal.value).partition("\n")[2]
-    assert statements.count("CREATE TABLE") == statements.count("CREATE INDEX") == 3
+    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (4, 3)
     with engine.begin() as connection:
         for statement in statements.split(";")[:-1]:
             connection.execute(text(statement))
     assert store.prepare(create=False) == ""
     store.write(_reading(0, _event(7, FIRST)))
+
+
+def test_a_reading_that_was_overtaken_is_written_in_part_or_not_at_all(store: AttendanceStore) -> None:
+    """Another run has looked meanwhile: it saw meeting 8 where this one saw 7, and both saw 9."""
+    late = _reading(0, _event(7, FIRST), _event(9, FIRST + DAY))
+    store.write(_reading(1, _event(8, FIRST), _event(9, FIRST + DAY)))
+    before = _rows(store)
+    assert +store.write(late, whole=True).counts == {"outdated": 2, "unchanged": 1}
+    assert _rows(store) == before
+    november = Window(FIRST + 61 * DAY, FIRST + 91 * DAY)
+    elsewhere = _reading(0, _event(10, FIRST + 70 * DAY), window=november)
+    assert +store.write(elsewhere, whole=True).counts == {"new": 1}
+    assert +store.write(late).counts == {"outdated": 2, "unchanged": 1}
+    assert [row[1] for row in _rows(store)[0]] == [10, 8, 9]
+
+
+def test_looks_are_kept_for_a_day(store: AttendanceStore) -> None:
+    other = AttendanceStore(store.engine, Names(), "other.bitrix24.com")
+    start, end = SEPTEMBER.start, SEPTEMBER.end
+    gone = Reading(NOON, NOON + timedelta(seconds=1), (), gone=frozenset({7}))
+    other.write(_reading(0))
+    for reading in (_reading(0), _reading(1), gone):
+        store.write(reading)
+    seen = [NOON + timedelta(hours=hours, seconds=1) for hours in (0, 1, 25, 25.001)]
+    always = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+    assert [row[1:] for row in _rows(store)[3] if row[0].startswith("example")] == [
+        ("event:7", *always, seen[0]),
+        ("user:1", start, end, seen[1]),
+    ]
+    store.write(_reading(25, window=Window(start, end + DAY)))
+    assert [row[1:] for row in _rows(store)[3] if row[0].startswith("example")] == [
+        ("user:1", start, end, seen[1]),
+        ("user:1", start, end + DAY, seen[2]),
+    ]
+    store.write(_reading(25.001, window=Window(start, end + DAY)))
+    assert sorted((row[0].partition(".")[0], row[-1]) for row in _rows(store)[3]) == [
+        ("example", seen[3]),
+        ("other", seen[0]),
+    ]
 
 
 def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) -> None:
@@ -208,7 +247,7 @@ def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) ->
     for thread in threads:
         thread.join()
     assert not failures
-    meetings, attendance, changes = _rows(store)
+    meetings, attendance, changes, _ = _rows(store)
     assert (len(meetings), len(attendance)) == (20, 80)
     for user in (10, 11, 12):
         for number in range(1, 21):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +20,10 @@ from sqlalchemy.engine import URL
 
 from airflow_provider_b24cal._airflow import AirflowFailException
 from airflow_provider_b24cal.assets import table_asset
+from airflow_provider_b24cal.attendance.reconcile import Reading
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, CredentialsError, InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.window import Window
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
@@ -27,9 +31,12 @@ from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from airflow_provider_b24cal.transfers.source import _ahead as ahead
+from airflow_provider_b24cal.transfers.store import AttendanceStore
+from airflow_provider_b24cal.transfers.tables import Names
 from airflow_provider_b24cal.transport.lane import Stopped
 from tests.conftest import CANARY, Clock
 from tests.databases import database
+from tests.gates import Gate, wait_until
 
 ANNA, MARTIN, DORA = 1, 2, 5
 BUDGET, DAILY, PRIVATE, GROUP, COMPANY, DAYS, PLAIN = range(10, 80, 10)
@@ -172,6 +179,59 @@ def test_the_data_interval_is_the_window(connection: str, warehouse: URL, clock:
     start = pendulum.datetime(2026, 9, 28, tz="Europe/Berlin")
     interval = {"data_interval_start": start, "data_interval_end": start.add(days=1)}
     assert _sync(interval, window_start=None, window_end=None, calendars="company_calendar")["new"] == 1
+
+
+SOME_DAYS = {"calendars": "user:1", "window_end": "2026-09-11T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [(SOME_DAYS, 3), ({"event_ids": [BUDGET, DAILY], "window_start": None, "window_end": None}, 1)],
+    ids=["calendar", "meetings"],
+)
+def test_a_run_that_another_one_has_overtaken_reads_again(
+    source: dict[str, Any], left: int, warehouse: URL, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """The slow one was answered before a meeting was deleted and an answer changed, the fast one after that."""
+    gate = Gate()
+    with SandboxServer(Portal(parse(OFFICE)), sleep=gate.sleep) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(ANNA))
+        server.portal.plan({"method": "batch", "times": 1, "delay": 1, "when": "after"})
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(_sync, **source)
+            wait_until(lambda: gate.held)
+            _delete(server.portal, BUDGET)
+            server.portal.answer(DAILY, DORA, "N")
+            assert _sync(**source)["new"] == left
+            gate.open()
+            counts = slow.result()
+        count: Any = server.portal.count()
+    assert +Counter(counts) == {"occurrences": left, "unchanged": left, "answers": 3 * left}
+    assert count["requests"] == 3
+    assert _query(warehouse, "SELECT DISTINCT parent_id, accepted, declined FROM bitrix24_meetings") == [(DAILY, 1, 1)]
+    assert _query(warehouse, "SELECT * FROM bitrix24_attendance_changes") == []
+
+
+def test_a_clock_that_runs_ahead_is_told(
+    connection: str, warehouse: URL, portal: Portal, server: SandboxServer, clock: Clock
+) -> None:
+    """Another worker's readings are always later than ours, which say something else."""
+    _sync(**SOME_DAYS)
+    _delete(portal, BUDGET)
+    engine = create_engine(warehouse)
+    start = datetime(2026, 9, 1, tzinfo=UTC)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    other = AttendanceStore(engine, Names(), portal_host(connection))
+    other.write(Reading(ahead, ahead, (), frozenset({"user:1"}), Window(start, start + timedelta(days=10))))
+    engine.dispose()
+    before = portal.count()
+    task = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", **{**SEPTEMBER, **SOME_DAYS})  # type: ignore[arg-type]
+    log = _log(task)
+    assert len([line for line in log if "reading again" in line]) == 3
+    (told,) = [line for line in log if "clocks" in line]
+    assert "tell something else: 3." in told
+    count: Any = portal.count()
+    assert count["requests"] == before["requests"] + 4  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("interval", [{}, {"data_interval_start": datetime(2026, 9, 1, tzinfo=UTC),
