@@ -1,7 +1,7 @@
 """A temporary Airflow 3 beside the portal: its real processes, bound to this machine alone.
 
-Airflow's own ``standalone`` command and its log servers listen on every interface, so each component is
-started by itself. Everything lives in one folder and ends with the ``with`` block.
+The log servers of Airflow's own ``standalone`` command listen on every interface, so each component is
+started by itself, without them. Everything lives in one folder and ends with the ``with`` block.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
@@ -36,6 +36,8 @@ MORE_COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "worker": ("celery", "worker", "--skip-serve-logs"),
     # Of Airflow 2, in place of the API server.
     "webserver": ("webserver", "--workers", "1"),
+    # All in one. Its log servers listen on every interface, so it wants a network of its own.
+    "standalone": ("standalone",),
 }
 _PATIENCE = 600.0
 """Seconds; a busy machine takes many times what an idle one does."""
@@ -95,6 +97,8 @@ class Stage:
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "PYTHONWARNINGS": "ignore",
             "PYTHONUNBUFFERED": "1",
+            # Airflow's standalone starts the others by their name.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             # Loopback must not be reached through somebody's proxy.
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
@@ -148,9 +152,12 @@ class Stage:
             check=False,
         )
 
-    def start(self) -> None:
-        """Start all components; return when the REST API answers."""
-        for name in COMPONENTS:
+    def start(self, components: Iterable[str] = COMPONENTS) -> None:
+        """Start components; return when the REST API answers.
+
+        :param components: all that Airflow 3 has, or their names, of :data:`COMPONENTS` or :data:`MORE_COMPONENTS`.
+        """
+        for name in components:
             self.start_component(name)
         self.wait_for("the REST API", self._answers)
 
