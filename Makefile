@@ -16,7 +16,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Package downloads stay inside the clone unless a shared cache is named.
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 
-.PHONY: help setup demo demo-ui test executors lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui test executors buckets lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -48,6 +48,10 @@ test: setup ## Run all tests
 executors: ## Run the example DAGs on LocalExecutor and CeleryExecutor too (needs PostgreSQL and Redis)
 	@$(MAKE) --no-print-directory setup VENV=.venv/executors LOCK=.ci/locks/executors.txt
 	@B24CAL_TEST_EXECUTORS=asked .venv/executors/bin/python -m pytest tests/system/test_executors.py $(PYTEST_ARGS)
+
+buckets: ## Write files of attendance to S3 and GCS too, as moto and an emulator play them
+	@$(MAKE) --no-print-directory setup VENV=.venv/buckets LOCK=.ci/locks/buckets.txt
+	@.venv/buckets/bin/python -m pytest tests/unit/test_buckets.py $(PYTEST_ARGS)
 
 lint: setup ## Check style and formatting
 	@$(BIN)/ruff check .
@@ -87,7 +91,7 @@ audit: $(AUDIT)/.ready ## Look the pinned packages up among published vulnerabil
 matrix: ## Run the tests on every Airflow that has a lock and every Python found (AIRFLOWS="2.11 3.3" PYTHONS=3.11 for some)
 	@PYTHONS="$(PYTHONS)" $(PYTHON) .ci/matrix $(AIRFLOWS)
 
-lock: lock-uv $(LOCKS:%=lock-%) lock-executors ## Resolve the locks anew (lock-3.3 for one of them)
+lock: lock-uv $(LOCKS:%=lock-%) lock-executors lock-buckets ## Resolve the locks anew (lock-3.3 for one of them)
 
 lock-uv: setup
 	@$(COMPILE) .ci/locks/uv.in -o .ci/locks/uv.txt
@@ -103,6 +107,10 @@ lock-%: setup
 lock-executors: lock-3.3
 	@$(COMPILE) pyproject.toml .ci/locks/executors.in --extra sandbox --group test -c .ci/locks/airflow-3.3.txt \
 	  -o .ci/locks/executors.txt
+
+lock-buckets: setup
+	@$(filter-out --universal,$(COMPILE)) pyproject.toml .ci/locks/buckets.in --extra sandbox --group test \
+	  -o .ci/locks/buckets.txt
 
 clean: ## Remove everything that make has made
 	@rm -rf .venv .cache dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

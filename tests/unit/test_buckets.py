@@ -1,16 +1,18 @@
-"""Files of attendance in a bucket of S3, which Airflow's Amazon provider reaches; where these are installed."""
+"""Files of attendance in buckets of S3 and GCS, which Airflow's own providers reach; ``make buckets`` has all of it."""
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from http.server import ThreadingHTTPServer
+from typing import Any, Protocol
 
 import pytest
-
-pytest.importorskip("airflow.providers.amazon.aws.fs.s3", reason="Airflow's Amazon provider with s3fs is not installed")
-server = pytest.importorskip("moto.server", reason="moto[server], which plays S3, is not installed")
+import requests
 
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
@@ -30,32 +32,119 @@ OFFICE: dict[str, Any] = {
 }  # fmt: skip
 
 
-# One for all: Airflow keeps a connection to a cloud for as long as the process lives.
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[str]:
-    """An S3 of one's own."""
+class Cloud(Protocol):
+    """Buckets as somebody else sees them; one, ``lake``, is there."""
+
+    scheme: str
+    connection: dict[str, Any]
+
+    def buckets(self) -> list[str]: ...
+    def keys(self) -> list[str]: ...
+    def read(self, key: str) -> bytes: ...
+    def empty(self) -> None: ...
+
+
+class S3:
+    """The one of Amazon, as moto plays it."""
+
+    scheme = "s3"
+
+    def __init__(self, url: str) -> None:
+        import boto3
+
+        access = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+        self.client = boto3.client("s3", endpoint_url=url, **access)
+        self.client.create_bucket(Bucket="lake")
+        extra = {"endpoint_url": url, "region_name": "us-east-1"}
+        self.connection = {"conn_type": "aws", "login": "key", "password": "secret", "extra": extra}
+
+    def buckets(self) -> list[str]:
+        return [one["Name"] for one in self.client.list_buckets()["Buckets"]]
+
+    def keys(self) -> list[str]:
+        return [one["Key"] for one in self.client.list_objects_v2(Bucket="lake").get("Contents", [])]
+
+    def read(self, key: str) -> bytes:
+        content: bytes = self.client.get_object(Bucket="lake", Key=key)["Body"].read()
+        return content
+
+    def empty(self) -> None:
+        for key in self.keys():
+            self.client.delete_object(Bucket="lake", Key=key)
+
+
+class Gcs:
+    """The one of Google, as its emulator plays it."""
+
+    scheme = "gs"
+
+    def __init__(self, url: str, storage: Any) -> None:
+        self.url, self.storage = f"{url}/storage/v1/b", storage
+        self.empty()
+        extra = {"is_anonymous": True, "project": "b24cal", "gcs.endpoint": url}
+        self.connection = {"conn_type": "google_cloud_platform", "extra": extra}
+
+    def buckets(self) -> list[str]:
+        return [one["name"] for one in requests.get(self.url, timeout=60).json()["items"]]
+
+    def keys(self) -> list[str]:
+        return sorted(one["name"] for one in requests.get(f"{self.url}/lake/o", timeout=60).json().get("items", []))
+
+    def read(self, key: str) -> bytes:
+        name = requests.utils.quote(key, safe="")
+        return requests.get(f"{self.url}/lake/o/{name}?alt=media", timeout=60).content
+
+    def empty(self) -> None:
+        self.storage.wipe()
+        requests.post(self.url, json={"name": "lake"}, timeout=60).raise_for_status()
+
+
+@contextmanager
+def _amazon() -> Iterator[Cloud]:
+    pytest.importorskip("airflow.providers.amazon.aws.fs.s3", reason="Airflow's Amazon provider is not installed")
+    server = pytest.importorskip("moto.server", reason="moto[server], which plays S3, is not installed")
     playing = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     playing.start()
     try:
-        yield "http://{}:{}".format(*playing.get_host_and_port())
+        yield S3("http://{}:{}".format(*playing.get_host_and_port()))
     finally:
         playing.stop()
 
 
-@pytest.fixture
-def s3(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of it, with one empty bucket, behind the connection ``cloud``."""
-    import boto3
+@contextmanager
+def _google() -> Iterator[Cloud]:
+    pytest.importorskip("airflow.providers.google.cloud.fs.gcs", reason="Airflow's Google provider is not installed")
+    server = pytest.importorskip(
+        "gcp_storage_emulator.server", reason="gcp-storage-emulator, which plays GCS, is not installed"
+    )
+    storage = server.Storage(use_memory_fs=True)
+    playing = ThreadingHTTPServer(("127.0.0.1", 0), partial(server.RequestHandler, storage))
+    thread = threading.Thread(target=playing.serve_forever)
+    thread.start()
+    try:
+        with pytest.MonkeyPatch.context() as settings:
+            # Else gcsfs asks Google itself, over gRPC, of what kind a bucket is.
+            settings.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+            yield Gcs("http://{}:{}".format(*playing.server_address), storage)
+    finally:
+        playing.shutdown()
+        playing.server_close()
+        thread.join()
 
-    access = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=cloud, **access)
-    client.create_bucket(Bucket="lake")
-    extra = {"endpoint_url": cloud, "region_name": "us-east-1"}
-    stored = {"conn_type": "aws", "login": "key", "password": "secret", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_CLOUD", json.dumps(stored))
-    yield client
-    for one in client.list_objects_v2(Bucket="lake").get("Contents", []):
-        client.delete_object(Bucket="lake", Key=one["Key"])
+
+# One for all tests: Airflow keeps a connection to a cloud for as long as the process lives.
+@pytest.fixture(scope="module", params=[_amazon, _google], ids=["s3", "gcs"])
+def playing(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    with request.param() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(playing: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """One empty bucket, behind the connection ``cloud-s3`` or ``cloud-gs``."""
+    monkeypatch.setenv(f"AIRFLOW_CONN_CLOUD-{playing.scheme.upper()}", json.dumps(playing.connection))
+    yield playing
+    playing.empty()
 
 
 @pytest.fixture(autouse=True)
@@ -65,33 +154,36 @@ def portal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
         yield running.portal
 
 
-def _store(path: str, **more: Any) -> dict[str, int]:
-    window = {"window_start": "2026-09-01T00:00:00+00:00", "window_end": "2026-09-03T00:00:00+00:00"}
+def _store(cloud: Cloud, bucket: str) -> dict[str, int]:
     task = Bitrix24AttendanceToObjectStorageOperator(
-        task_id="files", path=path, storage_conn_id="cloud", **{**window, **more}
+        task_id="files",
+        path=f"{cloud.scheme}://{bucket}/attendance",
+        storage_conn_id=f"cloud-{cloud.scheme}",
+        window_start="2026-09-01T00:00:00+00:00",
+        window_end="2026-09-03T00:00:00+00:00",
     )
     return task.execute({})  # type: ignore[typeddict-item]
 
 
-def test_days_come_and_go(s3: Any, portal: Portal) -> None:
-    assert _store("s3://lake/attendance")["files"] == 4
-    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="lake")["Contents"]]
+def test_days_come_and_go(cloud: Cloud, portal: Portal) -> None:
+    assert _store(cloud, "lake")["files"] == 4
+    keys = cloud.keys()
     assert keys == [
         f"attendance/{part}/day=2026-09-0{day}/bitrix24.jsonl" for part in ("attendance", "meetings") for day in (1, 2)
     ]
-    (row,) = map(json.loads, s3.get_object(Bucket="lake", Key=keys[2])["Body"].read().splitlines())
+    (row,) = map(json.loads, cloud.read(keys[2]).splitlines())
     assert (row["parent_id"], row["silent"]) == (10, 1)
     portal.answer(10, 2, "Y")
     with portal.locked() as book:
         book.put([replace(row, deleted=True) for row in book.rows_of(20)])
-    counts = _store("s3://lake/attendance")
+    counts = _store(cloud, "lake")
     assert (counts["files"], counts["removed"]) == (2, 2)
-    (row,) = map(json.loads, s3.get_object(Bucket="lake", Key=keys[2])["Body"].read().splitlines())
+    (row,) = map(json.loads, cloud.read(keys[2]).splitlines())
     assert (row["accepted"], row["silent"]) == (1, 0)
-    assert [one["Key"] for one in s3.list_objects_v2(Bucket="lake")["Contents"]] == keys[::2]
+    assert cloud.keys() == keys[::2]
 
 
-def test_no_bucket_is_made(s3: Any) -> None:
+def test_no_bucket_is_made(cloud: Cloud) -> None:
     with pytest.raises(FileNotFoundError):
-        _store("s3://no-such-bucket/attendance")
-    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["lake"]
+        _store(cloud, "no-such-bucket")
+    assert cloud.buckets() == ["lake"]
