@@ -140,10 +140,11 @@ def upsert_seconds(engine: Engine) -> float:
     empty = define(Names(meetings="bare_meetings", attendance="bare_attendance", changes="bare_changes"))
     empty.meetings.metadata.create_all(engine)
     with engine.connect() as connection:
-        rows = [[dict(row._mapping) for row in connection.execute(table.select())] for table in filled.all[:2]]
+        selects = (filled.meetings.select(), filled.attendance.select())
+        rows = [[dict(row._mapping) for row in connection.execute(select)] for select in selects]
     began = time.monotonic()
     with engine.begin() as connection:
-        for table, given in zip(empty.all, rows, strict=False):
+        for table, given in zip((empty.meetings, empty.attendance), rows, strict=True):
             statement: Any = insert(table)
             others = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
             keys = list(table.primary_key)

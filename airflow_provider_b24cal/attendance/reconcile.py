@@ -134,6 +134,13 @@ def _miss(
             difference.counts["outdated"] += 1
 
 
+def people_of(reading: Reading) -> frozenset[int]:
+    """Return who is invited to what a reading shows, and who has called it."""
+    invited = {attendee.user_id for _, event in reading.seen for attendee in event.attendees or ()}
+    hosts = {event.host_id for _, event in reading.seen if event.host_id is not None}
+    return frozenset(invited | hosts)
+
+
 def nameless(reading: Reading) -> Reading:
     """Return a reading without the names of meetings."""
     return replace(reading, seen=tuple((calendar, replace(event, name="")) for calendar, event in reading.seen))

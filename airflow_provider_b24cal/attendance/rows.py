@@ -96,6 +96,17 @@ class AttendanceChange(NamedTuple):
     new_seen_at: datetime
 
 
+class Person(NamedTuple):
+    """What somebody is called, where names are asked for.
+
+    :param name: first and last name; empty where the portal has none.
+    """
+
+    user_id: int
+    name: str
+    last_seen: datetime
+
+
 class Look(NamedTuple):
     """That somebody has looked into a calendar, whether or not anything was there.
 

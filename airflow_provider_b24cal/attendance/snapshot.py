@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_type_hints
 
 from airflow_provider_b24cal.attendance.reconcile import best_views
-from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, answers, is_host, meeting
+from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, Person, answers, is_host, meeting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from airflow_provider_b24cal.attendance.reconcile import Reading
     from airflow_provider_b24cal.bitrix24.window import Window
@@ -20,31 +20,49 @@ Record: TypeAlias = "dict[str, Any]"
 _HISTORY: Final = frozenset({"first_seen", "last_seen", "changed_at", "vanished_at"})
 
 
-def columns(kind: type[Meeting | Attendance]) -> dict[str, Any]:
+def columns(kind: type[Meeting | Attendance | Person]) -> dict[str, Any]:
     """Return the columns of a kind of rows, with the type of each."""
     kept = {name: hint for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if name not in _HISTORY}
     return {"portal": str, **kept, "seen_at": datetime}
 
 
-def _record(portal: str, row: Meeting | Attendance) -> Record:
+def _record(portal: str, row: Meeting | Attendance | Person) -> Record:
     kept = {name: value for name, value in row._asdict().items() if name not in _HISTORY}
     return {"portal": portal, **kept, "seen_at": row.last_seen}
 
 
-def by_day(reading: Reading, portal: str) -> dict[date, tuple[list[Record], list[Record]]]:
-    """Return the rows of each day, meetings and answers, in order; a day in UTC on which nothing begins has none."""
+def by_day(reading: Reading, portal: str, names: Mapping[int, str]) -> dict[date, dict[type, list[Record]]]:
+    """Return the rows of each day by their kind, in order; a day in UTC on which nothing begins has none.
+
+    :param names: what people are called; who is invited or has called a meeting, and is among them, has a row.
+    """
     assert reading.window is not None
     now = reading.ended
-    days: dict[date, tuple[list[Record], list[Record]]] = {day: ([], []) for day in days_of(reading.window)}
+    days = {day: _Day([], [], set()) for day in days_of(reading.window)}
     for key, (calendar, event) in sorted(best_views(reading.seen).items()):
-        rows = days.get(event.start.astimezone(UTC).date())
-        if rows is None:  # reaches into the window, and belongs to the day on which it began
+        day = days.get(event.start.astimezone(UTC).date())
+        if day is None:  # reaches into the window, and belongs to the day on which it began
             continue
-        rows[0].append(_record(portal, meeting(event, calendar, now, now)))
-        for user_id, status in sorted((answers(event) or {}).items()):
+        given = answers(event) or {}
+        day.meetings.append(_record(portal, meeting(event, calendar, now, now)))
+        for user_id, status in sorted(given.items()):
             answer = Attendance(*key, user_id, status.value, is_host(event, user_id, status), now, now)
-            rows[1].append(_record(portal, answer))
-    return days
+            day.answers.append(_record(portal, answer))
+        day.people.update(given, () if event.host_id is None else (event.host_id,))
+    return {
+        date_: {
+            Meeting: day.meetings,
+            Attendance: day.answers,
+            Person: [_record(portal, Person(one, names[one], now)) for one in sorted(day.people & names.keys())],
+        }
+        for date_, day in days.items()
+    }
+
+
+class _Day(NamedTuple):
+    meetings: list[Record]
+    answers: list[Record]
+    people: set[int]
 
 
 def days_of(window: Window) -> Iterator[date]:

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from airflow_provider_b24cal.bitrix24.errors import CalendarError, CredentialsError, NoSuchMeetingError, NotInvitedError
+from airflow_provider_b24cal.bitrix24.errors import (
+    CalendarError,
+    CredentialsError,
+    NoSuchMeetingError,
+    NotInvitedError,
+    ScopeError,
+)
 from airflow_provider_b24cal.bitrix24.meanings import Meaning
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -69,6 +75,11 @@ _NO_MEETING: Final[Mapping[str, Meaning]] = {
         "The portal has no such meeting: the id is unknown, deleted, or an event that is not a meeting.",
     )
 }
+_NO_NAMES: Final[Mapping[str, Meaning]] = {
+    "insufficient_scope": Meaning(
+        ScopeError, "The credential may not ask for names of people: it needs the scope `user_brief`, or `user`."
+    )
+}
 _REFUSED_SET: Final[Mapping[str, Meaning]] = {"": Meaning(CalendarError, "The calendar refused to set the status.")}
 
 
@@ -110,10 +121,28 @@ def profile() -> Call[Profile]:
     def read(result: dict[str, Any] | list[Any], scrub: Callable[[str], str]) -> Profile:
         if isinstance(result, list):
             return Profile(None, "")
-        words = (result.get("NAME") or "", result.get("LAST_NAME") or "")
-        return Profile(int(result["ID"]), scrub(" ".join(word for word in words if isinstance(word, str) and word)))
+        return Profile(int(result["ID"]), _full_name(result, scrub))
 
     return Call("profile", {}, "profile", read)
+
+
+def get_names(user_ids: Sequence[int]) -> Call[dict[int, str]]:
+    """Ask what people are called. https://apidocs.bitrix24.com/api-reference/user/user-get.html
+
+    Answers with names by id. The portal leaves out who is no user of its own: bots, guests by e-mail, integrators.
+
+    :param user_ids: at most fifty, which is one page.
+    """
+
+    def read(result: list[dict[str, Any]], scrub: Callable[[str], str]) -> dict[int, str]:
+        return {int(person["ID"]): _full_name(person, scrub) for person in result}
+
+    return Call("user.get", {"FILTER": {"ID": list(user_ids)}}, "people", read, own_codes=_NO_NAMES)
+
+
+def _full_name(person: Mapping[str, Any], scrub: Callable[[str], str]) -> str:
+    words = (person.get("NAME") or "", person.get("LAST_NAME") or "")
+    return scrub(" ".join(word for word in words if isinstance(word, str) and word))
 
 
 def scope() -> Call[tuple[str, ...]]:

@@ -138,7 +138,7 @@ def refused(
         return unexpected(call, answer, "command_error", scrub, http_status=http_status)
     description = answer.get("error_description")
     told = f"The portal says: {_cut(scrub(_printable(description)))}" if description else ""
-    own = call.own_codes.get(code.lower()) if http_status in UNTYPED else None
+    own = call.own_codes.get(code.lower()) if code or http_status in UNTYPED else None
     meaning = own or meaning_of_code(code, http_status)
     return _error(call, meaning, text=told, code=_cut(scrub(_printable(code))), http_status=http_status)
 

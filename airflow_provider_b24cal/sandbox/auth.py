@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.office import Webhook
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, key, to_text
+from airflow_provider_b24cal.sandbox.rest import may
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from airflow_provider_b24cal.sandbox.office import Person
+    from airflow_provider_b24cal.sandbox.rest import Compound, Method
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,27 @@ class Application:
 
 
 def authorise(
-    people: Iterable[Person], parameters: PhpArray, scope: str, application: Application
+    people: Iterable[Person], parameters: PhpArray, method: Method | Compound, application: Application
 ) -> tuple[Person, Webhook]:
     """Return the caller and the webhook used, or what stands in its place for an application.
 
     :param parameters: of the request; ``aplogin`` and ``ap`` hold user and secret, ``auth`` or
         ``access_token`` a token.
-    :param scope: what the method needs, or empty.
+    :param method: the one that is called.
     :raises RestError: when the credentials are missing, wrong, or do not suffice.
     """
     if "aplogin" not in parameters or "ap" not in parameters:
         token = _text(parameters.get("auth", parameters.get("access_token", "")))
         if not token:
             raise RestError("NO_AUTH_FOUND", "Wrong authorization data")
-        return _authorise_token(people, token, scope, application)
+        return _authorise_token(people, token, method, application)
     person = _find(people, _text(parameters["aplogin"]))
     webhook = None if person is None else person.webhook
     if person is None or webhook is None or not _same(webhook.secret, _text(parameters["ap"])):
         raise RestError("INVALID_CREDENTIALS", "Invalid request credentials")
     if not person.active:
         raise RestError("authorization_error", "Unable to authorize user")
-    if scope and scope not in webhook.scopes:
+    if not may(webhook.scopes, method):
         raise RestError(
             "insufficient_scope", "The request requires higher privileges than provided by the webhook token"
         )
@@ -57,12 +59,12 @@ def authorise(
 
 
 def _authorise_token(
-    people: Iterable[Person], token: str, scope: str, application: Application
+    people: Iterable[Person], token: str, method: Method | Compound, application: Application
 ) -> tuple[Person, Webhook]:
     person = _find(people, str(application.check(token)))
     if person is None or not person.active:
         raise RestError("authorization_error", "Unable to authorize user")
-    if scope and scope not in application.scopes:
+    if not may(application.scopes, method):
         raise RestError(
             "insufficient_scope", "The request requires higher privileges than provided by the access token"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, is_empty, to_text
-from airflow_provider_b24cal.sandbox.rest import Call, Method
+from airflow_provider_b24cal.sandbox.rest import Call, Method, may
 
 
 def any_case(parameters: PhpArray, name: str) -> PhpValue:
@@ -30,7 +30,7 @@ def _profile(call: Call) -> dict[str, object]:
 
 
 def _all_scopes(call: Call) -> list[str]:
-    return sorted({method.scope for method in call.portal.methods.values() if method.scope})
+    return sorted({scope for method in call.portal.methods.values() for scope in method.scopes})
 
 
 def _scope(call: Call) -> list[str]:
@@ -42,12 +42,10 @@ def _scope(call: Call) -> list[str]:
 def _methods(call: Call) -> list[str]:
     wanted = any_case(call.parameters, "scope")
     if wanted is not None and not isinstance(wanted, dict):
-        scopes = [to_text(wanted)]
-    elif not is_empty(any_case(call.parameters, "full")):
-        scopes = ["", *_all_scopes(call)]
-    else:
-        scopes = ["", *call.webhook.scopes]
-    return [name for name, method in call.portal.methods.items() if method.scope in scopes]
+        scope = to_text(wanted)
+        return [name for name, method in call.portal.methods.items() if scope in (method.scopes or ("",))]
+    everything = not is_empty(any_case(call.parameters, "full"))
+    return [name for name, method in call.portal.methods.items() if everything or may(call.webhook.scopes, method)]
 
 
 def _method_get(call: Call) -> dict[str, bool]:
@@ -55,7 +53,7 @@ def _method_get(call: Call) -> dict[str, bool]:
     method = call.portal.methods.get(name.lower()) if isinstance(name, str) else None
     return {
         "isExisting": method is not None,
-        "isAvailable": method is not None and method.scope in ("", *call.webhook.scopes),
+        "isAvailable": method is not None and may(call.webhook.scopes, method),
     }
 
 
@@ -64,9 +62,9 @@ def _server_time(call: Call) -> str:
 
 
 METHODS = {
-    "profile": Method("", _profile),
-    "scope": Method("", _scope),
-    "methods": Method("", _methods),
-    "method.get": Method("", _method_get),
-    "server.time": Method("", _server_time),
+    "profile": Method((), _profile),
+    "scope": Method((), _scope),
+    "methods": Method((), _methods),
+    "method.get": Method((), _method_get),
+    "server.time": Method((), _server_time),
 }

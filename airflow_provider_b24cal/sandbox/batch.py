@@ -15,7 +15,7 @@ from airflow_provider_b24cal.sandbox.basic_methods import any_case
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, is_empty, key, to_text
 from airflow_provider_b24cal.sandbox.phpquery import parse_str, split_command
-from airflow_provider_b24cal.sandbox.rest import Call, Compound
+from airflow_provider_b24cal.sandbox.rest import Call, Compound, may
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,8 @@ def run_batch(call: Call) -> Work[PhpArray]:
         else:
             maps["result"][name] = outcome.result
             maps["time"][name] = outcome.time
+            for part, number_of_rows in outcome.paging.items():
+                maps[str(part)][name] = number_of_rows
     return {
         "result": maps["result"],
         "result_error": maps["error"],
@@ -68,9 +70,9 @@ def _run_command(call: Call, number: int, command: str, maps: Mapping[str, PhpAr
     planned = call.portal.inner_error(name.lower())
     if planned is not None:
         raise planned
-    if method.scope and method.scope not in call.webhook.scopes:
+    if not may(call.webhook.scopes, method):
         raise RestError("insufficient_scope", "")
-    inner = replace(call, parameters=dispatch.without_reserved(parameters))
+    inner = replace(call, parameters=dispatch.without_reserved(parameters), start=dispatch.start_of(parameters))
     return (yield from dispatch.run(name.lower(), method, inner))
 
 
@@ -116,4 +118,4 @@ def _follow(reference: str, source: PhpArray) -> PhpValue:
     return found
 
 
-METHODS = {"batch": Compound("", run_batch)}
+METHODS = {"batch": Compound((), run_batch)}

@@ -10,7 +10,7 @@ from airflow_provider_b24cal.sandbox.php import PhpValue, is_empty, to_int, to_t
 from airflow_provider_b24cal.sandbox.rest import Call, Method
 from airflow_provider_b24cal.sandbox.texts import say
 
-SCOPE = "calendar"
+SCOPES = ("calendar",)
 
 
 def required(call: Call, method: str, name: str) -> PhpValue:
@@ -75,7 +75,7 @@ def event_getbyid(call: Call) -> dict[str, object] | None:
 
 
 METHODS = {
-    "calendar.meeting.status.get": Method(SCOPE, status_get),
-    "calendar.meeting.status.set": Method(SCOPE, status_set),
-    "calendar.event.getbyid": Method(SCOPE, event_getbyid),
+    "calendar.meeting.status.get": Method(SCOPES, status_get),
+    "calendar.meeting.status.set": Method(SCOPES, status_set),
+    "calendar.event.getbyid": Method(SCOPES, event_getbyid),
 }

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox.errors import RestError
-from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, array
-from airflow_provider_b24cal.sandbox.rest import Compound
+from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, array, to_int
+from airflow_provider_b24cal.sandbox.rest import Compound, Page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,10 +25,14 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method returned, and how long it took."""
+    """What a method returned, and how long it took.
+
+    :param paging: ``total`` and ``next`` of a list that has pages.
+    """
 
     result: PhpValue
     time: PhpArray
+    paging: PhpArray
 
 
 def find(methods: Mapping[str, Method | Compound], name: str) -> Method | Compound:
@@ -53,10 +57,13 @@ def run(name: str, method: Method | Compound, call: Call) -> Work[Outcome]:
     result = (yield from method.run(call)) if isinstance(method, Compound) else (yield from _single(name, method, call))
     finished = portal.clock()
     spent = envelope_time(portal.settings, started, finished, portal.tab.load(name, finished))
-    return Outcome(result, spent)
+    if isinstance(result, Page):
+        more: PhpArray = {} if result.next is None else {"next": result.next}
+        return Outcome(array(result.rows), spent, {**more, "total": result.total})
+    return Outcome(array(result), spent, {})
 
 
-def _single(name: str, method: Method, call: Call) -> Work[PhpValue]:
+def _single(name: str, method: Method, call: Call) -> Work[object]:
     portal = call.portal
     limit = portal.settings.operating_limit
     if limit is not None and portal.tab.load(name, portal.clock()).total > limit:
@@ -65,7 +72,13 @@ def _single(name: str, method: Method, call: Call) -> Work[PhpValue]:
     seconds = portal.settings.command_ms / 1000
     yield seconds
     portal.tab.spend(name, portal.clock(), portal.settings.operating_s.get(name, seconds))
-    return array(method.run(call))
+    return method.run(call)
+
+
+def start_of(parameters: PhpArray) -> int:
+    """Return how many rows of a list to leave out."""
+    start = parameters.get("start")
+    return 0 if isinstance(start, dict) else max(0, to_int(start))
 
 
 def without_reserved(parameters: PhpArray) -> PhpArray:

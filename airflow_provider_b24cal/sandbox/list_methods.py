@@ -8,7 +8,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from airflow_provider_b24cal.sandbox import phpdate
-from airflow_provider_b24cal.sandbox.calendar_methods import SCOPE, failed, refuse_external, required
+from airflow_provider_b24cal.sandbox.calendar_methods import SCOPES, failed, refuse_external, required
 from airflow_provider_b24cal.sandbox.event_list import (
     Entry,
     asked_window,
@@ -183,7 +183,7 @@ def _text(value: PhpValue) -> str:
 
 
 METHODS = {
-    "calendar.event.get": Method(SCOPE, event_get),
-    "calendar.event.get.nearest": Method(SCOPE, event_get_nearest),
-    "calendar.accessibility.get": Method(SCOPE, accessibility_get),
+    "calendar.event.get": Method(SCOPES, event_get),
+    "calendar.event.get.nearest": Method(SCOPES, event_get_nearest),
+    "calendar.accessibility.get": Method(SCOPES, accessibility_get),
 }

@@ -19,6 +19,7 @@ from airflow_provider_b24cal.sandbox import (
     faults,
     list_methods,
     participation,
+    people_methods,
     settings,
 )
 from airflow_provider_b24cal.sandbox.auth import Application, authorise
@@ -44,6 +45,7 @@ METHODS: Mapping[str, Method | Compound] = {
     **batch.METHODS,
     **basic_methods.METHODS,
     **calendar_methods.METHODS,
+    **people_methods.METHODS,
     **list_methods.METHODS,
 }
 
@@ -138,7 +140,7 @@ class Portal:
         method = dispatch.find(METHODS, request.method)
         self.counters.ran(request.method, inner=False)
         application = Application(self._check_token, self.auth_server.scopes)
-        caller, webhook = authorise(self.book.people.values(), request.parameters, method.scope, application)
+        caller, webhook = authorise(self.book.people.values(), request.parameters, method, application)
         if self.settings.blocked:
             self.counters.refused("OVERLOAD_LIMIT")
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.")
@@ -151,9 +153,11 @@ class Portal:
             Tab(self._limiter, caller.id),
             self._inner_error,
         )
-        call = Call(caller, webhook, dispatch.without_reserved(request.parameters), portal)
+        parameters = request.parameters
+        start = dispatch.start_of(parameters)
+        call = Call(caller, webhook, dispatch.without_reserved(parameters), portal, start)
         outcome = yield from dispatch.run(request.method, method, call)
-        return {"result": outcome.result, "time": outcome.time}
+        return {"result": outcome.result, **outcome.paging, "time": outcome.time}
 
     # Tokens
 

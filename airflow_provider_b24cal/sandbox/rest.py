@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from airflow_provider_b24cal.sandbox.errors import RestError
     from airflow_provider_b24cal.sandbox.limits import Tab
@@ -57,23 +57,38 @@ class Call:
     """One call of a method by an authorised person.
 
     :param parameters: as received, with credentials and other reserved names taken out.
+    :param start: how many rows of a list to leave out; the portal takes it from a reserved name.
     """
 
     caller: Person
     webhook: Webhook
     parameters: PhpArray
     portal: Surroundings
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list, as methods that have pages return it.
+
+    :param total: how many rows the whole list has.
+    :param next: the ``start`` of the next page; ``None`` on the last one.
+    """
+
+    rows: list[dict[str, object]]
+    total: int
+    next: int | None
 
 
 @dataclass(frozen=True)
 class Method:
     """A REST method.
 
-    :param scope: what the webhook must be allowed, or empty for methods open to every webhook.
-    :param run: returns the ``result`` as plain Python data.
+    :param scopes: of which the webhook must be allowed one; none for methods open to every webhook.
+    :param run: returns the ``result`` as plain Python data, or a :class:`Page`.
     """
 
-    scope: str
+    scopes: tuple[str, ...]
     run: Callable[[Call], object]
 
 
@@ -81,9 +96,14 @@ class Method:
 class Compound:
     """A REST method that runs others; it takes no time of its own.
 
-    :param scope: as of :class:`Method`.
+    :param scopes: as of :class:`Method`.
     :param run: works step by step; returns a PHP array already.
     """
 
-    scope: str
+    scopes: tuple[str, ...]
     run: Callable[[Call], Work[PhpArray]]
+
+
+def may(scopes: Collection[str], method: Method | Compound) -> bool:
+    """Tell whether scopes suffice for a method."""
+    return not method.scopes or any(scope in scopes for scope in method.scopes)

@@ -23,11 +23,11 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     history; ``seen_at`` is the time of the reading. Days are those of UTC, and the window is widened to whole
     ones. Files of the same name are written anew, and removed for days on which nothing begins any more: running
     again gives the same rows, but for ``seen_at``. Where nothing is shown at all any more, the log warns: a portal
-    does not tell whoever may no longer look. People are written as ids, never by name.
+    does not tell whoever may no longer look. People are written as ids, unless names are asked for.
 
     XCom ``return_value``::
 
-        {"days": 30, "files": 42, "removed": 0, "occurrences": 40, "answers": 310, "unknown": 3}
+        {"days": 30, "files": 42, "removed": 0, "occurrences": 40, "answers": 310, "unknown": 3, "people": 0}
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -44,6 +44,8 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         ``window_end``; default the data interval. (templated)
     :param window_end: the same; later, by at most four years. (templated)
     :param meeting_names: write what meetings are called; if false, ``name`` stays empty. (templated)
+    :param people_names: write what people are called too, below ``people``, with a row for each day and person; default
+        false. Needs the scope ``user_brief`` or ``user``, and a request for each 2,500 people. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
         default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
@@ -54,7 +56,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
 
     template_fields: Sequence[str] = (
         "path", "storage_conn_id", "file_format", "file_name", "calendars", "window_start", "window_end",
-        "meeting_names", "bitrix24_conn_id",
+        "meeting_names", "people_names", "bitrix24_conn_id",
     )  # fmt: skip
     ui_color = "#e5f4ff"
 
@@ -69,6 +71,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         window_start: datetime | str | None = None,
         window_end: datetime | str | None = None,
         meeting_names: bool = True,
+        people_names: bool = False,
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,
@@ -82,6 +85,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         self.window_start = window_start
         self.window_end = window_end
         self.meeting_names = meeting_names
+        self.people_names = people_names
         self.bitrix24_conn_id = bitrix24_conn_id
         self.retry_permanent_errors = retry_permanent_errors
 
@@ -105,12 +109,12 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
         from airflow_provider_b24cal.attendance.reconcile import nameless
-        from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
+        from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, Person
         from airflow_provider_b24cal.attendance.snapshot import by_day
         from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.transfers.files import FORMATS, content
-        from airflow_provider_b24cal.transfers.reading import portal_name
+        from airflow_provider_b24cal.transfers.reading import People, portal_name
         from airflow_provider_b24cal.transfers.source import as_aside, check_source
 
         source = check_source(self.calendars, None, self.window_start, self.window_end, context)
@@ -119,28 +123,34 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         ending = check_choice(self.file_format, FORMATS, "file_format")
         name = f"{_check_name(self.file_name)}.{ending}"
         named = check_flag(self.meeting_names, "meeting_names")
+        folders = {Meeting: "meetings", Attendance: "attendance"}
+        if check_flag(self.people_names, "people_names"):
+            folders[Person] = "people"
         folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
-        counts = dict.fromkeys(("days", "files", "removed", "occurrences", "answers", "unknown"), 0)
+        counts = dict.fromkeys(("days", "files", "removed", "occurrences", "answers", "unknown", "people"), 0)
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
-            portal = portal_name(hook)
+            portal, people = portal_name(hook), People(hook)
             for reading in source.read(hook):
                 shown = reading if named else nameless(reading)
-                for day, (meetings, answers) in by_day(shown, portal).items():
-                    for kind, part, rows in ((Meeting, "meetings", meetings), (Attendance, "attendance", answers)):
+                if Person in folders:
+                    people.meet(reading)
+                for day, rows in by_day(shown, portal, people.names).items():
+                    for kind, part in folders.items():
                         place = folder / part / f"day={day.isoformat()}" / name
-                        if rows:
-                            _write(place, content(ending, kind, rows))
+                        if rows[kind]:
+                            _write(place, content(ending, kind, rows[kind]))
                             counts["files"] += 1
                         else:
                             counts["removed"] += _remove(place)
                     counts["days"] += 1
-                    counts["occurrences"] += len(meetings)
-                    counts["answers"] += len(answers)
-                    counts["unknown"] += sum(meeting["total"] is None for meeting in meetings)
+                    counts["occurrences"] += len(rows[Meeting])
+                    counts["answers"] += len(rows[Attendance])
+                    counts["unknown"] += sum(meeting["total"] is None for meeting in rows[Meeting])
                 with as_aside("lineage", self.log):
                     for calendar in sorted(reading.calendars):
                         read_from(hook, calendar_uri(portal, calendar))
+        counts["people"] = len(people.names)
         with as_aside("lineage", self.log):
             written_to(folder, str(folder))
         if counts["removed"] and not counts["occurrences"]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Engine
 
     from airflow_provider_b24cal._airflow import Context
-    from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
+    from airflow_provider_b24cal.attendance.reconcile import Reading
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-    from airflow_provider_b24cal.transfers.store import AttendanceStore
 
 
 class Bitrix24AttendanceToSqlOperator(LinkedTask):
@@ -33,16 +31,16 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     XCom ``return_value``::
 
         {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "outdated": 0,
-         "unknown": 3, "answers": 310, "answer_changes": 1}
+         "unknown": 3, "answers": 310, "answer_changes": 1, "people": 0}
 
     ``unknown`` have attendance that the portal does not show. Of ``outdated``, which are warned of, later readings
     are stored that tell something else, and were also when read again: clocks of workers disagree, or too many runs
     read the same at once. The next run brings them.
 
-    People are stored as ids, never by name. Where no outlets are given, the three tables are the task's outlets:
-    :func:`~airflow_provider_b24cal.assets.table_asset`; events of these assets carry the counts. Outlets have to be
-    known when the DAG is parsed: where a table or connection is named by a template, and in a mapped task
-    (``.partial()``), give ``outlets`` yourself.
+    People are stored as ids, unless names are asked for. Where no outlets are given, the three tables are the
+    task's outlets, and that of people if there is one: :func:`~airflow_provider_b24cal.assets.table_asset`; events
+    of these assets carry the counts. Outlets have to be known when the DAG is parsed: where a table or connection is
+    named by a template, and in a mapped task (``.partial()``), give ``outlets`` yourself.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -61,6 +59,9 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     :param changes_table: name of the table with one row per observed change of an answer. (templated)
     :param looks_table: name of the table with one row per calendar and window read within a day, by which runs
         find that another one was faster. (templated)
+    :param people_names: store what people are called too, in a table of their own; default false. Needs the scope
+        ``user_brief`` or ``user``, and a request for each 2,500 people. (templated)
+    :param people_table: name of the table with one row per person. (templated)
     :param create_tables: create tables that are missing, and log the statements; default false: the task fails
         and tells them. (templated)
     :param meeting_names: store what meetings are called; if false, the column ``name`` stays empty. (templated)
@@ -75,7 +76,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     template_fields: Sequence[str] = (
         "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
-        "attendance_table", "changes_table", "looks_table", "create_tables", "meeting_names", "bitrix24_conn_id",
+        "attendance_table", "changes_table", "looks_table", "create_tables", "meeting_names", "people_names",
+        "people_table", "bitrix24_conn_id",
     )  # fmt: skip
     ui_color = "#e5f4ff"
 
@@ -94,15 +96,16 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         looks_table: str = "bitrix24_attendance_looks",
         create_tables: bool = False,
         meeting_names: bool = True,
+        people_names: bool = False,
+        people_table: str = "bitrix24_people",
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
-        named = (sql_conn_id, schema, meetings_table, attendance_table, changes_table)
-        if "outlets" not in kwargs and not any(map(_is_template, named)):
+        tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
+        if "outlets" not in kwargs and not any(map(_is_template, (sql_conn_id, schema, *tables))):
             from airflow_provider_b24cal.assets import table_asset
 
-            tables = (meetings_table, attendance_table, changes_table)
             kwargs["outlets"] = [table_asset(sql_conn_id, table, schema) for table in tables]
         super().__init__(**kwargs)
         self.sql_conn_id = sql_conn_id
@@ -117,6 +120,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         self.looks_table = looks_table
         self.create_tables = create_tables
         self.meeting_names = meeting_names
+        self.people_names = people_names
+        self.people_table = people_table
         self.bitrix24_conn_id = bitrix24_conn_id
         self.retry_permanent_errors = retry_permanent_errors
 
@@ -139,13 +144,19 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         from airflow_provider_b24cal.transfers.reading import portal_name
         from airflow_provider_b24cal.transfers.source import as_aside, check_source
         from airflow_provider_b24cal.transfers.store import AttendanceStore
+        from airflow_provider_b24cal.transfers.sync import Sync
         from airflow_provider_b24cal.transfers.tables import Names
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
-        names = Names(self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.looks_table)
+        names = Names(
+            self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.looks_table,
+            self.people_table,
+        )  # fmt: skip
         create = check_flag(self.create_tables, "create_tables")
         named = check_flag(self.meeting_names, "meeting_names")
-        counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
+        people_named = check_flag(self.people_names, "people_names")
+        tables = [self.meetings_table, self.attendance_table, self.changes_table]
+        tables += [self.people_table] if people_named else []
         sql_hook = self._sql_hook()
         # Errors go to logs, and rows are nobody's business there.
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
@@ -153,20 +164,20 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
             with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
                 self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
                 portal = portal_name(hook)
-                store = AttendanceStore(engine, names, portal, meeting_names=named)
+                store = AttendanceStore(engine, names, portal, meeting_names=named, people_names=people_named)
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
+                sync = Sync(hook, store, self.log, people_names=people_named)
                 for shown in source.read(hook):
-                    reading, difference = self._write(hook, store, shown)
-                    counts.update(_counts(reading, difference))
-                    self._warn(reading, difference)
+                    reading = sync.write(shown)
                     with as_aside("lineage", self.log):
-                        self._tell(hook, portal, reading, sql_hook, engine)
+                        self._tell(hook, portal, reading, sql_hook, engine, tables)
         finally:
             engine.dispose()
+        counts = dict(sync.counts)
         self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
         self._mark(context, counts)
-        return dict(counts)
+        return counts
 
     def _sql_hook(self) -> Any:
         from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
@@ -179,36 +190,15 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
             )
         return hook
 
-    def _write(
-        self, hook: Bitrix24CalendarHook, store: AttendanceStore, reading: Reading
-    ) -> tuple[Reading, Difference]:
-        """Write a reading; one that another run has overtaken is made again."""
-        from airflow_provider_b24cal.transfers.reading import read_again
-
-        for _ in range(_AGAIN):
-            difference = store.write(reading, whole=True)
-            if not difference.counts["outdated"]:
-                return reading, difference
-            self.log.info("Another run has written what has changed meanwhile: reading again")
-            reading = read_again(hook, reading)
-        return reading, store.write(reading)
-
-    def _warn(self, reading: Reading, difference: Difference) -> None:
-        if outdated := difference.counts["outdated"]:
-            self.log.warning(
-                "Occurrences of which later readings tell something else: %d. They are left as they are; do the "
-                "clocks of the workers agree?",
-                outdated,
-            )
-        for calendar, number in sorted(difference.emptied.items()):
-            assert reading.window is not None
-            self.log.warning(
-                "%s shows nothing from %s to %s any more, where it has shown: occurrences %d. They were cancelled or "
-                "moved, or the acting user may no longer look: a portal answers the same.",
-                calendar, reading.window.start.isoformat(), reading.window.end.isoformat(), number,
-            )  # fmt: skip
-
-    def _tell(self, hook: Bitrix24CalendarHook, portal: str, reading: Reading, sql_hook: Any, engine: Engine) -> None:
+    def _tell(
+        self,
+        hook: Bitrix24CalendarHook,
+        portal: str,
+        reading: Reading,
+        sql_hook: Any,
+        engine: Engine,
+        tables: Sequence[str],
+    ) -> None:
         """Tell where the rows come from and where they went, for lineage."""
         from urllib.parse import quote
 
@@ -221,11 +211,11 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         place = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
         # Airflow's form of such addresses: PostgreSQL's name a schema, those of the others a database only.
         schema = self.schema or (engine.dialect.default_schema_name if kind == "postgresql" else None)
-        for table in (self.meetings_table, self.attendance_table, self.changes_table):
+        for table in tables:
             path = "/".join(quote(part.strip("/")) for part in (url.database, schema, table) if part)
             written_to(sql_hook, f"{kind}://{place}/{path}")
 
-    def _mark(self, context: Context, counts: Counter[str]) -> None:
+    def _mark(self, context: Context, counts: Mapping[str, int]) -> None:
         if (events := context.get("outlet_events")) is not None:
             for outlet in self.outlets:
                 events[outlet].extra = dict(counts)
@@ -233,20 +223,3 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
 def _is_template(name: object) -> bool:
     return name is not None and not (isinstance(name, str) and "{" not in name)
-
-
-_AGAIN = 3
-"""How often a reading that another run has overtaken is made again."""
-_COUNTS = (
-    "occurrences", "new", "changed", "unchanged", "vanished", "outdated", "unknown", "answers", "answer_changes",
-)  # fmt: skip
-
-
-def _counts(reading: Reading, difference: Difference) -> Counter[str]:
-    seen = len({(event.parent_id, event.start) for _, event in reading.seen})
-    found = {
-        "occurrences": seen,
-        "answers": len(difference.attendances),
-        "answer_changes": len(difference.changes),
-    }
-    return difference.counts + Counter(found)

@@ -11,14 +11,14 @@ from airflow_provider_b24cal.attendance.snapshot import columns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_b24cal.attendance.rows import Attendance, Meeting
+    from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, Person
     from airflow_provider_b24cal.attendance.snapshot import Record
 
 FORMATS: Final = ("jsonl", "parquet")
 """The formats, which are also the endings of the files' names."""
 
 
-def content(ending: str, kind: type[Meeting | Attendance], records: Sequence[Record]) -> bytes:
+def content(ending: str, kind: type[Meeting | Attendance | Person], records: Sequence[Record]) -> bytes:
     """Return a file of records, which are all of one kind.
 
     :param ending: one of :data:`FORMATS`.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars, parts
-from airflow_provider_b24cal.attendance.reconcile import Reading
+from airflow_provider_b24cal.attendance.reconcile import Reading, people_of
 from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError, NoSuchEventError
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
+from airflow_provider_b24cal.bitrix24.exchange import in_chunks
 from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
-from airflow_provider_b24cal.bitrix24.methods import profile
+from airflow_provider_b24cal.bitrix24.methods import get_names, profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,6 +121,30 @@ def read_again(hook: Bitrix24CalendarHook, reading: Reading) -> Reading:
         return read_events(hook, sorted({event.id for _, event in reading.seen} | reading.gone))
     (again,) = read_calendars(hook, check_calendars(sorted(reading.calendars)), reading.window)
     return again
+
+
+class People:
+    """What people are called, as far as the portal tells; each is asked for once.
+
+    :ivar names: by user id.
+    """
+
+    def __init__(self, hook: Bitrix24CalendarHook) -> None:
+        self._hook = hook
+        self._asked: set[int] = set()
+        self.names: dict[int, str] = {}
+
+    def meet(self, reading: Reading) -> dict[int, str]:
+        """Ask for those of a reading who are new, and return their names.
+
+        :raises ScopeError: the credential may not ask.
+        """
+        pages = list(in_chunks(sorted(people_of(reading) - self._asked)))
+        outcomes: list[Outcome[dict[int, str]]] = self._hook.make([get_names(page) for page in pages]) if pages else []
+        found = {user_id: name for outcome in outcomes for user_id, name in outcome.unwrap().items()}
+        self._asked.update(*pages)
+        self.names |= found
+        return found
 
 
 def _home(event: CalendarEvent) -> Calendar:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
     from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
-    from airflow_provider_b24cal.attendance.rows import AttendanceChange, Key
+    from airflow_provider_b24cal.attendance.rows import AttendanceChange, Key, Person
 
 R = TypeVar("R", "Meeting", "Attendance")
 
@@ -45,14 +45,18 @@ class AttendanceStore:
     :param names: what the tables are called.
     :param portal: which portal the rows belong to, such as ``example.bitrix24.com``.
     :param meeting_names: whether to store what meetings are called.
+    :param people_names: whether there is a table of what people are called.
     :raises InvalidArgumentError: the database is another one.
     """
 
-    def __init__(self, engine: Engine, names: Names, portal: str, *, meeting_names: bool = True) -> None:
+    def __init__(
+        self, engine: Engine, names: Names, portal: str, *, meeting_names: bool = True, people_names: bool = False
+    ) -> None:
         self.engine = engine
         self.meeting_names = meeting_names
         self.portal = portal
         self.tables = define(names)
+        self._needed = self.tables.needed(people_names=people_names)
         dialect = engine.dialect.name
         if dialect not in _TRANSACTIONS:
             raise InvalidArgumentError(
@@ -70,7 +74,7 @@ class AttendanceStore:
         """
         with self._transaction(self.engine, self._lock) as connection:
             known = inspect(connection)
-            missing = [table for table in self.tables.all if not known.has_table(table.name, schema=table.schema)]
+            missing = [table for table in self._needed if not known.has_table(table.name, schema=table.schema)]
             if not missing:
                 return ""
             statements = ddl(missing, connection)
@@ -103,6 +107,11 @@ class AttendanceStore:
             self._upsert_all(connection, looks, difference.looks)
             connection.execute(delete(looks).where(looks.c.portal == self.portal, looks.c.read_at < now - MEMORY))
         return difference
+
+    def write_people(self, people: Sequence[Person]) -> None:
+        """Store what people are called."""
+        with self._transaction(self.engine, self._lock) as connection:
+            self._upsert_all(connection, self.tables.people, people)
 
     def _load(self, connection: Connection, reading: Reading) -> Stored:
         """Return the rows that a reading can concern: of its window, of what it saw, and of what has moved."""
@@ -162,7 +171,10 @@ class AttendanceStore:
             connection.execute(statement, [{"parent": parent, "start": start} for parent, start in some])
 
     def _upsert_all(
-        self, connection: Connection, table: Table, rows: Sequence[Meeting | Attendance | AttendanceChange | Look]
+        self,
+        connection: Connection,
+        table: Table,
+        rows: Sequence[Meeting | Attendance | AttendanceChange | Look | Person],
     ) -> None:
         statement = self._upsert(table)
         for some in _slices(rows, _SLICE):

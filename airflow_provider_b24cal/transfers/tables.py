@@ -90,10 +90,11 @@ class Names:
     attendance: str = "bitrix24_attendance"
     changes: str = "bitrix24_attendance_changes"
     looks: str = "bitrix24_attendance_looks"
+    people: str = "bitrix24_people"
 
     def __post_init__(self) -> None:
         named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes,
-                 "looks_table": self.looks}  # fmt: skip
+                 "looks_table": self.looks, "people_table": self.people}  # fmt: skip
         for argument, name in {**named, **({} if self.schema is None else {"schema": self.schema})}.items():
             if not (isinstance(name, str) and 1 <= len(name) <= 63 and name.isprintable()):  # type: ignore[redundant-expr]  # rendered templates
                 raise InvalidArgumentError(
@@ -111,11 +112,12 @@ class Tables:
     attendance: Table
     changes: Table
     looks: Table
+    people: Table
 
-    @property
-    def all(self) -> tuple[Table, Table, Table, Table]:
-        """All of them."""
-        return self.meetings, self.attendance, self.changes, self.looks
+    def needed(self, *, people_names: bool) -> tuple[Table, ...]:
+        """Return those that are written; that of people only if names are asked for."""
+        more = (self.people,) if people_names else ()
+        return self.meetings, self.attendance, self.changes, self.looks, *more
 
 
 def define(names: Names) -> Tables:
@@ -159,6 +161,10 @@ def define(names: Names) -> Tables:
         Table(
             names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", Moment),
             key("window_end", Moment), needed("read_at", Moment), **options,
+        ),
+        Table(
+            names.people, metadata, key("portal", String(255)), key("user_id", BigInteger), needed("name", Text),
+            needed("last_seen", Moment), **options,
         ),
     )  # fmt: skip
 

@@ -47,6 +47,7 @@ def _calls() -> list[Call[Any]]:
         methods.set_status(681, MeetingStatus.ACCEPTED),
         methods.profile(),
         methods.scope(),
+        methods.get_names([1, 2]),
         methods.raw("calendar.section.get", {"type": "user", "ownerId": 1}, writes=False),
         event_methods.get_events("user", 1, week),
         event_methods.get_event(668),

@@ -259,7 +259,7 @@ def test_basic_methods(result: Callable[..., Any]) -> None:
     assert result("profile", user=2)["ADMIN"] is True
     assert result("scope") == ["calendar"]
     assert result("scope", user=2) == ["calendar", "user"]
-    assert result("scope", {"FULL": True}, 6) == ["calendar"]
+    assert result("scope", {"FULL": True}, 6) == ["calendar", "user", "user_basic", "user_brief"]
     assert datetime.fromisoformat(result("server.time")).utcoffset() is not None
 
 
@@ -268,8 +268,9 @@ def test_methods(result: Callable[..., Any]) -> None:
     calendar = {GET, "calendar.meeting.status.set", "calendar.event.getbyid"}
     calendar |= {"calendar.event.get", "calendar.event.get.nearest", "calendar.accessibility.get"}
     assert set(result("methods")) == basic | calendar
-    assert set(result("methods", user=6)) == basic
-    assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar
+    assert set(result("methods", user=6)) == basic | {"user.get"}
+    assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar | {"user.get"}
+    assert result("methods", {"scope": "user_brief"}) == ["user.get"]
     assert set(result("methods", {"Scope": "calendar"}, 6)) == calendar
     assert set(result("methods", {"scope": ""})) == basic
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pendulum
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import URL
 
 from airflow_provider_b24cal._airflow import AirflowFailException
 from airflow_provider_b24cal.assets import table_asset
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, CredentialsError, InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, CredentialsError, InvalidArgumentError, ScopeError
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.window import Window
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -51,7 +51,8 @@ OFFICE: dict[str, Any] = {
     "people": [
         {"id": ANNA, "name": "Anna", "webhook": {"secret": CANARY, "scopes": ["calendar"]}},
         {"id": MARTIN, "name": "Martin", "webhook": {"secret": "m4rt1nC0de000000"}},
-        {"id": DORA, "name": "Dora", "webhook": {"secret": "d0raC0de00000000"}},
+        {"id": DORA, "name": "Dora", "last_name": "Ó'Neil 🗓",
+         "webhook": {"secret": "d0raC0de00000000", "scopes": ["calendar", "user_brief"]}},
     ],
     "events": [
         {"id": BUDGET, "name": "Budget", "host": MARTIN, **_at("2026-09-03"), "attendees": PEOPLE},
@@ -132,7 +133,7 @@ def test_a_month_of_all_kinds_of_calendars(connection: str, warehouse: URL, port
     counts = _sync(calendars=EVERYTHING)
     assert counts == {
         "occurrences": 8, "new": 8, "changed": 0, "unchanged": 0, "vanished": 0, "outdated": 0, "unknown": 1,
-        "answers": 19, "answer_changes": 0,
+        "answers": 19, "answer_changes": 0, "people": 0,
     }  # fmt: skip
     host = portal_host(connection)
     rows = _query(
@@ -368,6 +369,56 @@ def _log(task: Any) -> list[str]:
     return lines
 
 
+def test_people_have_names_if_they_are_asked_for(
+    warehouse: URL, server: SandboxServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(DORA))
+    assert _sync(calendars="company_calendar")["people"] == 0
+    engine = create_engine(warehouse)
+    assert not inspect(engine).has_table("bitrix24_people")
+    before: Any = server.portal.count()
+    assert _sync(calendars=["user", "company_calendar"], people_names=True)["people"] == 3
+    count: Any = server.portal.count()
+    assert count["requests"] - before["requests"] == 4, "who acts, two parts of the window, and once for all people"
+    assert count["methods"]["user.get"] == 1
+    rows = _query(warehouse, "SELECT portal, user_id, name FROM bitrix24_people ORDER BY user_id")
+    host = portal_host("bitrix24_default")
+    assert rows == [(host, ANNA, "Anna"), (host, MARTIN, "Martin"), (host, DORA, "Dora Ó'Neil 🗓")]
+    with server.portal.locked() as book:
+        book.people[ANNA] = replace(book.people[ANNA], last_name="Orlova")
+    _sync(calendars="user", people_names=True, people_table="guests")
+    assert _query(warehouse, f"SELECT name FROM guests WHERE user_id = {ANNA}") == [("Anna Orlova",)]
+    assert _query(warehouse, f"SELECT name FROM bitrix24_people WHERE user_id = {ANNA}") == [("Anna",)]
+    _sync(calendars="user", people_names=True)
+    assert _query(warehouse, f"SELECT name FROM bitrix24_people WHERE user_id = {ANNA}") == [("Anna Orlova",)]
+    engine.dispose()
+
+
+def test_names_of_people_take_a_scope(connection: str, warehouse: URL, clock: Clock, tmp_path: Path) -> None:
+    with pytest.raises(ScopeError, match="`user_brief`"):
+        _sync(people_names=True)
+    assert _query(warehouse, "SELECT count(*) FROM bitrix24_meetings") == [(0,)]
+    with pytest.raises(ScopeError, match="`user_brief`"):
+        _store(tmp_path / "files", people_names=True)
+    assert not (tmp_path / "files").exists()
+    with pytest.raises(InvalidArgumentError, match="people_names"):
+        _sync(people_names="maybe")
+
+
+def test_files_of_people(server: SandboxServer, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(DORA))
+    counts = _store(tmp_path, calendars="company_calendar", people_names=True)
+    assert (counts["files"], counts["people"]) == (3, 3)
+    (text_,) = [content for path, content in _files(tmp_path).items() if "people" in path]
+    rows = [json.loads(line) for line in text_.splitlines()]
+    assert [(row["user_id"], row["name"]) for row in rows] == [
+        (ANNA, "Anna"),
+        (MARTIN, "Martin"),
+        (DORA, "Dora Ó'Neil 🗓"),
+    ]
+    assert set(rows[0]) == {"portal", "user_id", "name", "seen_at"}
+
+
 def test_names_can_be_left_out(connection: str, warehouse: URL, clock: Clock) -> None:
     _sync(meeting_names=False)
     assert _query(warehouse, "SELECT DISTINCT name FROM bitrix24_meetings") == [("",)]
@@ -555,7 +606,8 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def test_files_by_day(connection: str, tmp_path: Path, portal: Portal, clock: Clock) -> None:
-    assert _store(tmp_path) == {"days": 30, "files": 14, "removed": 0, "occurrences": 8, "answers": 19, "unknown": 1}
+    assert _store(tmp_path) == {"days": 30, "files": 14, "removed": 0, "occurrences": 8, "answers": 19, "unknown": 1,
+                                "people": 0}  # fmt: skip
     files = _files(tmp_path)
     days = ["03", "07", "08", "09", "25", "28", "30"]
     assert [name for name in files if "meetings" in name] == [

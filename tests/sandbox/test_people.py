@@ -1,0 +1,81 @@
+"""``user.get``: who is shown, in pages, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.portal import Portal
+from airflow_provider_b24cal.sandbox.server import SandboxServer
+
+MARTIN = 2
+"""Has the scope ``user``."""
+
+
+def _ids(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["ID"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"ID": 1}, ["1"]),
+        ({"ID": ["2", 1, 999]}, ["1", "2"]),
+        ({"FILTER": {"ID": [2, 1]}}, ["1", "2"]),
+        ({"filter": {"id": "2"}}, ["2"]),
+        ({"ID": []}, []),
+        ({"ID": "abc"}, []),
+        ({"ID": [["1"]]}, []),
+    ],
+)
+def test_who_is_shown(parameters: object, expected: list[str], result: Callable[..., Any]) -> None:
+    assert _ids(result("user.get", parameters, MARTIN)) == expected
+
+
+def test_what_is_shown(result: Callable[..., Any]) -> None:
+    (row,) = result("user.get", {"ID": 1}, MARTIN)
+    assert row == {
+        "ID": "1", "ACTIVE": True, "NAME": "Anna", "LAST_NAME": "O'Hara <&>", "SECOND_NAME": "",
+        "TIME_ZONE": "Europe/Moscow", "USER_TYPE": "employee",
+    }  # fmt: skip
+
+
+def test_a_scope_is_needed(call: Callable[..., requests.Response]) -> None:
+    assert call("user.get", {"ID": 1}, 1).json()["error"] == "insufficient_scope"
+    batch = call("batch", {"cmd": {"a": "user.get?ID=1"}}, 1).json()["result"]
+    assert batch["result_error"]["a"]["error"] == "insufficient_scope"
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Any:
+    people: list[dict[str, Any]] = [{"id": number, "name": f"P{number}"} for number in range(1, 121)]
+    people[0]["webhook"] = {"secret": "cr0wdC0de0000000", "scopes": ["user_brief"]}
+    people[119]["active"] = False
+    with SandboxServer(Portal(parse({"people": people, "events": []}))) as server:
+        yield lambda method, body: requests.post(
+            f"{server.url}/rest/1/cr0wdC0de0000000/{method}", json=body, timeout=60
+        ).json()
+
+
+def test_pages(crowd: Any) -> None:
+    first, second, third = (crowd("user.get", {"start": start}) for start in (0, 50, 100))
+    assert [len(page["result"]) for page in (first, second, third)] == [50, 50, 20]
+    assert [page.get("next") for page in (first, second, third)] == [50, 100, None]
+    assert {page["total"] for page in (first, second, third)} == {120}
+    assert len({one for page in (first, second, third) for one in _ids(page["result"])}) == 120
+
+
+def test_the_dismissed_can_be_left_out(crowd: Any) -> None:
+    assert crowd("user.get", {"FILTER": {"ACTIVE": True}})["total"] == 119
+    assert crowd("user.get", {})["total"] == 120
+
+
+def test_pages_in_a_batch(crowd: Any) -> None:
+    answer = crowd("batch", {"cmd": {"all": "user.get?start=50", "one": "user.get?ID=7", "me": "profile"}})["result"]
+    assert (len(answer["result"]["all"]), _ids(answer["result"]["one"])) == (50, ["7"])
+    assert answer["result_total"] == {"all": 120, "one": 1}
+    assert answer["result_next"] == {"all": 100}
