@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
 
 MEMORY: Final = timedelta(days=1)
-"""How long looks are kept. Whoever began so long before one that is stored is taken for late."""
+"""How long looks are kept; a reading as old as that has to be made again before it is written."""
+SKEW: Final = timedelta(minutes=10)
+"""Looks that are further in the future are those of a clock that is wrong, and count for nothing."""
 _ALWAYS: Final = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -28,20 +30,18 @@ class Looks:
         self._by_calendar: dict[str, list[Look]] = {}
         for look in looks:
             self._by_calendar.setdefault(look.calendar, []).append(look)
-        everywhere = (look.read_at - MEMORY for some in self._by_calendar.values() for look in some)
-        self._forgotten = max(everywhere, default=None)
 
     def at(self, calendar: str, event: CalendarEvent) -> datetime | None:
         """Return when anybody may last have looked where an event is shown."""
         # In which zone days were meant is not kept, so those of all zones count.
         around = timedelta(days=event.all_day)
-        looked = [
+        looked = (
             look.read_at
             for name in (calendar, _by_id(event.parent_id))
             for look in self._by_calendar.get(name, ())
             if look.window_start - around <= event.start < look.window_end + around
-        ]
-        return max(looked) if looked else self._forgotten
+        )
+        return max(looked, default=None)
 
     def newer(self, looks: Iterable[Look]) -> list[Look]:
         """Return those of which no newer one is known."""

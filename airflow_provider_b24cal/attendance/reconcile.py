@@ -88,22 +88,18 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
     looks = Looks(stored.looks)
     difference = Difference(looks=looks.newer(looks_of(reading)))
     views = best_views(reading.seen)
-    seen_at: dict[int, datetime] = {}
-    for row in stored.meetings.values():
-        seen_at[row.parent_id] = max(row.last_seen, seen_at.get(row.parent_id, row.last_seen))
+    seen_at = _seen_at(stored.meetings.values())
+    single_at = _seen_at(row for row in stored.meetings.values() if not row.is_recurring)
     for key, (calendar, event) in views.items():
         difference.counts["unknown"] += event.attendees is None
         before, attendances = stored.meetings.get(key), stored.attendances.get(key, {})
         same_place = before is not None and before.calendar in {calendar, *reading.calendars}
-        later = _later(
-            reading,
-            before and before.last_seen,
-            before.vanished_at if before is not None and same_place else None,
-            # What is no series has one start: where else it was seen tells of this one too.
-            None if event.is_recurring else seen_at.get(event.parent_id),
-            # Whoever has looked here since has not seen it.
-            looks.at(calendar, event) if before is None or before.vanished_at is not None else None,
-        )
+        here = before and before.last_seen
+        gone = before.vanished_at if before is not None and same_place else None
+        # What is no series has one start: where else it was seen tells of this one too.
+        elsewhere = (single_at if event.is_recurring else seen_at).get(event.parent_id)
+        looked = looks.at(calendar, event)
+        later = _later(reading, here, gone, elsewhere, looked)
         if before is not None and not same_place and _shows_less(event, before):
             difference.counts["unchanged"] += 1
         elif later:
@@ -114,6 +110,14 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
             difference.counts["outdated"] += 1
     _miss(difference, stored, reading, views)
     return difference
+
+
+def _seen_at(rows: Iterable[Meeting]) -> dict[int, datetime]:
+    """Return when meetings were last seen, wherever that was."""
+    seen_at: dict[int, datetime] = {}
+    for row in rows:
+        seen_at[row.parent_id] = max(row.last_seen, seen_at.get(row.parent_id, row.last_seen))
+    return seen_at
 
 
 def _miss(

@@ -45,7 +45,8 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     :param window_end: the same; later, by at most four years. (templated)
     :param meeting_names: write what meetings are called; if false, ``name`` stays empty. (templated)
     :param people_names: write what people are called too, below ``people``, with a row for each day and person; default
-        false. Needs the scope ``user_brief`` or ``user``, and a request for each 2,500 people. (templated)
+        false. Needs the scope ``user_brief`` or ``user``, and one request more for a part in which somebody is new.
+        (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
         default True. False raises ``AirflowFailException`` in their place, which ends the task at once.

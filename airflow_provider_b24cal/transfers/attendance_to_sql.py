@@ -35,12 +35,12 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     ``unknown`` have attendance that the portal does not show. Of ``outdated``, which are warned of, later readings
     are stored that tell something else, and were also when read again: clocks of workers disagree, or too many runs
-    read the same at once. The next run brings them.
+    read the same at once. They are left as they are, for a later run.
 
     People are stored as ids, unless names are asked for. Where no outlets are given, the three tables are the
     task's outlets, and that of people if there is one: :func:`~airflow_provider_b24cal.assets.table_asset`; events
     of these assets carry the counts. Outlets have to be known when the DAG is parsed: where a table or connection is
-    named by a template, and in a mapped task (``.partial()``), give ``outlets`` yourself.
+    named by a template, or ``people_names`` is one, and in a mapped task (``.partial()``), give ``outlets`` yourself.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -60,7 +60,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     :param looks_table: name of the table with one row per calendar and window read within a day, by which runs
         find that another one was faster. (templated)
     :param people_names: store what people are called too, in a table of their own; default false. Needs the scope
-        ``user_brief`` or ``user``, and a request for each 2,500 people. (templated)
+        ``user_brief`` or ``user``, and one request more for a part in which somebody is new. (templated)
     :param people_table: name of the table with one row per person. (templated)
     :param create_tables: create tables that are missing, and log the statements; default false: the task fails
         and tells them. (templated)
@@ -103,7 +103,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         **kwargs: Any,
     ) -> None:
         tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
-        if "outlets" not in kwargs and not any(map(_is_template, (sql_conn_id, schema, *tables))):
+        templates = people_names not in (True, False) or any(map(_is_template, (sql_conn_id, schema, *tables)))
+        if "outlets" not in kwargs and not templates:
             from airflow_provider_b24cal.assets import table_asset
 
             kwargs["outlets"] = [table_asset(sql_conn_id, table, schema) for table in tables]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars, parts
 from airflow_provider_b24cal.attendance.reconcile import Reading, people_of
+from airflow_provider_b24cal.attendance.rows import Person
 from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError, NoSuchEventError
 from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
 from airflow_provider_b24cal.bitrix24.exchange import in_chunks
@@ -134,17 +135,20 @@ class People:
         self._asked: set[int] = set()
         self.names: dict[int, str] = {}
 
-    def meet(self, reading: Reading) -> dict[int, str]:
-        """Ask for those of a reading who are new, and return their names.
+    def meet(self, reading: Reading) -> list[Person]:
+        """Ask for those of a reading who are new, and return their rows.
 
         :raises ScopeError: the credential may not ask.
         """
         pages = list(in_chunks(sorted(people_of(reading) - self._asked)))
-        outcomes: list[Outcome[dict[int, str]]] = self._hook.make([get_names(page) for page in pages]) if pages else []
+        if not pages:
+            return []
+        asked_at = datetime.now(UTC)
+        outcomes: list[Outcome[dict[int, str]]] = self._hook.make([get_names(page) for page in pages])
         found = {user_id: name for outcome in outcomes for user_id, name in outcome.unwrap().items()}
         self._asked.update(*pages)
         self.names |= found
-        return found
+        return [Person(user_id, name, asked_at) for user_id, name in sorted(found.items())]
 
 
 def _home(event: CalendarEvent) -> Calendar:

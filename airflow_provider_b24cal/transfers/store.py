@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import and_, bindparam, delete, func, inspect, not_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from airflow_provider_b24cal.attendance.looks import MEMORY
+from airflow_provider_b24cal.attendance.looks import MEMORY, SKEW
 from airflow_provider_b24cal.attendance.reconcile import Stored, nameless, reconcile
 from airflow_provider_b24cal.attendance.rows import Attendance, Look, Meeting
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
@@ -19,7 +19,6 @@ from airflow_provider_b24cal.transfers.tables import Names, ddl, define
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from sqlalchemy import ColumnElement, Table
     from sqlalchemy.engine import Connection, Engine, Row
@@ -46,15 +45,24 @@ class AttendanceStore:
     :param portal: which portal the rows belong to, such as ``example.bitrix24.com``.
     :param meeting_names: whether to store what meetings are called.
     :param people_names: whether there is a table of what people are called.
+    :param now: the clock by which others' looks are known to be from the future.
     :raises InvalidArgumentError: the database is another one.
     """
 
     def __init__(
-        self, engine: Engine, names: Names, portal: str, *, meeting_names: bool = True, people_names: bool = False
+        self,
+        engine: Engine,
+        names: Names,
+        portal: str,
+        *,
+        meeting_names: bool = True,
+        people_names: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.engine = engine
         self.meeting_names = meeting_names
         self.portal = portal
+        self._now = now
         self.tables = define(names)
         self._needed = self.tables.needed(people_names=people_names)
         dialect = engine.dialect.name
@@ -109,9 +117,15 @@ class AttendanceStore:
         return difference
 
     def write_people(self, people: Sequence[Person]) -> None:
-        """Store what people are called."""
+        """Store what people are called, unless later names are stored."""
+        table = self.tables.people
+        wanted = select(table.c.user_id, table.c.last_seen).where(table.c.portal == self.portal)
         with self._transaction(self.engine, self._lock) as connection:
-            self._upsert_all(connection, self.tables.people, people)
+            for some in _slices(people, _PARENTS):
+                these = table.c.user_id.in_([one.user_id for one in some])
+                stored = {row.user_id: row.last_seen for row in connection.execute(wanted.where(these))}
+                newer = [one for one in some if one.user_id not in stored or one.last_seen > stored[one.user_id]]
+                self._upsert_all(connection, table, newer)
 
     def _load(self, connection: Connection, reading: Reading) -> Stored:
         """Return the rows that a reading can concern: of its window, of what it saw, and of what has moved."""
@@ -123,12 +137,12 @@ class AttendanceStore:
         for row in self._rows(connection, self.tables.attendance, Attendance._fields, reading):
             answer = Attendance._make(row)
             attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
-        return Stored(meetings, attendances, self._looks(connection, reading.started))
+        return Stored(meetings, attendances, self._looks(connection, reading.started, self._now() + SKEW))
 
-    def _looks(self, connection: Connection, since: datetime) -> list[Look]:
+    def _looks(self, connection: Connection, since: datetime, until: datetime) -> list[Look]:
         looks = self.tables.looks
-        wanted = select(*(looks.c[name] for name in Look._fields))
-        found = connection.execute(wanted.where(looks.c.portal == self.portal, looks.c.read_at >= since))
+        wanted = select(*(looks.c[name] for name in Look._fields)).where(looks.c.portal == self.portal)
+        found = connection.execute(wanted.where(looks.c.read_at.between(since, until)))
         return [Look._make(row) for row in found]
 
     def _rows(
@@ -148,6 +162,11 @@ class AttendanceStore:
         for parents in _slices(sorted(elsewhere), _PARENTS):
             named = table.c.parent_id.in_(parents)
             conditions.append(named if span is None else and_(named, not_(within)))
+        if span is not None and "is_recurring" in table.c:
+            # A series may have become a single meeting, elsewhere.
+            series = {event.parent_id for _, event in reading.seen if event.is_recurring} - elsewhere
+            single = and_(not_(table.c.is_recurring), not_(within))
+            conditions += [and_(table.c.parent_id.in_(some), single) for some in _slices(sorted(series), _PARENTS)]
         for condition in conditions:
             yield from connection.execute(wanted.where(and_(table.c.portal == self.portal, condition)))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.attendance.rows import Person
+from airflow_provider_b24cal.attendance.looks import MEMORY
 from airflow_provider_b24cal.transfers.reading import People, read_again
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class Sync:
 
         :raises ScopeError: names are wanted, and the credential may not ask for them.
         """
+        if datetime.now(UTC) - reading.started > MEMORY:  # of a process that has slept
+            reading = read_again(self._hook, reading)
         for left in reversed(range(_AGAIN + 1)):
-            if self._people is not None:
-                named = sorted(self._people.meet(reading).items())
-                self._store.write_people([Person(user_id, name, reading.ended) for user_id, name in named])
-                self.counts["people"] += len(named)
+            if self._people is not None and (people := self._people.meet(reading)):
+                self._store.write_people(people)
+                self.counts["people"] += len(people)
             difference = self._store.write(reading, whole=left > 0)
             if not difference.counts["outdated"] or not left:
                 break

@@ -160,7 +160,8 @@ def define(names: Names) -> Tables:
         ),
         Table(
             names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", Moment),
-            key("window_end", Moment), needed("read_at", Moment), **options,
+            key("window_end", Moment), needed("read_at", Moment),
+            Index(f"ix_{names.looks}_read_at", "portal", "read_at"), **options,
         ),
         Table(
             names.people, metadata, key("portal", String(255)), key("user_id", BigInteger), needed("name", Text),

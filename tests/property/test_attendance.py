@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
-from airflow_provider_b24cal.attendance.looks import MEMORY
 from airflow_provider_b24cal.attendance.reconcile import Difference, Reading, Stored, reconcile
 from airflow_provider_b24cal.attendance.rows import AttendanceChange, Look
 from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
@@ -104,7 +103,7 @@ class Tables:
                 for key, rows in self.stored.attendances.items()
                 for user, row in rows.items()
             },
-            sorted(change[:5] for change in self.changes.values()),
+            sorted((change[:5] for change in self.changes.values()), key=repr),
         )
 
     def now(self) -> dict[Any, dict[int, str] | None]:
@@ -142,7 +141,7 @@ class Clock:
         return Reading(tick, tick + MINUTE, seen, frozenset(names), window)
 
     def now(self) -> datetime:
-        """Return the next time; all of a test lies within a day, for whoever is later has to begin again."""
+        """Return the next time."""
         return FIRST + 365 * DAY + next(self.ticks) * 2 * MINUTE
 
 
@@ -615,14 +614,20 @@ def test_days_are_looked_for_in_all_zones(offset: int) -> None:
     assert +tables.sync(late).counts == {"outdated": 1}
 
 
-def test_who_began_a_day_before_another_one_ended_is_late_wherever_that_one_looked() -> None:
-    """What was read meanwhile is forgotten."""
+def test_a_late_view_takes_no_row_over_from_another_calendar() -> None:
     clock, tables = Clock(), Tables()
-    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
-    other = clock.read({"user:2": []}, WINDOWS[1], ["user:2"])
-    tables.sync(replace(other, ended=late.started + MEMORY))
-    assert +reconcile(tables.stored, replace(late, started=late.started + MINUTE)).counts == {"new": 1}
+    tables.sync(clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"]))
+    late = clock.read({"user:2": [_one("N")]}, WINDOWS[0], ["user:2"])
+    tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"]))
     assert +tables.sync(late).counts == {"outdated": 1}
+    assert [row.calendar for row in tables.stored.meetings.values()] == ["user:1"]
+
+
+def test_a_late_reading_of_a_series_that_has_become_a_single_meeting() -> None:
+    clock, tables = Clock(), Tables()
+    late = clock.read({"user:1": [_one("Y", hour, series=True) for hour in (5, 6)]}, WINDOWS[0], ["user:1"])
+    tables.sync(clock.read({"user:1": [_one("Y", 100)]}, WINDOWS[2], ["user:1"]))
+    assert +tables.sync(late).counts == {"outdated": 2}
 
 
 def test_a_late_look_does_not_hide_a_later_one() -> None:

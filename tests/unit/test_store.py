@@ -45,9 +45,13 @@ def engine(url: URL) -> Iterator[Engine]:
 
 @pytest.fixture
 def store(engine: Engine) -> AttendanceStore:
-    store = AttendanceStore(engine, Names(), "example.bitrix24.com")
+    store = _store(engine)
     store.prepare(create=True)
     return store
+
+
+def _store(engine: Engine, names: Names | None = None, portal: str = "example.bitrix24.com") -> AttendanceStore:
+    return AttendanceStore(engine, names or Names(), portal, people_names=True, now=lambda: NOON + 2 * DAY)
 
 
 def _event(parent: int, start: datetime, answers: str | None = "YNQ", **more: Any) -> CalendarEvent:
@@ -73,7 +77,7 @@ def _rows(store: AttendanceStore) -> list[list[tuple[Any, ...]]]:
     with store.engine.connect() as connection:
         return [
             sorted(map(tuple, connection.execute(table.select())), key=repr)
-            for table in store.tables.needed(people_names=False)
+            for table in store.tables.needed(people_names=True)
         ]
 
 
@@ -82,7 +86,7 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
     days = _event(9, FIRST + 5 * DAY, None, all_day=True, zone=None, end=FIRST + 7 * DAY, is_recurring=True,
                   recurrence_id=4, host_id=None)  # fmt: skip
     assert store.write(_reading(0, _event(7, start), days)).counts == {"new": 2, "unknown": 1}
-    meetings, attendance, changes, _ = _rows(store)
+    meetings, attendance, changes, *_ = _rows(store)
     seen = NOON + timedelta(seconds=1)
     assert meetings == [
         ("example.bitrix24.com", 7, start, "Plan 🗓 'x'", 1, "user:1", start + timedelta(hours=1), "Europe/Berlin",
@@ -113,7 +117,7 @@ def test_a_history(store: AttendanceStore) -> None:
     assert store.write(_reading(2, _event(7, start, "YY"))).counts["changed"] == 1
     assert store.write(_reading(3)).counts == {"vanished": 1}
     assert store.write(_reading(4)).counts == {}
-    meetings, attendance, changes, _ = _rows(store)
+    meetings, attendance, changes, *_ = _rows(store)
     one, two, three = (NOON + timedelta(hours=hours, seconds=1) for hours in (1, 2, 3))
     assert meetings[0][-3:] == (NOON + timedelta(seconds=1), two, three)
     assert [(row[3], row[4], row[-2], row[-1]) for row in attendance] == [
@@ -123,7 +127,7 @@ def test_a_history(store: AttendanceStore) -> None:
 
 
 def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: AttendanceStore) -> None:
-    other = AttendanceStore(store.engine, Names(), "other.bitrix24.com")
+    other = _store(store.engine, portal="other.bitrix24.com")
     start, tomorrow = FIRST + 3 * DAY, FIRST + 4 * DAY
     other.write(_reading(0, _event(7, start, "YNQ")))
     store.write(_reading(0, _event(7, start, "YNQ"), _event(8, tomorrow, "YY")))
@@ -162,8 +166,8 @@ def test_single_events_concern_nothing_else(store: AttendanceStore) -> None:
 def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
     odd = Names(meetings="Meet ings", attendance='at"tendance', changes="select", looks="looks%s")
     others = [
-        AttendanceStore(store.engine, Names(), "other.bitrix24.com"),
-        AttendanceStore(store.engine, odd, "example.bitrix24.com"),
+        _store(store.engine, portal="other.bitrix24.com"),
+        _store(store.engine, odd),
     ]
     others[1].prepare(create=True)
     store.write(_reading(0, _event(7, FIRST)))
@@ -174,11 +178,11 @@ def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
 
 
 def test_missing_tables_are_named_with_what_creates_them(engine: Engine) -> None:
-    store = AttendanceStore(engine, Names(), "example.bitrix24.com")
+    store = _store(engine)
     with pytest.raises(InvalidArgumentError, match=r"create_tables=True") as refusal:
         store.prepare(create=False)
     statements = str(refusal.value).partition("\n")[2]
-    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (4, 3)
+    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (5, 4)
     with engine.begin() as connection:
         for statement in statements.split(";")[:-1]:
             connection.execute(text(statement))
@@ -201,7 +205,7 @@ def test_a_reading_that_was_overtaken_is_written_in_part_or_not_at_all(store: At
 
 
 def test_looks_are_kept_for_a_day(store: AttendanceStore) -> None:
-    other = AttendanceStore(store.engine, Names(), "other.bitrix24.com")
+    other = _store(store.engine, portal="other.bitrix24.com")
     start, end = SEPTEMBER.start, SEPTEMBER.end
     gone = Reading(NOON, NOON + timedelta(seconds=1), (), gone=frozenset({7}))
     other.write(_reading(0))
@@ -225,6 +229,34 @@ def test_looks_are_kept_for_a_day(store: AttendanceStore) -> None:
     ]
 
 
+def test_looks_from_the_future_hide_nothing(store: AttendanceStore) -> None:
+    """A clock that is wrong by more than minutes."""
+    store.write(_reading(48.2))
+    assert +store.write(_reading(47, _event(7, FIRST)), whole=True).counts == {"new": 1}
+    store.write(_reading(48.1, window=Window(FIRST + 61 * DAY, FIRST + 91 * DAY)))
+    late = _reading(47, _event(8, FIRST + 70 * DAY), window=Window(FIRST + 61 * DAY, FIRST + 91 * DAY))
+    assert +store.write(late, whole=True).counts == {"outdated": 1}
+
+
+def test_a_series_that_has_become_a_single_meeting_elsewhere(store: AttendanceStore) -> None:
+    november = Window(FIRST + 61 * DAY, FIRST + 91 * DAY)
+    store.write(_reading(1, _event(7, FIRST + 70 * DAY), window=november))
+    dates = [_event(7, FIRST + day * DAY, is_recurring=True) for day in (3, 4)]
+    assert +store.write(_reading(0, *dates), whole=True).counts == {"outdated": 2}
+    assert +store.write(_reading(2, *dates)).counts == {"new": 2}
+
+
+def test_later_names_stay(store: AttendanceStore) -> None:
+    store.write_people([Person(1, "Anna", NOON), Person(2, "Martin", NOON)])
+    store.write_people([Person(1, "Anna Orlova", NOON + DAY)])
+    store.write_people([Person(1, "Anna", NOON), Person(3, "Dora", NOON)])
+    assert [row[1:] for row in _rows(store)[4]] == [
+        (1, "Anna Orlova", NOON + DAY),
+        (2, "Martin", NOON),
+        (3, "Dora", NOON),
+    ]
+
+
 def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) -> None:
     """Both create, both write; the readings overlap, as those of two runs do, and none is told twice."""
     store.write(_reading(0, *(_event(number, FIRST + number * DAY, "QQQ") for number in range(1, 21))))
@@ -233,7 +265,7 @@ def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) ->
     def run(late: float) -> None:
         engine = create_engine(url)
         try:
-            other = AttendanceStore(engine, Names(), "example.bitrix24.com")
+            other = _store(engine)
             gate.wait(60)
             other.prepare(create=True)
             for hour in (1, 2, 3):
@@ -251,7 +283,7 @@ def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) ->
     for thread in threads:
         thread.join()
     assert not failures
-    meetings, attendance, changes, _ = _rows(store)
+    meetings, attendance, changes, *_ = _rows(store)
     assert (len(meetings), len(attendance)) == (20, 80)
     for user in (10, 11, 12):
         for number in range(1, 21):
@@ -265,7 +297,7 @@ KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 from sqlalchemy import create_engine, event
-from tests.unit.test_store import AttendanceStore, Names, FIRST, DAY, _event, _reading
+from tests.unit.test_store import FIRST, DAY, _event, _reading, _store
 engine = create_engine(sys.argv[1])
 
 @event.listens_for(engine, "before_cursor_execute")
@@ -273,7 +305,7 @@ def die(connection, cursor, statement, *_):
     if "INTO" in statement and "bitrix24_attendance_changes" in statement:
         os._exit(9)
 
-AttendanceStore(engine, Names(), "example.bitrix24.com").write(_reading(1, _event(7, FIRST, "YYY"), _event(8, FIRST)))
+_store(engine).write(_reading(1, _event(7, FIRST, "YYY"), _event(8, FIRST)))
 """
 
 
@@ -309,7 +341,7 @@ def test_a_schema_of_its_own(engine: Engine) -> None:
         pytest.skip("schemas are tried on PostgreSQL")
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA hr"))
-    store = AttendanceStore(engine, Names(schema="hr"), "example.bitrix24.com")
+    store = _store(engine, Names(schema="hr"))
     assert "hr.bitrix24_meetings" in store.prepare(create=True)
     store.write(_reading(0, _event(7, FIRST)))
     with engine.connect() as connection:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL
 
 from airflow_provider_b24cal._airflow import AirflowFailException
 from airflow_provider_b24cal.assets import table_asset
+from airflow_provider_b24cal.attendance.calendars import Calendar
 from airflow_provider_b24cal.attendance.reconcile import Reading
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, CredentialsError, InvalidArgumentError, ScopeError
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
@@ -31,8 +32,10 @@ from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
+from airflow_provider_b24cal.transfers.reading import read_calendars
 from airflow_provider_b24cal.transfers.source import _ahead as ahead
 from airflow_provider_b24cal.transfers.store import AttendanceStore
+from airflow_provider_b24cal.transfers.sync import Sync
 from airflow_provider_b24cal.transfers.tables import Names
 from airflow_provider_b24cal.transport.lane import Stopped
 from tests.conftest import CANARY, Clock
@@ -219,6 +222,24 @@ def test_a_run_that_another_one_has_overtaken_reads_again(
     assert _query(warehouse, "SELECT * FROM bitrix24_attendance_changes") == []
 
 
+def test_a_process_that_has_slept_for_a_day_reads_again(
+    connection: str, warehouse: URL, portal: Portal, clock: Clock
+) -> None:
+    """What others have looked at meanwhile is forgotten."""
+    engine, start = create_engine(warehouse), datetime(2026, 9, 1, tzinfo=UTC)
+    store = AttendanceStore(engine, Names(), portal_host(connection))
+    store.prepare(create=True)
+    day = timedelta(days=1, seconds=1)
+    with Bitrix24CalendarHook(connection) as hook:
+        (read,) = read_calendars(hook, [Calendar("user", ANNA)], Window(start, start + timedelta(days=10)))
+        _delete(portal, BUDGET)
+        Sync(hook, store, hook.log, people_names=False).write(
+            replace(read, started=read.started - day, ended=read.ended - day)
+        )
+    engine.dispose()
+    assert _query(warehouse, "SELECT DISTINCT parent_id FROM bitrix24_meetings") == [(DAILY,)]
+
+
 def test_a_clock_that_runs_ahead_is_told(
     connection: str, warehouse: URL, portal: Portal, server: SandboxServer, clock: Clock
 ) -> None:
@@ -227,7 +248,7 @@ def test_a_clock_that_runs_ahead_is_told(
     _delete(portal, BUDGET)
     engine = create_engine(warehouse)
     start = datetime(2026, 9, 1, tzinfo=UTC)
-    ahead = datetime.now(UTC) + timedelta(hours=1)
+    ahead = datetime.now(UTC) + timedelta(minutes=5)
     other = AttendanceStore(engine, Names(), portal_host(connection))
     other.write(Reading(ahead, ahead, (), frozenset({"user:1"}), Window(start, start + timedelta(days=10))))
     engine.dispose()
@@ -514,6 +535,14 @@ def test_tables_are_outlets_and_carry_the_counts(connection: str, warehouse: URL
     assert own.outlets == []
     templated = Bitrix24AttendanceToSqlOperator(task_id="templated", sql_conn_id="{{ params.x }}")
     assert templated.outlets == []
+    for people_names, uris in ((True, ["b24cal://tables/warehouse/bitrix24_people"]), ("{{ names }}", [])):
+        named: Any = Bitrix24AttendanceToSqlOperator(
+            task_id="named",
+            sql_conn_id="warehouse",
+            people_names=people_names,  # type: ignore[arg-type]
+        )
+        assert [outlet.uri for outlet in named.outlets[3:]] == uris
+        assert bool(named.outlets) == bool(uris)
 
 
 def _collector() -> Any:
