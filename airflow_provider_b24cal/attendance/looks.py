@@ -33,6 +33,8 @@ class Looks:
 
     def at(self, calendar: str, event: CalendarEvent) -> datetime | None:
         """Return when anybody may last have looked where an event is shown."""
+        if not self._by_calendar:  # as nearly always
+            return None
         # In which zone days were meant is not kept, so those of all zones count.
         around = timedelta(days=event.all_day)
         looked = (
