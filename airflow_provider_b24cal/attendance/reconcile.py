@@ -125,11 +125,12 @@ def _miss(
 ) -> None:
     """Let vanish what a reading would show if it were still there."""
     moved = {key[0] for key, (_, event) in views.items() if not event.is_recurring}
+    not_there = moved | reading.gone
     empty = reading.calendars - {calendar for calendar, _ in reading.seen}
     for key, before in stored.meetings.items():
         if key in views or before.vanished_at is not None:
             continue
-        if not (key[0] in moved | reading.gone or _looked_for(before, reading)):
+        if key[0] not in not_there and not _looked_for(before, reading):
             continue
         if _later(reading, before.last_seen):
             _vanish(difference, reading.ended, before, stored.attendances.get(key, {}).values())

@@ -122,7 +122,7 @@ class Tables:
 
 def define(names: Names) -> Tables:
     """Return the tables; their columns are the portal and the fields of the rows."""
-    metadata = MetaData(schema=names.schema, naming_convention={"ix": "ix_%(table_name)s_start"})
+    metadata = MetaData(schema=names.schema, naming_convention={"ix": "ix_%(table_name)s_%(column_1_name)s"})
     options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB",
                "mariadb_charset": "utf8mb4"}  # fmt: skip
 
@@ -161,7 +161,7 @@ def define(names: Names) -> Tables:
         Table(
             names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", Moment),
             key("window_end", Moment), needed("read_at", Moment),
-            Index(f"ix_{names.looks}_read_at", "portal", "read_at"), **options,
+            Index(None, "portal", "read_at"), **options,
         ),
         Table(
             names.people, metadata, key("portal", String(255)), key("user_id", BigInteger), needed("name", Text),

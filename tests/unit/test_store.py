@@ -177,6 +177,14 @@ def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
     assert not _rows(store)[2]
 
 
+def test_names_as_long_as_accepted(engine: Engine) -> None:
+    names = ("meetings", "attendance", "changes", "looks", "people")
+    store = _store(engine, Names(**{name: name.ljust(63, "x") for name in names}))
+    assert store.prepare(create=True).count("CREATE INDEX") == 4
+    assert store.prepare(create=False) == ""
+    assert store.write(_reading(0, _event(7, FIRST))).counts["new"] == 1
+
+
 def test_missing_tables_are_named_with_what_creates_them(engine: Engine) -> None:
     store = _store(engine)
     with pytest.raises(InvalidArgumentError, match=r"create_tables=True") as refusal:
