@@ -18,7 +18,12 @@ with DAG(
         "event_ids": Param(
             ["668"],
             type="array",
-            items={"type": "string", "pattern": "^([1-9][0-9]*)?$"},
+            # What the form says of a wrong line is what "const" holds; of a pattern alone it would show the pattern.
+            items={
+                "type": "string",
+                "if": {"pattern": "^([1-9][0-9]*)?$"},
+                "else": {"const": "the number of a meeting, such as 668"},
+            },
             contains={"minLength": 1},
             title="Meetings",
             description="One to a line: the number behind EVENT_ID= in the meeting's address in Bitrix24.",

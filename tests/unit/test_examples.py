@@ -73,12 +73,29 @@ def office(serving: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _task(dag_id: str, task_id: str) -> Any:
+    return _dag(dag_id).get_task(task_id).python_callable
+
+
+def _dag(dag_id: str) -> Any:
     spec = spec_from_file_location(dag_id, EXAMPLES / f"{dag_id}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.dag.get_task(task_id).python_callable
+    return module.dag
+
+
+@pytest.mark.parametrize("wrong", ["651abc", "0", "-1", " "])
+def test_the_form_refuses_an_id_in_words(wrong: str) -> None:
+    """Airflow shows the whole text of the refusal in the form."""
+    ids = _dag("answer_from_the_form").params.get_param("event_ids")
+    assert ids.resolve(["668", "", "681"]) == ["668", "", "681"]
+    with pytest.raises(ValueError, match="'the number of a meeting, such as 668' was expected") as refused:
+        ids.resolve(["668", wrong])
+    assert f"On instance[1]:\n    {wrong!r}" in str(refused.value)
+    assert "[0-9]" not in str(refused.value), "no regular expression"
+    with pytest.raises(ValueError, match="does not contain"):
+        ids.resolve(["", ""])
 
 
 def test_what_collides_with_an_accepted_meeting_is_declined() -> None:
