@@ -15,6 +15,18 @@ from tests.conftest import Clock
 MODES = ("poke", "reschedule", "deferrable")
 
 
+class Lines:
+    """A logger that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def _keep(self, message: str, *values: object) -> None:
+        self.lines.append(message % values if values else message)
+
+    debug = info = warning = error = _keep
+
+
 def context_of(clock: Clock) -> dict[str, Any]:
     """Return what Airflow passes to a task, as far as sensors look at it."""
     started = clock.utcnow()

@@ -23,7 +23,10 @@ from airflow_provider_b24cal._airflow import (
 from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal.waiting.end import Ending
     from airflow_provider_b24cal.waiting.judgement import Verdict
     from airflow_provider_b24cal.waiting.waits import Statuses, Wait
 
@@ -48,13 +51,17 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
     ui_color = "#e5f4ff"
 
+    _statuses: Statuses
+    _until: float | None
+    _verdict: Verdict | None
+    _logged: Statuses
+    _logged_at: float | None
+
     def __init__(self, *, bitrix24_conn_id: str, deferrable: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bitrix24_conn_id = bitrix24_conn_id
         self.deferrable = deferrable
-        self._statuses: Statuses = {}
-        self._until: float | None = None
-        self._told_at: float | None = None
+        self._forget()
 
     @abstractmethod
     def _wait(self) -> Wait:
@@ -71,19 +78,19 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
 
         self._wait()
-        self._statuses, self._until, self._told_at = {}, None, None
+        self._forget()
         patience = self._patience()
         if not self.deferrable or patience <= SOONEST_EVENT:
             return self._execute_here(context)
         deadline = time() + patience
         try:
             first = self.poke(context)
-        except (AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout):
-            self._leave(context)
+        except (AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout) as error:
+            self._leave(context, error)
             raise
         except Exception as error:  # noqa: BLE001 - silent_fail and never_fail speak of any failure
             if not self.silent_fail:
-                self._leave(context)
+                self._leave(context, error)
                 self._fail(error)
             self.log.error("First poll failed, going on because of silent_fail: %s", error)
         else:
@@ -94,24 +101,25 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask the portal once and judge."""
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+        from airflow_provider_b24cal.waiting.end import Ending
         from airflow_provider_b24cal.waiting.judgement import State
         from airflow_provider_b24cal.waiting.schedule import PATIENCE
 
         wait = self._wait()
         with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=PATIENCE.within(self._patience())) as hook:
-            if self._told_at is None:
+            if self._logged_at is None:
                 self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
-                self._told_at = time()
             verdict = wait.judge(hook.make(wait.calls(self._statuses)), self._statuses)
-        self._tell(wait, verdict)
-        self._statuses = verdict.statuses
+        self._statuses, self._verdict = verdict.statuses, verdict
         self._until = self._until if verdict.until is None else verdict.until
         error = verdict.error or verdict.trouble
         if error is not None:
             raise error
         if verdict.state is State.ARRIVED:
+            self._log_poll(Ending.ARRIVED)
             return PokeReturnValue(is_done=True, xcom_value=wait.xcom(verdict.statuses))
         if verdict.until is not None and time() >= verdict.until:
+            self._log_poll(Ending.TOO_LATE)
             self._time_out(wait, _TOO_LATE)
         return PokeReturnValue(is_done=False)
 
@@ -126,7 +134,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         wait, end = self._wait(), end_from_event(event)
         self._statuses = end.statuses
         if end.ending is not Ending.ARRIVED:
-            self._leave(context)
+            self._push_statuses(context)
         if end.ending in {Ending.TIMED_OUT, Ending.TOO_LATE}:
             self._time_out(wait, _TOO_LATE if end.ending is Ending.TOO_LATE else "")
         if end.error is not None:
@@ -161,30 +169,36 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         except AirflowRescheduleException:
             if memory is not None:
                 wait = self._wait()
-                told = {"statuses": wait.pack(self._statuses), "told_at": self._told_at}
+                told = {"statuses": wait.pack(self._statuses), "told_at": self._logged_at}
                 memory.set(_SEEN, {"try": context["ti"].try_number, "wait": _identity(wait), **told})
             raise
         except AirflowSkipException as skip:
-            self._leave(context)
+            self._leave(context, skip)
             # Airflow's loop skips also a time-out that was raised within a poll.
             late = skip.__cause__
             if isinstance(late, AirflowTaskTimeout) or (self.never_fail and isinstance(late, AirflowSensorTimeout)):
                 raise late from None
             raise
-        except (Exception, AirflowTaskTimeout):  # the latter is not always one of the former
-            self._leave(context)
+        except (Exception, AirflowTaskTimeout) as error:  # the latter is not always one of the former
+            self._leave(context, error)
             raise
 
-    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Return Airflow's own interval, but not past the deadline before the event's start."""
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
+        """Return Airflow's own interval, but not past the deadline before the event's start.
+
+        Airflow asks for it after a poll with which the wait has not ended.
+        """
         from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
 
-        seconds = float(super()._get_next_poke_interval(*args, **kwargs))
-        if self._until is None:
-            return seconds
-        # A rescheduled task that comes back within seconds can be taken for one that has died.
-        least = SOONEST_EVENT if self.mode == "reschedule" else 1.0
-        return min(seconds, max(least, self._until - time()))
+        seconds, now = float(super()._get_next_poke_interval(started_at, run_duration, poke_count)), time()
+        if self._until is not None:
+            # A rescheduled task that comes back within seconds can be taken for one that has died.
+            least = SOONEST_EVENT if self.mode == "reschedule" else 1.0
+            seconds = min(seconds, max(least, self._until - now))
+        # When rescheduled, execution_timeout bounds each poll alone.
+        bound = self.timeout if self.mode == "reschedule" else self._patience()
+        self._log_poll(next_poll=seconds, deadline=now + bound - run_duration())
+        return seconds
 
     def _recall(self, seen: Any, try_number: int) -> None:
         """Take up what the poll before has seen, if it belongs to this try and to the same wait.
@@ -194,29 +208,51 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         wait = self._wait()
         if isinstance(seen, dict) and (seen.get("try"), seen.get("wait")) == (try_number, _identity(wait)):
             self._statuses = wait.unpack(seen["statuses"])
-            self._told_at = seen.get("told_at")
+            self._logged_at = seen.get("told_at")
+            self._logged = self._statuses
 
-    def _leave(self, context: Context) -> None:
+    def _forget(self) -> None:
+        self._statuses, self._logged = {}, {}
+        self._verdict = self._until = self._logged_at = None
+
+    def _leave(self, context: Context, error: BaseException) -> None:
         """Leave what was seen last, in the log and as the result of a wait that did not arrive."""
-        from airflow_provider_b24cal.waiting.judgement import summary
+        from airflow_provider_b24cal.waiting.end import Ending
 
-        if self._statuses:
-            self.log.info("Seen last: %s", summary(self._statuses))
+        if isinstance(error, AirflowSkipException):
+            error = error.__cause__ or error  # what soft_fail and never_fail have skipped
+        late = isinstance(error, AirflowSensorTimeout | AirflowSkipException | AirflowTaskTimeout)
+        self._log_poll(Ending.TIMED_OUT if late else Ending.FAILED)
+        self._push_statuses(context)
+
+    def _push_statuses(self, context: Context) -> None:
         if self._statuses and self.do_xcom_push:
             context["ti"].xcom_push(key="return_value", value=self._wait().xcom(self._statuses))
 
-    def _tell(self, wait: Wait, verdict: Verdict) -> None:
-        from airflow_provider_b24cal.waiting.judgement import news, progress
+    def _log_poll(self, ending: Ending | None = None, *, next_poll: float = 0.0, deadline: float = 0.0) -> None:
+        """Log the last poll; of a wait that has ended, only once."""
+        from airflow_provider_b24cal.waiting.log_lines import log_lines
         from airflow_provider_b24cal.waiting.schedule import HEARTBEAT
 
-        lines, now = list(news(self._statuses, verdict.statuses)), time()
-        for line in lines:
-            self.log.info(line)
-        if not self._statuses or (not lines and now - (self._told_at or now) >= HEARTBEAT):
-            self.log.info("Waiting for %s: %s", wait, progress(verdict, wait.rule))
-        elif not lines:
+        if self._verdict is None:
             return
-        self._told_at = now
+        now = time()
+        lines = log_lines(
+            self._wait(),
+            self._logged,
+            self._verdict,
+            ending=ending,
+            next_poll=next_poll,
+            deadline=deadline if self._until is None else min(deadline, self._until),
+            heartbeat_due=self._logged_at is None or now - self._logged_at >= HEARTBEAT,
+        )
+        for line in lines:
+            self.log.info("%s", line)
+        if lines:
+            self._logged_at = now
+        self._logged = self._verdict.statuses
+        if ending is not None:
+            self._verdict = None
 
     def _patience(self) -> float:
         """Return the seconds that one try may last: Airflow applies neither bound to a deferred task."""
@@ -231,6 +267,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         now = time()
         # The first poll may have taken its time.
         deadline = max(deadline, now + SOONEST_EVENT)
+        self._log_poll(next_poll=max(self.poke_interval, SOONEST_EVENT), deadline=deadline)
         patience = PATIENCE.within(self._patience()).total
         wait = self._wait()
         self.defer(

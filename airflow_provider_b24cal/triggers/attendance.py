@@ -13,7 +13,8 @@ from airflow_provider_b24cal.bitrix24.exchange import Pause, repeat
 from airflow_provider_b24cal.bitrix24.limits import Patience
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from airflow_provider_b24cal.waiting.end import End, Ending
-from airflow_provider_b24cal.waiting.judgement import State, Verdict, news, progress
+from airflow_provider_b24cal.waiting.judgement import State, Verdict
+from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.schedule import (
     HEARTBEAT,
     PATIENCE,
@@ -112,30 +113,50 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         step = self._interval(0)
         statuses = wait.unpack(self.seen)
         due, deadline, polls = self._first_poll(poll, step), self._bound(self.until), 0
-        told_at = complained_at = time()
+        # The poll before the deferral was logged in the worker.
+        told_at, complained_at = self.deferred_at, time()
         complaint = ""
         while True:
             await sleep(max(0.0, min(due, deadline) - time()))
             verdict = await self._judged(wait, poll, statuses)
-            told_at = self._tell(wait, statuses, verdict, told_at)
-            if verdict.state is State.ARRIVED:
-                return End(Ending.ARRIVED, verdict.statuses)
-            failure = verdict.error or verdict.trouble
-            if failure is not None and not self.silent_fail:
-                return End(Ending.FAILED, verdict.statuses, failure)
             now = time()
+            if verdict.until is not None:
+                deadline = self._bound(verdict.until)
+            # On the common ticks, and never later than the wait's own pace has it.
+            due = tick_until(now + self._interval(polls), poll.origin(step, now), step)
+            polls += 1
+            failure = verdict.error or verdict.trouble
+            ending = self._ending(verdict, now, deadline)
+            lines = log_lines(
+                wait,
+                statuses,
+                verdict,
+                ending=ending,
+                next_poll=min(due, deadline) - now,
+                deadline=deadline,
+                heartbeat_due=now - told_at >= HEARTBEAT,
+            )
+            for line in lines:
+                self.log.info("%s", line)
+            if lines:
+                told_at = now
+            if ending is not None:
+                return End(ending, verdict.statuses, failure if ending is Ending.FAILED else None)
             if failure is not None and (str(failure) != complaint or now - complained_at >= HEARTBEAT):
                 self.log.error("Poll failed, going on because of silent_fail: %s", failure)
                 complained_at = now
             complaint = "" if failure is None else str(failure)
             statuses = verdict.statuses
-            if verdict.until is not None:
-                deadline = self._bound(verdict.until)
-            if now >= deadline:
-                return End(Ending.TIMED_OUT if now >= self.deadline else Ending.TOO_LATE, statuses)
-            # On the common ticks, and never later than the wait's own pace has it.
-            due = tick_until(now + self._interval(polls), poll.origin(step, now), step)
-            polls += 1
+
+    def _ending(self, verdict: Verdict, now: float, deadline: float) -> Ending | None:
+        """Return how the wait has ended with a poll; ``None`` while it goes on."""
+        if verdict.state is State.ARRIVED:
+            return Ending.ARRIVED
+        if (verdict.error or verdict.trouble) is not None and not self.silent_fail:
+            return Ending.FAILED
+        if now < deadline:
+            return None
+        return Ending.TIMED_OUT if now >= self.deadline else Ending.TOO_LATE
 
     def _bound(self, until: float | None) -> float:
         """Return when the wait ends at the latest, never sooner than an event may be fired."""
@@ -150,16 +171,6 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         if own <= now:
             return now  # the triggerer was down
         return tick_from(max(now, self.deferred_at + SOONEST_EVENT), poll.origin(step, own), step)
-
-    def _tell(self, wait: Wait, before: Statuses, verdict: Verdict, told_at: float) -> float:
-        """Log what has changed, or after a while that nothing has; return when something was told last."""
-        lines = list(news(before, verdict.statuses))
-        for line in lines:
-            self.log.info(line)
-        if not verdict.total or (not lines and before and time() - told_at < HEARTBEAT):
-            return told_at
-        self.log.info("Waiting for %s: %s", wait, progress(verdict, wait.rule))
-        return time()
 
     async def _judged(self, wait: Wait, poll: SharedPoll, before: Statuses) -> Verdict:
         try:

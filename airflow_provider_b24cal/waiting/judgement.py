@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,7 @@ from airflow_provider_b24cal.bitrix24.status import WORDS, MeetingStatus
 from airflow_provider_b24cal.waiting.quorum import ALL, Quorum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from airflow_provider_b24cal.bitrix24.batch import Outcome
 
@@ -62,6 +61,7 @@ class Verdict:
     :param trouble: an error in passing that hid some status; the wait goes on.
     :param until: when the wait is over at the latest, in seconds since the epoch, if the portal's answer
         says so.
+    :param event_name: the event's name, if the answer was read from the event.
     """
 
     state: State
@@ -71,6 +71,7 @@ class Verdict:
     error: Bitrix24Error | None = None
     trouble: Bitrix24Error | None = None
     until: float | None = None
+    event_name: str | None = None
 
 
 def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Verdict:
@@ -120,39 +121,6 @@ def _out_of_reach(lost: list[Bitrix24Error], total: int, needed: int) -> Bitrix2
 
 
 _NAMED: Final = 10
-
-
-def summary(statuses: Mapping[int, MeetingStatus]) -> str:
-    """Return statuses for a log line: each of a few, counts of many."""
-    if len(statuses) <= _NAMED:
-        return ", ".join(f"{key}: {_word(status)}" for key, status in statuses.items())
-    counts = Counter(map(_word, statuses.values()))
-    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
-
-
-def progress(verdict: Verdict, rule: Rule) -> str:
-    """Return how far a wait is, for a log line."""
-    told = summary(verdict.statuses)
-    if verdict.total == 1:
-        return told
-    arrived = len(of_status(verdict.statuses, rule.target))
-    return f"{arrived} of {verdict.total} are {rule.target.value}, {verdict.needed} required; {told or 'nothing read'}"
-
-
-def news(before: Mapping[int, MeetingStatus], now: Mapping[int, MeetingStatus]) -> Iterator[str]:
-    """Yield a line for each status that has changed, of many changes the first and their number."""
-    changed = [key for key, status in now.items() if key in before and before[key] != status]
-    for key in changed[:_TOLD]:
-        yield f"{key}: {_word(before[key])} -> {_word(now[key])}"
-    if len(changed) > _TOLD:
-        yield f"... and {len(changed) - _TOLD} more changes"
-
-
-_TOLD: Final = 20
-
-
-def _word(status: MeetingStatus) -> str:
-    return WORDS.get(status, status.value)
 
 
 def of_status(statuses: Mapping[int, MeetingStatus], *wanted: MeetingStatus) -> list[int]:

@@ -43,6 +43,10 @@ class Wait(Protocol):
     def rule(self) -> Rule:
         """What it waits for."""
 
+    @property
+    def noun(self) -> str:
+        """What the keys of its statuses are ids of, in one word."""
+
     def calls(self, before: Statuses) -> list[Call[Any]]:
         """Return what the next poll asks.
 
@@ -81,6 +85,11 @@ class MeetingsWait:
     event_ids: tuple[int, ...]
     rule: Rule
 
+    @property
+    def noun(self) -> str:
+        """Statuses are kept by event."""
+        return "event"
+
     def calls(self, before: Statuses) -> list[Call[Any]]:
         """Ask for those that have not arrived yet."""
         return [get_status(event_id) for event_id in self._open(before)]
@@ -115,7 +124,7 @@ class MeetingsWait:
         return {"event_ids": list(self.event_ids), **_rule_to_dict(self.rule)}
 
     def __str__(self) -> str:
-        return f"event {self.event_ids[0]}" if len(self.event_ids) == 1 else f"{len(self.event_ids)} events"
+        return name_ids("event", self.event_ids)
 
     def _open(self, before: Statuses) -> list[int]:
         return [event for event in self.event_ids if before.get(event) != self.rule.target]
@@ -135,6 +144,11 @@ class AttendeesWait:
     user_ids: tuple[int, ...] | None = None
     seconds_before_start: float | None = None
 
+    @property
+    def noun(self) -> str:
+        """Statuses are kept by user."""
+        return "user"
+
     def calls(self, before: Statuses) -> list[Call[Any]]:
         """Ask for the event, which carries all answers."""
         return [get_event(self.event_id)]
@@ -150,7 +164,7 @@ class AttendeesWait:
                 return Verdict(State.HOPELESS, before, error=error)
             return Verdict(State.WAITING, before, trouble=error)
         event: CalendarEvent = outcome.unwrap()
-        verdict = judge(self._answers(event), self.rule, of_users=True)
+        verdict = replace(judge(self._answers(event), self.rule, of_users=True), event_name=event.name)
         if self.seconds_before_start is None:
             return verdict
         return replace(verdict, until=event.start.timestamp() - self.seconds_before_start)
@@ -218,6 +232,15 @@ class AttendeesWait:
 
 
 _NONE: Final = "-"
+_NAMED: Final = 5
+
+
+def name_ids(noun: str, ids: Sequence[int]) -> str:
+    """Return ids for a sentence, of many the first and how many more: ``events 651, 653 and 40 more``."""
+    if not ids:
+        return f"no {noun}s"
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return f"{noun if len(ids) == 1 else f'{noun}s'} {', '.join(map(str, ids[:_NAMED]))}{more}"
 
 
 def _absent(user: int, wait: AttendeesWait) -> Outcome[MeetingStatus]:

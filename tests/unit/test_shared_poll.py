@@ -355,14 +355,15 @@ def test_each_logs_its_own_changes_and_nobody_the_secret(
     async def main() -> Any:
         waits = Waits()
         waits.join("both", MeetingsWait((1001, 1002), Rule()))
-        await await_until(lambda: "Waiting for 2 events: 0 of 2" in caplog.text)
+        await await_until(lambda: "Waiting for events 1001, 1002: 0 of 2" in caplog.text)
         portal.answer(1001, 1, "N")
-        await await_until(lambda: "1001: not answered -> declined" in caplog.text)
+        await await_until(lambda: "Event 1001: not answered -> declined" in caplog.text)
         _answer(portal, [1001, 1002])
         return await waits.end()
 
     asyncio.run(main())
-    assert "Waiting for 2 events: 0 of 2 are Y, 2 required; 1001: not answered, 1002: not answered" in caplog.text
+    assert "Waiting for events 1001, 1002: 0 of 2 accepted, 2 not answered (events 1001, 1002); next" in caplog.text
+    assert "Accepted: events 1001, 1002: 2 of 2 accepted" in caplog.text
     assert CANARY not in caplog.text
 
 

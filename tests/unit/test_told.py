@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,36 +13,18 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.operators.told import as_table
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
-from tests.conftest import ACCEPTED, FOREIGN, MANY, SILENT, Clock
-from tests.waits import run_sensor
+from tests.conftest import ACCEPTED, FOREIGN, MANY, SILENT
+from tests.waits import Lines
 
 
-class Lines:
-    """A logger that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def _keep(self, message: str, *values: object) -> None:
-        self.lines.append(message % values if values else message)
-
-    debug = info = warning = error = _keep
-
-
-def _told(operator: Any, execute: Callable[[Any], None] | None = None) -> list[str]:
+def _told(operator: Any) -> list[str]:
     lines = Lines()
     # The logger is a property, another one in each version of Airflow.
     kind = type(operator)
     operator.__class__ = type(kind.__name__, (kind,), {"log": property(lambda _: lines)})
-    (execute or _execute)(operator)
+    operator.execute({"ti": SimpleNamespace(xcom_push=lambda key, value: None)})
     # Airflow 3 says that this is no task runner.
     return [line for line in lines.lines if "outside" not in line]
-
-
-def _execute(operator: Any) -> None:
-    operator.execute({"ti": SimpleNamespace(xcom_push=lambda key, value: None)})
 
 
 @pytest.fixture
@@ -105,31 +86,6 @@ def test_events(acting: str) -> None:
     assert told[0] == acting
     assert told[2:4] == ["::group::Events (1)", "event  start              status     name"]
     assert told[4].split() == ["104", "2026-09-16", told[4].split()[2], "organiser", "My", "own"]
-
-
-@pytest.mark.parametrize("mode", ["poke", "reschedule"])
-def test_a_wait_says_whose_it_is_and_that_it_goes_on(
-    mode: str, acting: str, portal: Portal, airflow_clock: Clock
-) -> None:
-    def wait(sensor: Any) -> None:
-        run_sensor(sensor, airflow_clock, [])
-
-    airflow_clock.later(900, lambda: portal.answer(SILENT, 1, "N"))
-    airflow_clock.later(1800, lambda: portal.answer(SILENT, 1, "Y"))
-    sensor = Bitrix24MeetingStatusSensor(
-        task_id="t", event_id=SILENT, mode=mode, deferrable=False, poke_interval=60, timeout=3600
-    )
-    told = [line for line in _told(sensor, wait) if "Success" not in line and not line.startswith("Poking")]
-    still = "Waiting for event 101: 101: {}"
-    wanted = [
-        acting,
-        still.format("not answered"),
-        still.format("not answered"),
-        "101: not answered -> declined",
-        still.format("declined"),
-        "101: declined -> accepted",
-    ]
-    assert told == wanted
 
 
 def test_a_name_cannot_break_the_table() -> None:

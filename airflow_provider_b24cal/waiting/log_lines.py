@@ -1,0 +1,119 @@
+"""The log of a wait: what one poll writes, the same in a worker and in a triggerer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_b24cal.bitrix24.errors import AttendanceError
+from airflow_provider_b24cal.bitrix24.status import WORDS
+from airflow_provider_b24cal.waiting.end import Ending
+from airflow_provider_b24cal.waiting.waits import MeetingsWait, name_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+    from airflow_provider_b24cal.waiting.judgement import Verdict
+    from airflow_provider_b24cal.waiting.waits import Statuses, Wait
+
+_MAX_CHANGES: Final = 20
+_MAX_NAME: Final = 60
+_LAST_MOMENT: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
+
+def log_lines(
+    wait: Wait,
+    before: Statuses,
+    verdict: Verdict,
+    *,
+    ending: Ending | None,
+    next_poll: float = 0.0,
+    deadline: float = 0.0,
+    heartbeat_due: bool = False,
+) -> list[str]:
+    """Return what a poll writes to the log: each change, and then how the wait stands or how it has ended.
+
+    While it goes on without a change after the first reading, only a heartbeat says so.
+
+    :param before: the statuses that the log has shown already.
+    :param ending: how the wait has ended; ``None`` while it goes on.
+    :param next_poll: seconds until the next poll.
+    :param deadline: when the wait ends at the latest, in seconds since the epoch.
+    :param heartbeat_due: nothing was written yet, or not for a long time.
+    """
+    lines = list(_changes(wait.noun, before, verdict.statuses))
+    if ending is not None:
+        lines.append(_end(wait, verdict, ending))
+    elif lines or heartbeat_due or (verdict.statuses and not before):
+        until = f", until {_utc(deadline)}" if deadline < _LAST_MOMENT else ""
+        standing = _standing(wait, verdict)
+        lines.append(f"Waiting for {_name(wait, verdict)}: {standing}; next poll in {next_poll:.0f} s{until}")
+    return lines
+
+
+def _end(wait: Wait, verdict: Verdict, ending: Ending) -> str:
+    target = WORDS[wait.rule.target]
+    if ending is Ending.ARRIVED:
+        label = target.capitalize()
+    elif ending is Ending.TIMED_OUT:
+        label = "Timed out"
+    elif ending is Ending.TOO_LATE:
+        label = "The deadline before the event's start has passed"
+    else:
+        # Why it has failed is in the error that the task raises, and only there.
+        label = f"Cannot become {target} any more" if isinstance(verdict.error, AttendanceError) else "Failed"
+    name = _name(wait, verdict)
+    if ending is Ending.ARRIVED and _is_one_event(wait):
+        return f"{label}: {name}"
+    return f"{label}: {name}: {_standing(wait, verdict)}"
+
+
+def _name(wait: Wait, verdict: Verdict) -> str:
+    return f'{wait} "{_printable(verdict.event_name)}"' if verdict.event_name else str(wait)
+
+
+def _standing(wait: Wait, verdict: Verdict) -> str:
+    """Return how many have arrived, and who stands where."""
+    keys: dict[str, list[int]] = {}
+    for key, status in verdict.statuses.items():
+        keys.setdefault(_word(status), []).append(key)
+    if _is_one_event(wait):
+        return next(iter(keys), "no status")
+    parts: list[str] = []
+    if verdict.total:
+        target = WORDS[wait.rule.target]
+        parts.append(f"{len(keys.pop(target, ()))} of {verdict.total} {target}")
+        if verdict.needed != verdict.total:
+            parts.append(f"{verdict.needed} required")
+    parts += [f"{len(those)} {word} ({name_ids(wait.noun, those)})" for word, those in keys.items()]
+    unread = verdict.total - len(verdict.statuses)
+    if unread > 0:
+        parts.append(f"{unread} without a status")
+    return ", ".join(parts) or "no status"
+
+
+def _is_one_event(wait: Wait) -> bool:
+    return isinstance(wait, MeetingsWait) and len(wait.event_ids) <= 1
+
+
+def _changes(noun: str, before: Statuses, now: Statuses) -> Iterator[str]:
+    """Yield a line for each status that has changed, of many changes the first and their number."""
+    changed = [key for key, status in now.items() if key in before and before[key] != status]
+    for key in changed[:_MAX_CHANGES]:
+        yield f"{noun.capitalize()} {key}: {_word(before[key])} -> {_word(now[key])}"
+    if len(changed) > _MAX_CHANGES:
+        yield f"... and {len(changed) - _MAX_CHANGES} more changes"
+
+
+def _word(status: MeetingStatus) -> str:
+    return WORDS.get(status, f"unknown letter {status.value}")
+
+
+def _printable(text: str) -> str:
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}..."
+
+
+def _utc(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
