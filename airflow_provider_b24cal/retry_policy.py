@@ -91,4 +91,5 @@ def repeating(*, permanent_errors: bool) -> Iterator[None]:
             raise
         told = f"{type(error).__name__}: {error}"
     if told is not None:
-        raise AirflowFailException(told)
+        # To whoever holds the context manager the first error is still the context of this one.
+        raise AirflowFailException(told) from None

@@ -160,7 +160,8 @@ def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[Meeting
     error = written.error or seen.error
     if error is None:
         error = SetNotKeptError(
-            f"The portal confirmed {change.wanted.value}, but reading back shows {change.current}.",
+            f"The portal confirmed {change.wanted.value}, but reading back shows {change.current}. Run the task again: "
+            "somebody may have answered at the same moment.",
             method=STATUS_SET,
             event_id=change.event_id,
         )
@@ -179,7 +180,7 @@ def _undo(change: Change) -> Change:
 
 def _organiser(change: Change) -> OrganiserError:
     return OrganiserError(
-        "The acting user is the organiser of this meeting; an organiser's status is always H.",
+        "The acting user is the organiser of this meeting. Leave it out: an organiser's status is always H.",
         method=STATUS_SET,
         event_id=change.event_id,
     )

@@ -72,7 +72,7 @@ _NO_MEETING: Final[Mapping[str, Meaning]] = {
     # The call is checked before it is sent, so the one untyped refusal that is left has this meaning.
     "": Meaning(
         NoSuchMeetingError,
-        "The portal has no such meeting: the id is unknown, deleted, or an event that is not a meeting.",
+        "The portal has no such meeting. Check the id: it is unknown, deleted, or an event that is not a meeting.",
     )
 }
 _NO_NAMES: Final[Mapping[str, Meaning]] = {
@@ -95,7 +95,9 @@ def get_status(event_id: int) -> Call[MeetingStatus]:
     def read(result: str | None, _scrub: Callable[[str], str]) -> MeetingStatus:
         if result is None:
             raise NotInvitedError(
-                "The acting user is not invited to this meeting.", method=STATUS_GET, event_id=event_id
+                "The acting user is not invited to this meeting. Check the id, and as whom the connection acts.",
+                method=STATUS_GET,
+                event_id=event_id,
             )
         return MeetingStatus(result)
 

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, MeetingsFailedError, Permanence
+from airflow_provider_b24cal.bitrix24.wording import name_ids
 from airflow_provider_b24cal.xcom import XCOM_LIMIT, guard, size_of
 
 if TYPE_CHECKING:
@@ -56,28 +57,34 @@ def _cut(text: str) -> str:
 
 
 def raise_failures(failed: Mapping[int, Bitrix24Error], total: int, fail_on: str, log: Logger) -> None:
-    """Log failures by kind, and raise if the policy says so.
+    """Log each failure, and raise if the policy says so; the error of a single meeting is raised without a log line.
 
     :raises Bitrix24Error: the one error of a single meeting, or :class:`MeetingsFailedError` for several.
     """
-    kinds = Counter(f"{type(error).__name__} (code {error.code!r})" for error in failed.values())
+    goes_on = fail_on == "none" or (fail_on == "all" and len(failed) < total)
+    if total == 1 and not goes_on:
+        raise next(iter(failed.values()))
+    kinds = Counter(map(_kind, failed.values()))
     told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_LOGGED))
     for event_id, error in islice(failed.items(), _LOGGED):
         log.error("Event %s: %s", event_id, error)
     if len(failed) > _LOGGED:
         log.error("... and %d more", len(failed) - _LOGGED)
-    if fail_on == "none" or (fail_on == "all" and len(failed) < total):
-        log.warning("%d of %d meetings failed, and the task goes on: %s", len(failed), total, told)
+    which = f"{len(failed)} of {total} meetings failed ({name_ids('event', list(failed))})"
+    if goes_on:
+        log.warning("%s, and the task goes on because of fail_on=%r: %s", which, fail_on, told)
         return
-    if total == 1:
-        raise next(iter(failed.values()))
     times = [error.retry_after for error in failed.values() if error.retry_after is not None]
     lasting = all(error.permanence is Permanence.PERMANENT for error in failed.values())
     raise MeetingsFailedError(
-        f"{len(failed)} of {total} meetings failed: {told}.",
+        f"{which}: {told}. The errors are in the log and in XCom.",
         permanence=Permanence.PERMANENT if lasting else Permanence.AMBIGUOUS,
         retry_after=max(times, default=None),
     )
+
+
+def _kind(error: Bitrix24Error) -> str:
+    return type(error).__name__ if error.code is None else f"{type(error).__name__} (code {error.code!r})"
 
 
 def summarise(changes: Iterable[Change]) -> dict[str, Any]:

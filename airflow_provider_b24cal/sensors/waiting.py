@@ -292,8 +292,10 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         raise AssertionError("defer() does not return")
 
     def _time_out(self, wait: Wait, why: str = "") -> NoReturn:
-        message = why or f"Not over after {self._patience():g} seconds."
-        message = f"{message} Waited for {wait} to be {wait.rule.target.value} (require {wait.rule.quorum.text})."
+        from airflow_provider_b24cal.bitrix24.status import WORDS
+
+        message = why or f"Timed out after {self._patience():g} s."
+        message = f"{message} Waited for {wait} to be {WORDS[wait.rule.target]} (require={wait.rule.quorum.text})."
         if not why and self._patience() < self.timeout:
             raise AirflowTaskTimeout(message)
         if self.soft_fail:

@@ -104,7 +104,7 @@ def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_user
 def _hopeless(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) -> AttendanceError | None:
     who, event_id = (f"User {key}: ", None) if of_users else ("", key)
     if status is MeetingStatus.ORGANISER:
-        text = f"{who}An organiser's status is always H; {rule.target.value} will never come."
+        text = f"{who}The organiser's status is always H and never becomes {rule.target.value}. Do not wait for it."
         return OrganiserError(text, event_id=event_id)
     if status in rule.fail_on:
         word = WORDS.get(status, "unknown")

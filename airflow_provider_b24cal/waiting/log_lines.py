@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.errors import AttendanceError
 from airflow_provider_b24cal.bitrix24.status import WORDS
+from airflow_provider_b24cal.bitrix24.wording import name_ids
 from airflow_provider_b24cal.waiting.end import Ending
-from airflow_provider_b24cal.waiting.waits import MeetingsWait, name_ids
+from airflow_provider_b24cal.waiting.waits import MeetingsWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

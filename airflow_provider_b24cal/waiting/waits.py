@@ -25,6 +25,7 @@ from airflow_provider_b24cal.bitrix24.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.inputs import check_wanted_status
 from airflow_provider_b24cal.bitrix24.methods import get_status
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.wording import name_ids
 from airflow_provider_b24cal.waiting.judgement import Rule, State, Verdict, judge, letters, of_status
 from airflow_provider_b24cal.waiting.quorum import check_quorum
 from airflow_provider_b24cal.xcom import guard_letters
@@ -232,15 +233,6 @@ class AttendeesWait:
 
 
 _NONE: Final = "-"
-_NAMED: Final = 5
-
-
-def name_ids(noun: str, ids: Sequence[int]) -> str:
-    """Return ids for a sentence, of many the first and how many more: ``events 651, 653 and 40 more``."""
-    if not ids:
-        return f"no {noun}s"
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return f"{noun if len(ids) == 1 else f'{noun}s'} {', '.join(map(str, ids[:_NAMED]))}{more}"
 
 
 def _absent(user: int, wait: AttendeesWait) -> Outcome[MeetingStatus]:

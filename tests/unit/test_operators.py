@@ -143,8 +143,12 @@ def test_the_failure_policy(kind: str, event_ids: Any, fail_on: str, fails: bool
     )
     pushed: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    wanted = (
+        rf"^2 of {len(event_ids)} meetings failed \(events {UNKNOWN}, {FOREIGN}\): 1 x NoSuchMeetingError \(code ''\), "
+        r"1 x NotInvitedError\. The errors are in the log and in XCom\.$"
+    )
     if fails:
-        with pytest.raises(errors.MeetingsFailedError, match=r"2 of \d meetings failed: 1 x NoSuchMeetingError"):
+        with pytest.raises(errors.MeetingsFailedError, match=wanted):
             made.execute({"ti": ti})
     else:
         made.execute({"ti": ti})

@@ -1,0 +1,18 @@
+"""Parts of sentences, for logs and errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NAMED: Final = 5
+
+
+def name_ids(noun: str, ids: Sequence[int]) -> str:
+    """Return ids for a sentence, of many the first and how many more: ``events 651, 653 and 40 more``."""
+    if not ids:
+        return f"no {noun}s"
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return f"{noun if len(ids) == 1 else f'{noun}s'} {', '.join(map(str, ids[:_NAMED]))}{more}"
