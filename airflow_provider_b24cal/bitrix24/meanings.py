@@ -176,13 +176,20 @@ _PAGE = (
     "without a proxy's login page."
 )
 
+_NOT_NOW = (
+    "The portal, or a gateway before it, turned the request away: there were too many, or it is out of service for a "
+    "while."
+)
+
 NOT_JSON: Final[Mapping[int, Meaning]] = {
     407: Meaning(NotJsonError, "The proxy wants a login.", permanence=Permanence.PERMANENT),
     410: Meaning(NotJsonError, "The portal is gone.", permanence=Permanence.PERMANENT),
+    429: Meaning(NotJsonError, _NOT_NOW, permanence=Permanence.TRANSIENT),
+    503: Meaning(NotJsonError, _NOT_NOW, permanence=Permanence.TRANSIENT),
 }
 """What a body that is not JSON means, by HTTP status, where that says more than others."""
 
-PASSING: Final = frozenset({408, 425, 429})
+PASSING: Final = frozenset({408, 425})
 """Statuses of 4xx that say nothing against the request itself."""
 
 

@@ -15,6 +15,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 )
 from airflow_provider_b24cal.bitrix24.meanings import Meaning
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,7 @@ def get_status(event_id: int) -> Call[MeetingStatus]:
     """
 
     def read(result: str | None, _scrub: Callable[[str], str]) -> MeetingStatus:
-        if result is None:
+        if not result:  # null, or an empty text in its place
             raise NotInvitedError(
                 "The acting user is not invited to this meeting. Check the id, and as whom the connection acts.",
                 method=STATUS_GET,
@@ -144,14 +145,14 @@ def get_names(user_ids: Sequence[int]) -> Call[dict[int, str]]:
 
 def _full_name(person: Mapping[str, Any], scrub: Callable[[str], str]) -> str:
     words = (person.get("NAME") or "", person.get("LAST_NAME") or "")
-    return scrub(" ".join(word for word in words if isinstance(word, str) and word))
+    return printable(scrub(" ".join(word for word in words if isinstance(word, str) and word)))
 
 
 def scope() -> Call[tuple[str, ...]]:
     """Ask for the credential's scopes. https://apidocs.bitrix24.com/api-reference/common/system/scope.html"""
 
     def read(result: list[str] | dict[str, str], scrub: Callable[[str], str]) -> tuple[str, ...]:
-        return tuple(scrub(name) for name in (result if isinstance(result, list) else result.values()))
+        return tuple(printable(scrub(name)) for name in (result if isinstance(result, list) else result.values()))
 
     return Call("scope", {}, "scopes", read)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, Permanence, RedirectedError, UnexpectedReplyError
 from airflow_provider_b24cal.bitrix24.meanings import UNTYPED, Meaning, meaning_of_code, meaning_of_page
+from airflow_provider_b24cal.bitrix24.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -133,14 +134,25 @@ def refused(
     call: Call[Any], answer: Mapping[str, Any], scrub: Callable[[str], str], http_status: int | None = None
 ) -> Bitrix24Error:
     """Return the error that an answer with the key ``error`` means for a call."""
-    code = answer["error"]
-    if not isinstance(code, str):
+    if schemas.mismatch(answer, "replies", "command_error") is not None:
         return unexpected(call, answer, "command_error", scrub, http_status=http_status)
-    description = answer.get("error_description")
-    told = f"The portal says: {_cut(scrub(_printable(description)))}" if description else ""
+    code, description = _code_and_description(answer)
+    told = f"The portal says: {_cut(printable(scrub(_text(description))))}" if description else ""
     own = call.own_codes.get(code.lower()) if code or http_status in UNTYPED else None
     meaning = own or meaning_of_code(code, http_status)
-    return _error(call, meaning, text=told, code=_cut(scrub(_printable(code))), http_status=http_status)
+    return _error(call, meaning, text=told, code=_cut(printable(scrub(code))), http_status=http_status)
+
+
+def _code_and_description(answer: Mapping[str, Any]) -> tuple[str, object]:
+    """Return the code and the portal's words; REST v3 nests both in the key ``error``, some methods number codes."""
+    error = answer["error"]
+    if isinstance(error, dict):
+        return _digits(error["code"]), error.get("message")
+    return _digits(error), answer.get("error_description")
+
+
+def _digits(code: str | int) -> str:
+    return code if isinstance(code, str) else _shown(code)
 
 
 def unexpected(
@@ -188,10 +200,8 @@ def _shown(value: object) -> str:
         return "..."
 
 
-def _printable(value: object) -> str:
-    # A lone surrogate from a \ud800 escape would break the log handler that writes it.
-    text = value if isinstance(value, str) else _shown(value)
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else _shown(value)
 
 
 def _cut(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.errors import AttendanceError
 from airflow_provider_b24cal.bitrix24.status import WORDS
-from airflow_provider_b24cal.bitrix24.wording import name_ids
+from airflow_provider_b24cal.bitrix24.wording import name_ids, printable
 from airflow_provider_b24cal.waiting.end import Ending
 from airflow_provider_b24cal.waiting.waits import MeetingsWait
 
@@ -71,7 +71,7 @@ def _end(wait: Wait, verdict: Verdict, ending: Ending) -> str:
 
 
 def _name(wait: Wait, verdict: Verdict) -> str:
-    return f'{wait} "{_printable(verdict.event_name)}"' if verdict.event_name else str(wait)
+    return f'{wait} "{_short(verdict.event_name)}"' if verdict.event_name else str(wait)
 
 
 def _standing(wait: Wait, verdict: Verdict) -> str:
@@ -111,8 +111,8 @@ def _word(status: MeetingStatus) -> str:
     return WORDS.get(status, f"unknown letter {status.value}")
 
 
-def _printable(text: str) -> str:
-    text = "".join(character if character.isprintable() else " " for character in text)
+def _short(text: str) -> str:
+    text = printable(text)
     return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}..."
 
 

@@ -38,7 +38,9 @@ def test_an_empty_code_from_a_calendar(http_status: int) -> None:
     ("http_status", "permanence"),
     [
         *((http_status, "permanent") for http_status in (400, 401, 403, 404, 405, 407, 410, 413, 414, 431, 451)),
-        *((http_status, "ambiguous") for http_status in (200, 204, 408, 425, 429, 500, 502, 503, 504, 520)),
+        *((http_status, "ambiguous") for http_status in (200, 204, 408, 425, 500, 502, 504, 520)),
+        # As their JSON forms: the request was turned away before it ran.
+        *((http_status, "transient") for http_status in (429, 503)),
     ],
 )
 def test_what_a_page_means(http_status: int, permanence: str) -> None:
@@ -63,3 +65,62 @@ def test_no_answer_makes_a_long_error(reply: Reply, kind: type[Exception]) -> No
         read(methods.profile(), reply, str)
     assert 20 < len(str(raised.value)) < 700
     assert "99999..." in str(raised.value) or "redirect" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        ({"error": 0, "error_description": "Words"}, errors.PortalError, "0"),
+        ({"error": 404, "error_description": "Words"}, errors.PortalError, "404"),
+        (
+            {"error": {"code": "BITRIX_REST_V3_UNKNOWN", "message": "Words"}},
+            errors.PortalError,
+            "BITRIX_REST_V3_UNKNOWN",
+        ),
+        (
+            {"error": {"code": "QUERY_LIMIT_EXCEEDED", "message": "Words"}},
+            errors.RateLimitError,
+            "QUERY_LIMIT_EXCEEDED",
+        ),
+        ({"error": {"code": 7, "message": "Words"}}, errors.PortalError, "7"),
+    ],
+)
+def test_a_code_in_another_form_is_read_by_the_same_table(
+    answer: dict[str, Any], kind: type[errors.Bitrix24Error], code: str
+) -> None:
+    with pytest.raises(errors.PortalError, match=r"The portal says: Words") as raised:
+        read(methods.scope(), Reply(200, json.dumps(answer).encode()), str)
+    assert (type(raised.value), raised.value.code) == (kind, code)
+    wanted = kind.default_permanence
+    assert raised.value.permanence is wanted
+
+
+@pytest.mark.parametrize("error", [None, True, 0.5, [], {}, {"message": "Words"}, {"code": None}])
+def test_what_is_no_code_is_an_answer_of_another_shape(error: object) -> None:
+    with pytest.raises(errors.UnexpectedReplyError):
+        read(methods.scope(), Reply(200, json.dumps({"error": error}).encode()), str)
+
+
+def test_an_empty_text_in_place_of_a_status_means_not_invited() -> None:
+    with pytest.raises(errors.NotInvitedError):
+        read(methods.get_status(5), Reply(200, b'{"result":""}'), str)
+
+
+FORGED = "a\r\nINFO - forged\x1b[2K\x00\u202eb\u2066\ud800"
+
+
+def test_words_of_a_portal_forge_no_line_of_a_log() -> None:
+    """Line breaks, escape sequences, marks for the direction of writing, halves of characters."""
+    refusal = json.dumps({"error": f"CODE{FORGED}", "error_description": FORGED}).encode()
+    nested = json.dumps({"error": {"code": f"CODE{FORGED}", "message": FORGED}}).encode()
+    for body in (refusal, nested):
+        with pytest.raises(errors.PortalError) as raised:
+            read(methods.scope(), Reply(400, body), str)
+        assert str(raised.value).isprintable()
+        assert raised.value.code is not None
+        assert raised.value.code.isprintable()
+    scopes = read(methods.scope(), Reply(200, json.dumps({"result": [FORGED]}).encode()), str)
+    assert scopes[0].isprintable()
+    profile = read(methods.profile(), Reply(200, json.dumps({"result": {"ID": "1", "NAME": FORGED}}).encode()), str)
+    assert profile.name.isprintable()
+    assert "forged" in profile.name
