@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from html import escape
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 HIDDEN: Final = "***"
 
 _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
-# The same as it may be quoted: with JSON's escaped slashes, or percent-encoded in somebody's query.
+# The same as it may be quoted: with JSON's escaped slashes, percent-encoded in somebody's query, or in HTML.
 _QUOTED_PATH: Final = re.compile(
-    r"(?P<slash>\\?/|%2F)rest(?P=slash)(?:api(?P=slash))?[^/?#\s%\\]+(?P=slash)[^/?#\s%\\'\"&]+", re.IGNORECASE
+    r"(?P<slash>\\?/|%(?:25)?2F|&#(?:0?47|x0?2F);|&sol;)rest(?P=slash)(?:api(?P=slash))?"
+    r"(?:(?!(?P=slash))[^/?#\s\\])+(?P=slash)(?:(?!(?P=slash))[^/?#\s\\'\"&<>])+",
+    re.IGNORECASE,
 )
 # A cloud portal: one name in a zone of Bitrix24, such as example.bitrix24.com or example.bitrix24.com.br.
 _ZONE: Final = re.compile(r"[a-z0-9-]+\.(?P<zone>bitrix24\.[a-z]{2,}(\.[a-z]{2})?)")
@@ -97,22 +100,42 @@ class AccessToken:
 
 
 class Scrubber:
-    """Takes secrets out of a text, in whatever form a portal may have echoed them."""
+    """Takes secrets out of a text, however a portal or a gateway may have spelled them.
 
-    __slots__ = ("_forms",)
+    Recognised are upper and lower case, percent-encoding, also twice, HTML entities, and the escapes of JSON and
+    Python, each character in its own way.
+    """
+
+    __slots__ = ("_pattern",)
 
     def __init__(self, *secrets: Secret) -> None:
-        texts = [text for secret in secrets if (text := secret.reveal())]
-        forms = {form for text in texts for form in (*spellings(text), ascii(text)[1:-1], json.dumps(text)[1:-1])}
-        self._forms = sorted(forms, key=len, reverse=True)
+        texts = sorted({text for secret in secrets if (text := secret.reveal())}, key=len, reverse=True)
+        spelled = "|".join("".join(map(_spelled, text)) for text in texts)
+        self._pattern = re.compile(spelled, re.IGNORECASE) if spelled else None
 
     def __call__(self, text: str) -> str:
-        for form in self._forms:
-            text = text.replace(form, HIDDEN)
-        return hide_webhook_paths(text)
+        return hide_webhook_paths(text if self._pattern is None else self._pattern.sub(HIDDEN, text))
 
     def __reduce__(self) -> Any:
         raise TypeError("a Scrubber is not pickled: it holds secrets, which would be stored in clear")
+
+
+def _spelled(character: str) -> str:
+    """Return a pattern for the ways in which encoders write a character; letters and digits they leave alone."""
+    if character.isascii() and character.isalnum():
+        return character
+    number, octets = ord(character), character.encode("utf-8", "surrogatepass")
+    ways = [
+        character,
+        *("".join(f"{percent}{octet:02x}" for octet in octets) for percent in ("%", "%25")),
+        ascii(character)[1:-1],
+        json.dumps(character)[1:-1],
+        f"\\{character}",
+        escape(character),
+        "+" if character == " " else character,
+        *(f"&#{zeros}{form};" for zeros in ("", "0") for form in (str(number), f"x{number:x}")),
+    ]
+    return f"(?:{'|'.join(re.escape(way) for way in sorted(set(ways), key=len, reverse=True))})"
 
 
 def spellings(text: str) -> tuple[str, ...]:
