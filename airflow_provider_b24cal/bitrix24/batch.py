@@ -49,18 +49,20 @@ class Outcome(Generic[T]):
         return self.value  # type: ignore[return-value]  # without an error, the value is the call's own T
 
 
-def pack(calls: Sequence[Call[Any]]) -> Call[list[Outcome[Any]]]:
+def pack(calls: Sequence[Call[Any]], prefix: str) -> Call[list[Outcome[Any]]]:
     """Pack calls into one batch.
 
     The portal runs them in the order given, each whatever became of the others. The answer holds one
     outcome per call, in that order; a command that the portal left unanswered is an error, for a batch
     whose commands were lost on the way comes back as a clean, empty success.
 
+    :param prefix: begins the name of every command; letters and digits, the first one a letter. A new one for each
+        request, so that the answer to another batch answers none of these commands.
     :raises InvalidArgumentError: no call, more than fifty, or one that batches cannot carry.
     """
     if not 1 <= len(calls) <= CHUNK:
         raise InvalidArgumentError(f"A batch holds 1 to {CHUNK} calls, not {len(calls)}.")
-    commands = {f"c{number}": command(call) for number, call in enumerate(calls)}
+    commands = {f"{prefix}{number}": command(call) for number, call in enumerate(calls)}
 
     def read(result: dict[str, Any], scrub: Callable[[str], str]) -> list[Outcome[Any]]:
         values, errors = (_as_mapping(result[part]) for part in ("result", "result_error"))

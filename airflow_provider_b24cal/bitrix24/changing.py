@@ -7,8 +7,9 @@ have touched it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, OrganiserError, Permanence, SetNotKeptError
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow_provider_b24cal.bitrix24.exchange import Steps
+
+
+MAX_SETS: Final = 2
+"""Sets of one meeting in one run that the portal may have carried out, at most: each one may notify the organiser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,13 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
 
     Each status is read first and left alone where it is as wanted, for a portal notifies the organiser of
     every set. The others are written and read back in one request. After a write whose end is unknown the
-    status is read again before anything is repeated.
+    status is read again before anything is repeated. Whatever the answers say, no meeting is set more than twice;
+    a set that was refused before it ran does not count.
 
     :return: one change per event, in the order given.
     """
     changes = {event_id: Change(event_id, status) for event_id, status in wanted.items()}
-    written: set[int] = set()
+    sent: Counter[int] = Counter()
     patience = Patience(terms.policy)
     to_read, to_write = list(changes), list[int]()
     while to_read or to_write:
@@ -86,11 +92,14 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
             read = list(map(_after_reading, map(changes.__getitem__, chunk), outcomes))
             changes |= {change.event_id: change for change in read}
             to_write += [change.event_id for change in read if _differs(change)]
+        spent = [event_id for event_id in to_write if sent[event_id] >= MAX_SETS]
+        changes |= {event_id: replace(changes[event_id], error=_not_kept(changes[event_id])) for event_id in spent}
+        to_write = [event_id for event_id in to_write if event_id not in spent]
         to_write.sort(key=lambda event_id: wanted[event_id] is not MeetingStatus.ACCEPTED)
         troubles: dict[int, Bitrix24Error] = {}
         undone: list[int] = []
         for chunk in in_chunks(to_write, CHUNK // 2):
-            seen = yield from _write_and_read(chunk, changes, written, terms)
+            seen = yield from _write_and_read(chunk, changes, sent, terms)
             changes |= {change.event_id: change for change in seen}
             undone += [change.event_id for change in seen if _differs(change)]
             troubles |= {
@@ -126,11 +135,11 @@ def _after_reading(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
 
 
 def _write_and_read(
-    event_ids: Sequence[int], changes: Mapping[int, Change], written: set[int], terms: Terms
+    event_ids: Sequence[int], changes: Mapping[int, Change], sent: Counter[int], terms: Terms
 ) -> Steps[list[Change]]:
     """Write statuses and read them back, and with them those in place that another answer may have undone.
 
-    :param written: ids that were written before; these are added.
+    :param sent: how many sets of each meeting the portal may have carried out; these are added.
     :return: what became of all that were read. What differs without an error is to be written, once.
     """
     mixed = len({change.wanted for change in changes.values()}) > 1
@@ -138,13 +147,13 @@ def _write_and_read(
     # All sets come before all gets: two ids may name the same meeting, and each must see the last write.
     sets = [set_status(event_id, changes[event_id].wanted) for event_id in event_ids]
     gets = [get_status(event_id) for event_id in (*event_ids, *(change.event_id for change in beside))]
-    written.update(event_ids)
     outcomes = yield from attempt([*sets, *gets], terms, packed=True)
     confirmed, seen = outcomes[: len(sets)], outcomes[len(sets) :]
+    sent.update({event_id: int(_may_have_run(done)) for event_id, done in zip(event_ids, confirmed, strict=True)})
     again = list(map(_after_reading, beside, seen[len(sets) :]))
     return [
         *map(_after_writing, map(changes.__getitem__, event_ids), confirmed, seen),
-        *(_undo(change) if change.event_id in written and _differs(change) else change for change in again),
+        *(_undo(change) if change.event_id in sent and _differs(change) else change for change in again),
     ]
 
 
@@ -158,14 +167,20 @@ def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[Meeting
         if change.current is MeetingStatus.ORGANISER:
             return replace(change, error=_organiser(change))
     error = written.error or seen.error
-    if error is None:
-        error = SetNotKeptError(
-            f"The portal confirmed {change.wanted.value}, but reading back shows {change.current}. Run the task again: "
-            "somebody may have answered at the same moment.",
-            method=STATUS_SET,
-            event_id=change.event_id,
-        )
-    return replace(change, error=error)
+    return replace(change, error=error or _not_kept(change))
+
+
+def _may_have_run(written: Outcome[bool]) -> bool:
+    return written.error is None or written.error.permanence is Permanence.AMBIGUOUS
+
+
+def _not_kept(change: Change) -> SetNotKeptError:
+    return SetNotKeptError(
+        f"{change.wanted.value} was set, but reading back shows {change.current}. Run the task again: somebody may "
+        "have answered at the same moment.",
+        method=STATUS_SET,
+        event_id=change.event_id,
+    )
 
 
 def _undo(change: Change) -> Change:

@@ -63,6 +63,9 @@ class Refused:
 class Renew:
     """Have the access token replaced that the portal has refused, or throw the error in.
 
+    Come back with whether the authorisation server has just given the new one. One that another task had stored may
+    have run out too.
+
     :param stale: the endpoint that holds it.
     """
 
@@ -91,7 +94,8 @@ class Terms:
     """What every exchange with one portal has in common.
 
     :param endpoint: the portal and the credential.
-    :param chance: draws a number from 0 up to 1; given from outside, so that the exchange stays pure.
+    :param chance: draws a number from 0 up to 1, for waits and for the names of a batch's commands; given from
+        outside, so that the exchange stays pure.
     :param operating: remembers what the portal tells of operating time; given from outside as well.
     :param present: returns what has become of the endpoint since; an exchange beside this one may have had its
         token renewed, or found that the portal has moved.
@@ -203,23 +207,26 @@ def _may_repeat(call: Call[Any], error: Bitrix24Error) -> bool:
 
 
 def attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps[list[Outcome[Any]]]:
-    """Make up to fifty calls; those that a worn access token kept from running are made once more with a new one."""
+    """Make up to fifty calls; those that an expired access token kept from running are made again with a new one."""
     endpoint = terms.latest()
     outcomes = yield from _request(calls, endpoint, terms, packed=packed)
-    worn = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)]
-    if not worn or not isinstance(endpoint.credential, AccessToken):
-        return outcomes
-    answers: list[Outcome[Any]]
-    try:
-        yield Renew(endpoint)
-    except Bitrix24Error as error:
-        again, answers = worn, [Outcome(error=error.with_traceback(None))] * len(worn)
-    else:
+    for _ in range(_MAX_RENEWALS):
+        expired = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)]
+        if not expired or not isinstance(endpoint.credential, AccessToken):
+            break
+        try:
+            is_new = yield Renew(endpoint)
+        except Bitrix24Error as error:
+            failed: Outcome[Any] = Outcome(error=error.with_traceback(None))
+            return [failed if number in expired else outcome for number, outcome in enumerate(outcomes)]
         # Reads are repeated together with the writes before them that have not run until now.
-        again = [number for number in range(worn[0], len(calls)) if number in worn or not calls[number].writes]
-        answers = yield from _request([calls[number] for number in again], terms.latest(), terms, packed=packed)
-    for number, answer in zip(again, answers, strict=True):
-        outcomes[number] = answer
+        again = [number for number in range(expired[0], len(calls)) if number in expired or not calls[number].writes]
+        endpoint = terms.latest()
+        answers = yield from _request([calls[number] for number in again], endpoint, terms, packed=packed)
+        for number, answer in zip(again, answers, strict=True):
+            outcomes[number] = answer
+        if is_new:
+            break
     return outcomes
 
 
@@ -227,7 +234,7 @@ def _request(
     calls: Sequence[Call[Any]], endpoint: Endpoint, terms: Terms, *, packed: bool
 ) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls in one request; what befalls the request befalls each of them."""
-    together = pack(calls) if packed else None
+    together = pack(calls, _fresh_prefix(terms.chance())) if packed else None
     outcomes: list[Outcome[Any]]
     try:
         if together is None:
@@ -244,6 +251,11 @@ def _request(
     if any(isinstance(outcome.error, RateLimitError) for outcome in outcomes):
         yield Refused()
     return outcomes
+
+
+def _fresh_prefix(chance: float) -> str:
+    """Return a name for the commands of one batch that no other batch has."""
+    return f"c{int(chance * 2**52):013x}"
 
 
 def _once(call: Call[T], endpoint: Endpoint, terms: Terms) -> Steps[T]:
@@ -269,6 +281,9 @@ def in_chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
     """Cut a sequence into parts that fit into one request each."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
+
+_MAX_RENEWALS: Final = 2
+"""The first may find a token that another task has stored, which may have run out as well."""
 
 _WHOLE: Final = frozenset({"batch", TOKEN_METHOD})
 

@@ -29,6 +29,7 @@ from airflow_provider_b24cal.bitrix24.meanings import (
     meaning_of_code,
     meaning_of_page,
 )
+from airflow_provider_b24cal.bitrix24.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +101,9 @@ def read_stored(text: str) -> TokenPair:
     )
 
 
+_TOKENS: Final = ("access_token", "refresh_token")
+
+
 @dataclass(frozen=True, slots=True)
 class Application:
     """An application of a portal.
@@ -151,7 +155,8 @@ class Application:
         :param before: the pair that is being renewed.
         :raises Bitrix24Error: it refused, or its answer cannot be understood.
         """
-        scrub = Scrubber(self.client_secret, used, *((before.access, before.refresh) if before else ()))
+        known = (self.client_secret, used, *((before.access, before.refresh) if before else ()))
+        scrub = Scrubber(*known)
         if 300 <= reply.http_status < 400:
             raise unreachable(
                 f"It answered with a redirect to {scrub(ascii(reply.location))}, which is not followed.",
@@ -168,6 +173,8 @@ class Application:
             raise unreachable(
                 "Its answer is no JSON object.", self.server_of(before), permanence, http_status=reply.http_status
             )
+        # What is wrong with an answer may be told in words that repeat the tokens in it.
+        scrub = Scrubber(*known, *(Secret(text) for key in _TOKENS if isinstance(text := answer.get(key), str)))
         if "error" in answer:
             raise self._refused(answer, scrub, reply.http_status, now, before)
         if schemas.mismatch(answer, "replies", "tokens") is not None:
@@ -190,12 +197,12 @@ class Application:
         if meaning.error is RefreshTokenRevokedError:
             meaning = _of_grant(meaning, now, before)
         permanence = meaning.permanence or meaning.error.default_permanence
-        told = ascii(answer.get("error_description") or "")[1:-1]
-        says = f" The authorisation server says: {scrub(told)[:200]}" if told else ""
+        told = printable(scrub(str(answer.get("error_description") or "")))
+        says = f" The authorisation server says: {told[:200]}" if told else ""
         if permanence is not Permanence.PERMANENT:
-            return unreachable(f"{meaning.advice}{says}", self.server_of(before), code=scrub(code)[:80])
+            return unreachable(f"{meaning.advice}{says}", self.server_of(before), code=printable(scrub(code))[:80])
         return meaning.error(
-            f"{meaning.advice}{says}", code=scrub(code)[:80], http_status=http_status, method=TOKEN_METHOD
+            f"{meaning.advice}{says}", code=printable(scrub(code))[:80], http_status=http_status, method=TOKEN_METHOD
         )
 
     def secrets(self) -> tuple[str, ...]:

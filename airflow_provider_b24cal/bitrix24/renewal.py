@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectError,
@@ -60,7 +60,18 @@ SAVE_WAITS: Final = (0.2, 1.0, 3.0)
 """Seconds before each further attempt to store a pair."""
 
 
-def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[TokenPair]:
+class Renewal(NamedTuple):
+    """What a renewal has come to.
+
+    :param pair: another one than the one refused.
+    :param is_new: whether the authorisation server has just given it. One that was found in the store may have run out.
+    """
+
+    pair: TokenPair
+    is_new: bool
+
+
+def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[Renewal]:
     """Return a pair whose access token is another one than the one refused.
 
     One request at most is sent. What comes of it is stored before anybody uses it.
@@ -71,7 +82,7 @@ def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[TokenPair]:
     """
     pair: TokenPair = yield Load()
     if pair.access != stale:
-        return pair
+        return Renewal(pair, is_new=False)
     # The refresh token serves once: where the next one cannot be kept, this one must not be spent.
     yield TryOut()
     try:
@@ -82,10 +93,10 @@ def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[TokenPair]:
                 yield Pause(seconds, error)
             stored: TokenPair = yield Load()
             if stored.access != pair.access:
-                return stored
+                return Renewal(stored, is_new=False)
         raise
     yield from _save(fresh)
-    return fresh
+    return Renewal(fresh, is_new=True)
 
 
 def _refresh(grant: Grant, pair: TokenPair, now: float) -> TokenSteps[TokenPair]:

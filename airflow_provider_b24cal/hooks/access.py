@@ -16,7 +16,7 @@ from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.errors import TokenError
 from airflow_provider_b24cal.bitrix24.exchange import Pause, Send
 from airflow_provider_b24cal.bitrix24.oauth import TOKEN_METHOD, Grant, TokenPair, unreachable, with_pair
-from airflow_provider_b24cal.bitrix24.renewal import Load, Save, TryOut, renew
+from airflow_provider_b24cal.bitrix24.renewal import Load, Renewal, Save, TryOut, renew
 from airflow_provider_b24cal.hooks.token_stores import load_pair, make_store, save_text
 from airflow_provider_b24cal.transport import lane
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
@@ -35,7 +35,7 @@ LONGEST_TURN: Final = 60.0
 TRIAL: Final = "_trial"
 """What the name of an entry ends with that shows whether a store can be written."""
 
-_UNDER_WAY: Final[set[asyncio.Task[None]]] = set()
+_UNDER_WAY: Final[set[asyncio.Task[bool]]] = set()
 
 
 class Access:
@@ -67,7 +67,7 @@ class Access:
         self._changing = Lock()
         self._keeper = None if settings.grant is None else _Keeper(settings.grant)
         if self._keeper is not None:
-            self._use(self._keeper.load())
+            self._use(Renewal(self._keeper.load(), is_new=False))
 
     def moved(self, endpoint: Endpoint) -> None:
         """Use the portal's new name from now on."""
@@ -80,14 +80,16 @@ class Access:
                 "for every task asks at the old one first."
             )
 
-    def renew(self, stale: Endpoint, stop: Event) -> None:
+    def renew(self, stale: Endpoint, stop: Event) -> bool:
         """Replace an access token, or find that somebody else has replaced it.
+
+        :return: whether the authorisation server has just given the new one.
 
         :raises Bitrix24Error: there is no new one to be had.
         """
         keeper = self._needed_keeper(stale)
         if keeper is None:
-            return
+            return False
         try:
             with Turn(keeper.grant.key, LONGEST_TURN).held(stop):
                 if (token := self._refused(stale)) is not None:
@@ -95,38 +97,39 @@ class Access:
                     # it, which is waited for, a renewal is seen through to its end: a pair that was given out must
                     # be stored.
                     with ThreadPoolExecutor(1, thread_name_prefix="bitrix24-renewal") as beside:
-                        beside.submit(self._renew, token, keeper).result()
-            return
+                        return beside.submit(self._renew, token, keeper).result()
+            return False
         except TimeoutError:
             failure = _crowded(keeper.grant)
         raise failure
 
-    def _renew(self, token: AccessToken, keeper: _Keeper) -> None:
+    def _renew(self, token: AccessToken, keeper: _Keeper) -> bool:
         with closing(RequestsTransport(self._settings.for_auth_server(keeper.grant))) as transport:
             steps = renew(keeper.grant, token.token, time())
-            self._use(run(steps, _TokenLane(transport, keeper, self._tell)))
+            return self._use(run(steps, _TokenLane(transport, keeper, self._tell)))
 
-    async def arenew(self, stale: Endpoint) -> None:
+    async def arenew(self, stale: Endpoint) -> bool:
         """Replace an access token without blocking the event loop; the twin of :meth:`renew`."""
         keeper = self._needed_keeper(stale)
-        if keeper is not None:
-            # Seen through to its end even if the caller is cancelled: a pair that was given out must be stored.
-            task = asyncio.ensure_future(self._arenew(stale, keeper))
-            _UNDER_WAY.add(task)
-            task.add_done_callback(_UNDER_WAY.discard)
-            await asyncio.shield(task)
+        if keeper is None:
+            return False
+        # Seen through to its end even if the caller is cancelled: a pair that was given out must be stored.
+        task = asyncio.ensure_future(self._arenew(stale, keeper))
+        _UNDER_WAY.add(task)
+        task.add_done_callback(_UNDER_WAY.discard)
+        return await asyncio.shield(task)
 
-    async def _arenew(self, stale: Endpoint, keeper: _Keeper) -> None:
+    async def _arenew(self, stale: Endpoint, keeper: _Keeper) -> bool:
         try:
             async with Turn(keeper.grant.key, LONGEST_TURN).aheld():
                 if (token := self._refused(stale)) is not None:
                     transport = HttpxTransport(self._settings.for_auth_server(keeper.grant))
                     try:
                         steps = renew(keeper.grant, token.token, time())
-                        self._use(await arun(steps, _AsyncTokenLane(transport, keeper, self._tell)))
+                        return self._use(await arun(steps, _AsyncTokenLane(transport, keeper, self._tell)))
                     finally:
                         await transport.aclose()
-            return
+            return False
         except TimeoutError:
             failure = _crowded(keeper.grant)
         raise failure
@@ -147,9 +150,10 @@ class Access:
         present = self.endpoint.credential
         return present if isinstance(present, AccessToken) and present == stale.credential else None
 
-    def _use(self, pair: TokenPair) -> None:
+    def _use(self, renewal: Renewal) -> bool:
         with self._changing:
-            self.endpoint = with_pair(self.endpoint, pair)
+            self.endpoint = with_pair(self.endpoint, renewal.pair)
+        return renewal.is_new
 
 
 class _Keeper:

@@ -40,10 +40,10 @@ class AsyncTransport(Protocol):
 class Access(Protocol):
     """The credential in use, which may change while exchanges run."""
 
-    def renew(self, stale: Endpoint, stop: Event) -> None:
-        """Replace a token that the portal has refused, or raise the error for it."""
+    def renew(self, stale: Endpoint, stop: Event) -> bool:
+        """Replace a token that the portal has refused, or raise the error for it; tell whether it is a new one."""
 
-    async def arenew(self, stale: Endpoint) -> None:
+    async def arenew(self, stale: Endpoint) -> bool:
         """Do the same without blocking the event loop."""
 
     def moved(self, endpoint: Endpoint) -> None:
@@ -78,7 +78,7 @@ class Lane:
         self._access = access
         self._stop = Event()
 
-    def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | None:
+    def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | bool | None:
         """Do a step of an exchange.
 
         :raises Bitrix24Error: it cannot be done.
@@ -91,9 +91,8 @@ class Lane:
             self.refused()
         elif self._access is not None:
             if isinstance(step, Renew):
-                self._access.renew(step.stale, self._stop)
-            else:
-                self._access.moved(step.endpoint)
+                return self._access.renew(step.stale, self._stop)
+            self._access.moved(step.endpoint)
         return None
 
     def send(self, request: Request) -> Reply:
@@ -131,7 +130,7 @@ class AsyncLane:
         self._tell = tell
         self._access = access
 
-    async def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | None:
+    async def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | bool | None:
         """Do a step of an exchange.
 
         :raises Bitrix24Error: it cannot be done.
@@ -144,9 +143,8 @@ class AsyncLane:
             await self.refused()
         elif self._access is not None:
             if isinstance(step, Renew):
-                await self._access.arenew(step.stale)
-            else:
-                self._access.moved(step.endpoint)
+                return await self._access.arenew(step.stale)
+            self._access.moved(step.endpoint)
         return None
 
     async def send(self, request: Request) -> Reply:

@@ -53,7 +53,7 @@ def _calls() -> list[Call[Any]]:
         event_methods.get_event(668),
         event_methods.get_busy([1, 2], week),
     ]
-    return [*single, pack(single), pack([methods.get_status(number) for number in (668, 681, 689)])]
+    return [*single, pack(single, "c"), pack([methods.get_status(number) for number in (668, 681, 689)], "c")]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ CALLS = [
     event_methods.get_events("user", 1, WEEK),
     event_methods.get_event(651),
     event_methods.get_busy([1, 2], WEEK),
-    pack([methods.get_status(651), methods.profile()]),
+    pack([methods.get_status(651), methods.profile()], "c"),
 ]
 
 anything = st.recursive(

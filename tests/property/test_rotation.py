@@ -67,7 +67,7 @@ class Host:
         try:
             self.wants = self.steps.send(answer)
         except StopIteration as end:
-            self.result = end.value
+            self.result = end.value.pair
 
 
 @given(st.integers(2, 6), st.lists(st.integers(0, 5), max_size=80))

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.credentials import Secret
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.oauth import REFRESH_TOKEN_LIFE, read_stored
+from airflow_provider_b24cal.bitrix24.oauth import REFRESH_TOKEN_LIFE, Application, read_stored
+from airflow_provider_b24cal.bitrix24.replies import Reply
 from airflow_provider_b24cal.hooks.access import TRIAL
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24GetMeetingStatusOperator
@@ -117,6 +119,38 @@ def test_one_renewal_and_one_replay(code: str, column: str, reader: Any, connect
     assert (portal.counters.requests, _issued(portal)) == (2, 1)
     portal.plan({"error": code, "http_status": 401})
     assert reader().status(SILENT) == "Q"
+
+
+def test_a_stored_pair_that_has_run_out_too_is_renewed(reader: Any, connect: Connect, portal: Portal) -> None:
+    """A hook that was idle while another task renewed, and then for longer than a token lives."""
+    connect()
+    idle = reader()
+    assert idle.status(SILENT) == "Q"
+    portal.expire_tokens()
+    assert reader().status(SILENT) == "Q"
+    portal.expire_tokens()
+    assert idle.status(SILENT) == "Q"
+    assert _issued(portal) == 2
+
+
+@pytest.mark.parametrize("token", ["a b", "t\u00f6ken", "\u0442\u043e\u043a\u0435\u043d", "a\r\nb", ""])
+def test_a_token_that_no_request_could_carry_is_refused_before_it_is_stored(token: str) -> None:
+    application = Application("local.1", Secret("secret"), None, "https://oauth.bitrix.info")
+    answer = {"access_token": token, "refresh_token": "good"}
+    with pytest.raises(errors.UnexpectedReplyError, match="printable ASCII"):
+        application.read(Reply(200, json.dumps(answer).encode()), Secret("used"), 0.0)
+    with pytest.raises(errors.TokenStoreError, match="printable ASCII"):
+        read_stored(json.dumps(answer))
+
+
+def test_an_authorisation_server_that_repeats_the_new_tokens_shows_none() -> None:
+    application = Application("local.1", Secret("secret"), None, "https://oauth.bitrix.info")
+    answer = {
+        "error": "invalid_scope", "error_description": "made n3wAccess and n3wRefresh",
+        "access_token": "n3wAccess", "refresh_token": "n3wRefresh",
+    }  # fmt: skip
+    with pytest.raises(errors.ScopeError, match=r"made \*\*\* and \*\*\*"):
+        application.read(Reply(200, json.dumps(answer).encode()), Secret("used"), 0.0)
 
 
 def test_what_a_token_kept_from_running_in_a_batch_is_made_up_for(

@@ -18,7 +18,7 @@ def _answer(count: int, result: Any) -> list[Any]:
     reply = Reply(200, json.dumps({"result": result}).encode())
     return [
         outcome.value.value if outcome.value else type(outcome.error).__name__
-        for outcome in read(pack(calls), reply, str)
+        for outcome in read(pack(calls, "c"), reply, str)
     ]
 
 
@@ -58,7 +58,8 @@ def test_the_commands_as_the_portal_reads_them() -> None:
                 {"type": "user", "a b": "c&d=e#f", "list": [1, {"x": True, "y": False}]},
                 writes=False,
             ),
-        ]
+        ],
+        "c",
     )
     assert packed.params == {
         "halt": 0,
@@ -74,7 +75,7 @@ def test_the_commands_as_the_portal_reads_them() -> None:
 @pytest.mark.parametrize("count", [0, 51])
 def test_one_to_fifty(count: int) -> None:
     with pytest.raises(errors.InvalidArgumentError, match=f"1 to 50 calls, not {count}"):
-        pack([methods.profile()] * count)
+        pack([methods.profile()] * count, "c")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_one_to_fifty(count: int) -> None:
 )
 def test_text_that_the_portal_would_replace_is_refused(text: str) -> None:
     with pytest.raises(errors.InvalidArgumentError, match="replace the reference in name="):
-        pack([methods.raw("calendar.event.add", {"name": text}, writes=True)])
+        pack([methods.raw("calendar.event.add", {"name": text}, writes=True)], "c")
 
 
 @pytest.mark.parametrize(
@@ -98,13 +99,13 @@ def test_text_that_the_portal_would_replace_is_refused(text: str) -> None:
 )
 def test_what_a_batch_cannot_carry_is_refused(params: dict[str, Any], told: str) -> None:
     with pytest.raises(errors.InvalidArgumentError) as caught:
-        pack([methods.raw("calendar.event.update", params, writes=True)])
+        pack([methods.raw("calendar.event.update", params, writes=True)], "c")
     assert f"{told} calendar.event.update; send this call alone" in str(caught.value)
     assert caught.value.__context__ is None
 
 
 def test_a_call_without_parameters_can_be_carried() -> None:
-    assert pack([methods.raw("scope", {}, writes=False)]).params["cmd"] == {"c0": "scope?"}
+    assert pack([methods.raw("scope", {}, writes=False)], "c").params["cmd"] == {"c0": "scope?"}
 
 
 def test_unwrap() -> None:

@@ -51,11 +51,12 @@ def _run(steps: Steps[Any], answers: list[Answer]) -> tuple[list[str], Any]:
 
 
 def _each(letter: str, **failing: dict[str, str]) -> Answer:
-    """Answer every reading with a letter and confirm every set, but for the failing commands."""
+    """Answer every reading with a letter and confirm every set, but for the failing commands; ``c0`` is the first."""
 
     def answer(commands: dict[str, str]) -> Any:
-        values = {key: True if "status.set" in text else letter for key, text in commands.items() if key not in failing}
-        return {"result": {"result": values, "result_error": failing, "result_time": []}}
+        failed = {key: failing[name] for number, key in enumerate(commands) if (name := f"c{number}") in failing}
+        values = {key: True if "status.set" in text else letter for key, text in commands.items() if key not in failed}
+        return {"result": {"result": values, "result_error": failed, "result_time": []}}
 
     return answer
 
