@@ -71,6 +71,18 @@ def _changed(changes: dict[str, Any], row: dict[str, Any] = ROW) -> dict[str, An
         *(({"ATTENDEE_LIST": value}, "attendees", None) for value in (ABSENT, None, "", False)),
         *(({"ATTENDEE_LIST": value}, "attendees", ()) for value in ([], {})),
         ({"ATTENDEE_LIST": {"1": {"id": "1", "status": "Y"}}}, "attendees", (Attendee(1, "Y"),)),
+        *(({"ATTENDEE_LIST": [{"id": nobody, "status": "Y"}, {"id": 1, "status": "Y"}]}, "attendees",
+           (Attendee(1, "Y"),)) for nobody in (0, "0", None, "", False, -1)),
+        ({"ATTENDEE_LIST": [{"status": "Y"}]}, "attendees", ()),
+        *(({"IS_MEETING": False, "ATTENDEE_LIST": value}, "attendees", ())
+          for value in (ABSENT, None, "x", [], [1], [{"id": 1, "status": "Y"}], [{"id": 0, "status": "H"}])),
+        *(({"IS_MEETING": False, "MEETING_STATUS": value}, "status", None) for value in ("Y", "H", "Q", "yes", 5)),
+        *(({"MEETING_HOST": value}, "host_id", None) for value in (None, "", 0, "-1", ABSENT)),
+        *(({"PARENT_ID": value}, "parent_id", 651) for value in ("0", 0, None, "-1", ABSENT)),
+        ({"NAME": "a\0b\ud800c"}, "name", "a\ufffdb\ufffdc"),
+        ({"NAME": "🗓" * 20_000}, "name", "🗓" * 16_383),
+        ({"TZ_FROM": "x" * 100}, "zone", "x" * 64),
+        ({"CAL_TYPE": "x" * 100}, "calendar_type", "x" * 40),
     ],
 )  # fmt: skip
 def test_an_event(changes: dict[str, Any], field: str, wanted: Any) -> None:
@@ -93,7 +105,8 @@ def test_an_event(changes: dict[str, Any], field: str, wanted: Any) -> None:
         ({"MEETING_STATUS": 5}, "MEETING_STATUS"),
         ({"ATTENDEE_LIST": "x"}, "ATTENDEE_LIST"),
         ({"ATTENDEE_LIST": [1]}, "ATTENDEE_LIST"),
-        ({"ATTENDEE_LIST": [{"status": "Y"}]}, "id"),
+        ({"ATTENDEE_LIST": [{"id": "x", "status": "Y"}]}, "id"),
+        ({"ID": 10**18}, "ID"),
         ({"ATTENDEE_LIST": [{"id": 1, "status": ""}]}, "status"),
     ],
 )  # fmt: skip
