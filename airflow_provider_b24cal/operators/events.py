@@ -92,8 +92,8 @@ class Bitrix24ListEventsOperator(LinkedTask):
 
         with repeating(permanent_errors=self.retry_permanent_errors):
             rows, unreadable = self._list()
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="unreadable", value=unreadable)
+        if self.do_xcom_push and (task_instance := context.get("ti")) is not None:
+            task_instance.xcom_push(key="unreadable", value=unreadable)
         return rows
 
     def shown_page(self) -> dict[str, Any]:

@@ -189,6 +189,18 @@ def test_what_cannot_be_read(result: str, message: str, hook: Bitrix24CalendarHo
     assert CANARY not in str(caught.value)
 
 
+def test_one_row_hides_no_other(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+    days = '"DT_SKIP_TIME":"Y","DATE_FROM_FORMATTED":"Sat Sep 26 2026","DATE_TO_FORMATTED":"Sun Sep 27 2026"'
+    _answer(portal, NEAREST, f'[{{"ID":"50",{days}}},{{"ID":"40"}},{{"ID":"x"}},{{"ID":"x",{days}}},{{}},7]')
+    assert _ids(hook.nearest_events()) == [DAYS]
+
+
+def test_the_acting_user_s_clock_is_not_taken_for_the_event_s(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+    _answer(portal, NEAREST, '[{"ID":"40","DATE_FROM":"18.09.2026 10:00:00","DATE_TO":"18.09.2026 11:00:00"}]')
+    with pytest.raises(errors.UnexpectedReplyError, match="DATE_FROM_FORMATTED"):
+        hook.nearest_events()
+
+
 def test_an_event_that_is_gone_meanwhile(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     _answer(portal, NEAREST, '[{"ID":"999","DATE_FROM_FORMATTED":"Sat Sep 26 2026 10:00:00"}]')
     with pytest.raises(errors.NoSuchEventError) as caught:
