@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_b24cal.attendance.rows import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
@@ -67,9 +67,16 @@ class Memory:
         else:
             letters[change.user_id] = change.new
 
-    def see(self, seen: Mapping[int, Meeting]) -> None:
-        """Note what a reading shows, after its changes were told; what it does not show is forgotten."""
-        kept = {parent: letters for parent, letters in self.answers.items() if parent in seen}
+    def see(self, seen: Mapping[int, Meeting], unreadable: Collection[int | None] = ()) -> None:
+        """Note what a reading shows, after its changes were told; what it does not show is forgotten.
+
+        :param unreadable: meetings of rows that cannot be read, with ``None`` for any: they are not forgotten.
+        """
+        kept = {
+            parent: letters
+            for parent, letters in self.answers.items()
+            if parent in seen or parent in unreadable or None in unreadable
+        }
         shown = {parent: dict(one.letters) for parent, one in seen.items() if one.letters is not None}
         self.answers = {**kept, **shown}
 

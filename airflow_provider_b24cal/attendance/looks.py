@@ -58,7 +58,7 @@ def looks_of(reading: Reading) -> Iterator[Look]:
     """Yield where a reading has looked."""
     if reading.window is not None:
         bounds = reading.window.start.astimezone(UTC), reading.window.end.astimezone(UTC)
-        for calendar in sorted(reading.calendars):
+        for calendar in sorted(reading.whole_calendars()):
             yield Look(calendar, *bounds, reading.ended)
     for parent_id in sorted(reading.gone):
         yield Look(_by_id(parent_id), *_ALWAYS, reading.ended)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_b24cal.attendance.rows import Key, Look, Meeting
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent, UnreadableRow
     from airflow_provider_b24cal.bitrix24.window import Window
 
 
@@ -36,9 +36,11 @@ class Reading:
     :param started: when the reading began.
     :param ended: when it was complete; this is the time that rows carry.
     :param seen: pairs of calendar and event.
-    :param calendars: those that were read whole; what they do not show of ``window`` is gone.
+    :param calendars: those that were read; what they do not show of ``window`` is gone, as far as all their rows
+        could be read.
     :param window: ``None`` for a reading of single events.
     :param gone: meetings that were asked for by their id and are not shown.
+    :param unreadable: pairs of calendar and row that is left out; whatever it was, it is there.
     """
 
     started: datetime
@@ -47,6 +49,11 @@ class Reading:
     calendars: frozenset[str] = frozenset()
     window: Window | None = None
     gone: frozenset[int] = frozenset()
+    unreadable: tuple[tuple[str, UnreadableRow], ...] = ()
+
+    def whole_calendars(self) -> frozenset[str]:
+        """Return the calendars of which it is known what they show; a row of no known meeting may be any."""
+        return self.calendars - {calendar for calendar, row in self.unreadable if row.parent_id is None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +94,13 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
     """Return what a reading changes; the same reading again changes nothing."""
     looks = Looks(stored.looks)
     difference = Difference(looks=looks.newer(looks_of(reading)))
-    views = best_views(reading.seen)
+    views, whole = best_views(reading.seen), reading.whole_calendars()
     seen_at = _seen_at(stored.meetings.values())
     single_at = _seen_at(row for row in stored.meetings.values() if not row.is_recurring)
     for key, (calendar, event) in views.items():
         difference.counts["unknown"] += event.attendees is None
         before, attendances = stored.meetings.get(key), stored.attendances.get(key, {})
-        same_place = before is not None and before.calendar in {calendar, *reading.calendars}
+        same_place = before is not None and before.calendar in {calendar, *whole}
         here = before and before.last_seen
         gone = before.vanished_at if before is not None and same_place else None
         # What is no series has one start: where else it was seen tells of this one too.
@@ -126,11 +133,14 @@ def _miss(
     """Let vanish what a reading would show if it were still there."""
     moved = {key[0] for key, (_, event) in views.items() if not event.is_recurring}
     not_there = moved | reading.gone
-    empty = reading.calendars - {calendar for calendar, _ in reading.seen}
+    whole, unreadable = reading.whole_calendars(), {row.parent_id for _, row in reading.unreadable}
+    empty = whole - {calendar for calendar, _ in (*reading.seen, *reading.unreadable)}
     for key, before in stored.meetings.items():
         if key in views or before.vanished_at is not None:
             continue
-        if key[0] not in not_there and not _looked_for(before, reading):
+        if key[0] not in not_there and (
+            key[0] in unreadable or before.calendar not in whole or not _looked_for(before, reading.window)
+        ):
             continue
         if _later(reading, before.last_seen):
             _vanish(difference, reading.ended, before, stored.attendances.get(key, {}).values())
@@ -184,10 +194,9 @@ def _shows_less(event: CalendarEvent, before: Meeting) -> bool:
     return event.attendees is None and before.vanished_at is None and before.total is not None
 
 
-def _looked_for(before: Meeting, reading: Reading) -> bool:
-    """Tell whether a reading would show a row of before, were it still there."""
-    window = reading.window
-    if window is None or before.calendar not in reading.calendars:
+def _looked_for(before: Meeting, window: Window | None) -> bool:
+    """Tell whether a reading of a window would show a row of before, were it still there."""
+    if window is None:
         return False
     # By the start alone: an event that reaches into a window may have been shortened.
     start = before.occurrence_start

@@ -59,6 +59,15 @@ def by_day(reading: Reading, portal: str, names: Mapping[int, str]) -> dict[date
     }
 
 
+def days_not_known(reading: Reading) -> frozenset[date]:
+    """Return the days on which something begins that cannot be read; any day, where not even that can be read."""
+    assert reading.window is not None
+    if any(row.span is None for _, row in reading.unreadable):
+        return frozenset(days_of(reading.window))
+    spans = (row.span for _, row in reading.unreadable)
+    return frozenset(span.start.astimezone(UTC).date() for span in spans if span is not None)
+
+
 class _Day(NamedTuple):
     meetings: list[Record]
     answers: list[Record]

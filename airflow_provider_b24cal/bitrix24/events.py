@@ -1,32 +1,39 @@
 """Calendar events as values, from the rows in which a portal writes them.
 
 The one reliable instant of an event is ``DATE_FROM_FORMATTED``, a wall clock in fixed English, together with
-``TZ_FROM``. ``DATE_FROM`` is written in the portal's culture, and ``DATE_FROM_TS_UTC`` can be hours off and is
-the first start of a series.
+``TZ_FROM``. Older portals do not have it; there ``DATE_FROM`` is read, which is written in the portal's culture.
+``DATE_FROM_TS_UTC`` can be hours off and is the first start of a series.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_b24cal.bitrix24.date_formats import EVENT_FIELDS
 from airflow_provider_b24cal.bitrix24.rows import (
     DAY,
+    TYPE_LENGTH,
     YEARS,
+    ZONE_LENGTH,
     RowError,
     instant,
     is_empty,
     needed_number,
     number,
+    positive_number,
     text,
     truth,
 )
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from airflow_provider_b24cal.bitrix24.date_formats import DateFormats
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WALL_CLOCK: Final = re.compile(
@@ -58,9 +65,11 @@ class CalendarEvent:
     :param zone: name of the zone in which it was set; ``None`` for all-day events.
     :param calendar_type: ``user``, ``group`` or ``company_calendar``.
     :param owner_id: user or group whose calendar the row lies in; 0 for the company's.
-    :param host_id: the organiser.
-    :param status: answer of the row's owner, not of the acting user; ``None`` without a meeting.
-    :param attendees: everybody's answers; ``None`` means that the portal does not show them, not nobody.
+    :param host_id: the organiser; ``None`` where the row names none.
+    :param status: answer of the row's owner, not of the acting user; ``None`` without a meeting, whatever letter the
+        row has.
+    :param attendees: everybody's answers; ``None`` means that the portal does not show them, not nobody. An event that
+        is no meeting has none, whatever the row lists.
     :param recurrence_id: for an edited occurrence, the series it was split from.
     """
 
@@ -98,32 +107,94 @@ class CalendarEvent:
         )
 
 
-def read_event(row: Mapping[str, Any]) -> CalendarEvent:
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When an event takes place; the fields are those of :class:`CalendarEvent`."""
+
+    start: datetime
+    end: datetime
+    all_day: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row of a reply that is no event, since one of its fields cannot be read.
+
+    :param event_id: ``None`` if it cannot be read either.
+    :param parent_id: id of the meeting; ``None`` if it, or ``event_id``, cannot be read.
+    :param span: when it takes place; ``None`` if that cannot be read either.
+    :param reason: which field, what is expected and what came; without secrets.
+    """
+
+    event_id: int | None
+    parent_id: int | None
+    span: Span | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventList:
+    """What a reply lists: events, and rows that are left out because they cannot be read."""
+
+    events: tuple[CalendarEvent, ...] = ()
+    unreadable: tuple[UnreadableRow, ...] = ()
+
+    def __iter__(self) -> Iterator[CalendarEvent]:
+        """Iterate over the events."""
+        return iter(self.events)
+
+
+def read_event(row: Mapping[str, Any], dates: DateFormats | None = None) -> CalendarEvent:
     """Return the event that a portal's row describes.
 
+    :param dates: how to read a row without ``DATE_FROM_FORMATTED``; ``None`` refuses such a row.
     :raises RowError: a field that every row has is missing, or one cannot be read.
     """
-    all_day = truth(row, "DT_SKIP_TIME")
-    start = _moment(row, "FROM", all_day=all_day)
-    end = _moment(row, "TO", all_day=all_day) + (DAY if all_day else timedelta())
-    event_id = needed_number(row, "ID")
+    span = _span(row, dates)
+    event_id, parent_id = _ids(row)
+    is_meeting = truth(row, "IS_MEETING")
     return CalendarEvent(
         id=event_id,
-        parent_id=number(row, "PARENT_ID") or event_id,
+        parent_id=parent_id,
         name=text(row, "NAME") or "",
-        start=start,
-        end=max(start, end),
-        zone=None if all_day else text(row, "TZ_FROM"),
-        all_day=all_day,
-        calendar_type=text(row, "CAL_TYPE") or "user",
-        owner_id=number(row, "OWNER_ID") or 0,
-        host_id=number(row, "MEETING_HOST") or None,
-        is_meeting=truth(row, "IS_MEETING"),
-        is_recurring=not is_empty(row.get("RRULE")),
-        status=None if is_empty(row.get("MEETING_STATUS")) else _status(row, "MEETING_STATUS"),
-        attendees=_attendees(row.get("ATTENDEE_LIST")),
-        recurrence_id=number(row, "RECURRENCE_ID") or None,
+        start=span.start,
+        end=span.end,
+        zone=None if span.all_day else text(row, "TZ_FROM", ZONE_LENGTH),
+        all_day=span.all_day,
+        calendar_type=text(row, "CAL_TYPE", TYPE_LENGTH) or "user",
+        owner_id=positive_number(row, "OWNER_ID") or 0,
+        host_id=positive_number(row, "MEETING_HOST"),
+        is_meeting=is_meeting,
+        is_recurring=_is_recurring(row),
+        # Portals fill in a letter and an attendee, the owner or nobody, also where there is no meeting.
+        status=_status(row, "MEETING_STATUS") if is_meeting and not is_empty(row.get("MEETING_STATUS")) else None,
+        attendees=_attendees(row.get("ATTENDEE_LIST")) if is_meeting else (),
+        recurrence_id=positive_number(row, "RECURRENCE_ID"),
     )
+
+
+def unreadable_row(row: Mapping[str, Any], reason: str, dates: DateFormats | None = None) -> UnreadableRow:
+    """Return what can be told of a row that :func:`read_event` has refused.
+
+    :param reason: what was wrong with it.
+    """
+    event_id = parent_id = span = None
+    with suppress(RowError):
+        event_id = needed_number(row, "ID")
+        _, parent_id = _ids(row)
+    with suppress(RowError):
+        span = _span(row, dates)
+    return UnreadableRow(event_id, parent_id, span, reason)
+
+
+def _ids(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the ids of a row and of its meeting."""
+    event_id = needed_number(row, "ID")
+    return event_id, positive_number(row, "PARENT_ID") or event_id
+
+
+def _is_recurring(row: Mapping[str, Any]) -> bool:
+    return not is_empty(row.get("RRULE"))
 
 
 def _attendees(listed: Any) -> tuple[Attendee, ...] | None:
@@ -136,7 +207,11 @@ def _attendees(listed: Any) -> tuple[Attendee, ...] | None:
     for row in rows:
         if not isinstance(row, dict):
             raise RowError("ATTENDEE_LIST", "a list of objects", listed)
-    return tuple(Attendee(needed_number(row, "id"), _status(row, "status"), number(row, "entryId")) for row in rows)
+    return tuple(
+        Attendee(user_id, _status(row, "status"), positive_number(row, "entryId"))
+        for row in rows
+        if (user_id := positive_number(row, "id")) is not None
+    )
 
 
 def _status(row: Mapping[str, Any], field: str) -> MeetingStatus:
@@ -148,16 +223,31 @@ def _status(row: Mapping[str, Any], field: str) -> MeetingStatus:
         raise RowError(field, "one capital letter", letter) from None
 
 
-def _moment(row: Mapping[str, Any], side: str, *, all_day: bool) -> datetime:
-    field = f"DATE_{side}_FORMATTED"
+def _span(row: Mapping[str, Any], dates: DateFormats | None) -> Span:
+    all_day = truth(row, "DT_SKIP_TIME")
+    if dates is not None and is_empty(row.get("DATE_FROM_FORMATTED")) and not is_empty(row.get("DATE_FROM")):
+        # The timestamp of a series is that of its first date, which only a reply about one event is sure to be.
+        listed = dates.asked is not None
+        timestamp = None if listed and _is_recurring(row) else number(row, "DATE_FROM_TS_UTC")
+        walls = dates.wall_clocks(row, EVENT_FIELDS, timestamp)
+    else:
+        walls = _formatted(row, "DATE_FROM_FORMATTED"), _formatted(row, "DATE_TO_FORMATTED")
+    if all_day:
+        start, end = (wall.replace(hour=0, minute=0, second=0) for wall in walls)
+        end += DAY
+    else:
+        start, end = (instant(wall, row, side) for wall, side in zip(walls, ("FROM", "TO"), strict=True))
+    return Span(start, max(start, end), all_day)
+
+
+def _formatted(row: Mapping[str, Any], field: str) -> datetime:
+    """Return the wall clock of a field in fixed English, in the guise of UTC."""
     given = row.get(field)
     found = _WALL_CLOCK.fullmatch(given) if isinstance(given, str) else None
     if found is None or int(found[3]) not in YEARS:
         raise RowError(field, "a time such as Mon Feb 10 2025 00:45:00", given)
-    hour, minute, second = (0 if all_day else int(part or 0) for part in found.group(4, 5, 6))
+    hour, minute, second = (int(part or 0) for part in found.group(4, 5, 6))
     try:
-        day = datetime(int(found[3]), _MONTHS.index(found[1]) + 1, int(found[2]), tzinfo=UTC)
-        wall = day.replace(hour=hour, minute=minute, second=second)
+        return datetime(int(found[3]), _MONTHS.index(found[1]) + 1, int(found[2]), hour, minute, second, tzinfo=UTC)
     except ValueError:
         raise RowError(field, "a time of the calendar", given) from None
-    return wall if all_day else instant(wall, row, side)

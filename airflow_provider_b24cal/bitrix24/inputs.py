@@ -144,14 +144,14 @@ def check_flag(value: object, argument: str) -> bool:
 
 
 def check_up_to(value: object, most: int, argument: str) -> int:
-    """Return a positive whole number that is not too large.
+    """Return a whole number from 0 on that is not too large.
 
     :raises InvalidArgumentError: the value is anything else.
     """
     number = _as_plain_integer(value)
-    if type(number) is not int or not 1 <= number <= most:
+    if type(number) is not int or not 0 <= number <= most:
         raise InvalidArgumentError(
-            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a whole number from 1 to {most}."
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a whole number from 0 to {most}."
         )
     return number
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.event_methods import (
+    EVENT_GET_NEAREST,
+    check_readable,
     get_busy,
     get_events,
     get_nearest,
@@ -15,6 +18,7 @@ from airflow_provider_b24cal.bitrix24.event_methods import (
     read_nearest,
     timed_ids,
 )
+from airflow_provider_b24cal.bitrix24.events import EventList
 from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import (
     check_calendar_type,
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_b24cal.bitrix24.busy import Busy
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent, UnreadableRow
     from airflow_provider_b24cal.bitrix24.exchange import Steps, Terms
     from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
@@ -69,6 +73,10 @@ class Listing:
             and (event.is_meeting or not self.only_meetings)
             and (self.statuses is None or event.status in self.statuses)
         )
+
+    def may_want(self, row: UnreadableRow) -> bool:
+        """Tell whether an unreadable row may be one of the events wanted: of most of its fields nothing is known."""
+        return row.span is None or self.window.touches(row.span)
 
 
 def check_window(value: object) -> Window:
@@ -123,8 +131,8 @@ def check_users(users: object) -> list[int]:
     return check_event_ids(users, "users")
 
 
-def list_events(listing: Listing, terms: Terms) -> Steps[list[CalendarEvent]]:
-    """Return the events wanted, in order of their start and id.
+def list_events(listing: Listing, terms: Terms) -> Steps[EventList]:
+    """Return the events wanted, in order of their start and id, and the rows of the window that cannot be read.
 
     :raises Bitrix24Error: a part of the window could not be read; a list with gaps would be taken for whole.
     """
@@ -135,9 +143,18 @@ def list_events(listing: Listing, terms: Terms) -> Steps[list[CalendarEvent]]:
     parts = listing.window.chunks(LONGEST)
     calls = [get_events(listing.calendar_type, owner_id, part, listing.sections) for part in parts]
     outcomes = yield from ask_many(calls, terms)
+    lists: list[EventList] = [outcome.unwrap() for outcome in outcomes]
+    check_readable(lists)
     # What reaches over the end of a part is in two answers.
-    found: dict[object, CalendarEvent] = {event.key: event for outcome in outcomes for event in outcome.unwrap()}
-    return sorted(filter(listing.wants, found.values()), key=lambda event: (event.start, event.id))
+    found = {event.key: event for one in lists for event in one.events}
+    unreadable: Counter[UnreadableRow] = Counter()
+    for one in lists:
+        unreadable |= Counter(filter(listing.may_want, one.unreadable))
+    return EventList(_in_order(filter(listing.wants, found.values())), tuple(unreadable.elements()))
+
+
+def _in_order(events: Iterable[CalendarEvent]) -> tuple[CalendarEvent, ...]:
+    return tuple(sorted(events, key=lambda event: (event.start, event.id)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,21 +178,23 @@ def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
     )
 
 
-def list_nearest(nearest: Nearest, terms: Terms) -> Steps[list[CalendarEvent]]:
-    """Return what comes next, in order of the start and id.
+def list_nearest(nearest: Nearest, terms: Terms) -> Steps[EventList]:
+    """Return what comes next, in order of the start and id, and the rows that cannot be read.
 
     The rows have no time zone, and what else they say of time cannot be relied upon. So the zones are asked
     for by id, in one request.
 
     :raises Bitrix24Error: the list or a zone could not be read.
     """
+    if not nearest.most:
+        return EventList()
     rows = yield from ask(get_nearest(nearest.days, nearest.most, nearest.calendar_type), terms)
-    scrub = terms.endpoint.scrub
-    ids = timed_ids(rows, scrub)
+    ids = timed_ids(rows)
     outcomes = yield from ask_many([get_zone(event_id) for event_id in ids], terms)
-    zones = {str(event_id): outcome.unwrap() for event_id, outcome in zip(ids, outcomes, strict=True)}
-    events = [read_nearest(row, zones.get(str(row.get("ID")), {}), scrub) for row in rows]
-    return sorted(events, key=lambda event: (event.start, event.id))
+    zones = {event_id: outcome.unwrap() for event_id, outcome in zip(ids, outcomes, strict=True)}
+    found = read_nearest(rows, zones, terms.endpoint.scrub)
+    check_readable([found], EVENT_GET_NEAREST)
+    return EventList(_in_order(found.events), found.unreadable)
 
 
 def list_busy(users: Iterable[int], window: Window, terms: Terms) -> Steps[dict[int, list[Busy]]]:
@@ -186,7 +205,9 @@ def list_busy(users: Iterable[int], window: Window, terms: Terms) -> Steps[dict[
     asked = list(users)
     if not asked:
         return {}
-    outcomes = yield from ask_many([get_busy(asked, part) for part in window.chunks(LONGEST_BUSY)], terms)
+    outcomes = yield from ask_many(
+        [get_busy(asked, part, window.start.tzinfo) for part in window.chunks(LONGEST_BUSY)], terms
+    )
     answers: list[dict[int, list[Busy]]] = [outcome.unwrap() for outcome in outcomes]
     return {
         user: sorted(

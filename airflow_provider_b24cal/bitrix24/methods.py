@@ -14,6 +14,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     ScopeError,
 )
 from airflow_provider_b24cal.bitrix24.meanings import Meaning
+from airflow_provider_b24cal.bitrix24.rows import clean_text
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.wording import printable
 
@@ -145,7 +146,7 @@ def get_names(user_ids: Sequence[int]) -> Call[dict[int, str]]:
 
 def _full_name(person: Mapping[str, Any], scrub: Callable[[str], str]) -> str:
     words = (person.get("NAME") or "", person.get("LAST_NAME") or "")
-    return printable(scrub(" ".join(word for word in words if isinstance(word, str) and word)))
+    return clean_text(printable(scrub(" ".join(word for word in words if isinstance(word, str) and word))))
 
 
 def scope() -> Call[tuple[str, ...]]:

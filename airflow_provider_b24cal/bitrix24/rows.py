@@ -18,8 +18,16 @@ DAY: Final = timedelta(days=1)
 YEARS: Final = range(1900, 9000)
 """Years told from nonsense; sums with a few days and any offset stay within what a datetime holds."""
 
+NAME_LENGTH: Final = 16_383
+"""Characters of a name at most: as many as a text column of MySQL, 65,535 bytes, holds whatever they are."""
+ZONE_LENGTH: Final = 64
+TYPE_LENGTH: Final = 40
+"""Of a calendar's type, which is stored with the owner's id in 64 characters."""
+
 _EMPTY: Final[tuple[object, ...]] = ("", None, [], {})
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_LARGEST: Final = 10**18
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 class RowError(ValueError):
@@ -42,20 +50,31 @@ def is_empty(value: object) -> bool:
     return value is False or value in _EMPTY
 
 
-def text(row: Mapping[str, Any], field: str) -> str | None:
-    """Return a text, or ``None`` for an empty field."""
+def clean_text(value: str, length: int = NAME_LENGTH) -> str:
+    """Return a portal's text as databases, files and XCom all take it.
+
+    NUL and lone surrogates become the replacement character; what is longer than the narrowest column is cut.
+    """
+    return _UNSTORABLE.sub("\ufffd", value)[:length]
+
+
+def text(row: Mapping[str, Any], field: str, length: int = NAME_LENGTH) -> str | None:
+    """Return a text, or ``None`` for an empty field.
+
+    :param length: how many characters are kept at most.
+    """
     value = row.get(field)
     if is_empty(value):
         return None
     if not isinstance(value, str):
         raise RowError(field, "a text", value)
-    return value
+    return clean_text(value, length)
 
 
 def number(row: Mapping[str, Any], field: str) -> int | None:
-    """Return a whole number, written as such or as text, or ``None`` for an empty field."""
+    """Return a whole number of at most 18 digits, written as such or as text, or ``None`` for an empty field."""
     value = row.get(field)
-    if type(value) is int:
+    if type(value) is int and abs(value) < _LARGEST:
         return value
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
@@ -64,10 +83,16 @@ def number(row: Mapping[str, Any], field: str) -> int | None:
     raise RowError(field, "a whole number", value)
 
 
+def positive_number(row: Mapping[str, Any], field: str) -> int | None:
+    """Return a positive whole number, or ``None`` where there is none: portals write ``0`` for nobody and nothing."""
+    found = number(row, field)
+    return found if found is not None and found > 0 else None
+
+
 def needed_number(row: Mapping[str, Any], field: str) -> int:
     """Return a positive whole number."""
-    found = number(row, field)
-    if found is None or found < 1:
+    found = positive_number(row, field)
+    if found is None:
         raise RowError(field, "a positive whole number", row.get(field))
     return found
 

@@ -24,6 +24,7 @@ from airflow_provider_b24cal.bitrix24.inputs import (
 )
 from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.client import Client
+from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_b24cal.bitrix24.busy import Busy
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent, EventList
     from airflow_provider_b24cal.bitrix24.exchange import Steps, Terms
     from airflow_provider_b24cal.bitrix24.methods import Call, Profile
     from airflow_provider_b24cal.bitrix24.settings import Settings
@@ -251,12 +252,27 @@ class Bitrix24CalendarHook(BaseHook):
             ``Y``, ``N``, ``Q`` and ``H``.
         :param sections: only events in these sections of this calendar, a list of ids; one that is not of this
             calendar finds nothing, and is no error. Invitations lie in a section of their own.
-        :return: the events in order of their start and id.
+        :return: the events in order of their start and id. A row that cannot be read is left out, and named in the
+            log with its id and what is wrong with it.
         :raises InvalidArgumentError: an argument is not acceptable; nothing is sent.
-        :raises Bitrix24Error: the portal refused or could not be asked; there is no list with gaps.
+        :raises UnexpectedReplyError: there are rows, and none of them can be read.
+        :raises Bitrix24Error: the portal refused or could not be asked; no part of the window is missing.
         """
         wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses, sections)
-        return self._client.run(partial(listing.list_events, wanted))
+        return list(self.read_listing(wanted))
+
+    def read_listing(self, wanted: listing.Listing) -> EventList:
+        """
+        Return what :meth:`list_events` does, beside the rows that are left out because they cannot be read.
+
+        :param wanted: from :func:`~airflow_provider_b24cal.bitrix24.listing.check_listing`.
+        :raises Bitrix24Error: as :meth:`list_events`.
+        """
+        return self._log_unreadable(self._client.run(partial(listing.list_events, wanted)))
+
+    def _log_unreadable(self, found: EventList) -> EventList:
+        UnreadableRows(self.log).add(("", row) for row in found.unreadable)
+        return found
 
     def nearest_events(
         self,
@@ -274,17 +290,20 @@ class Bitrix24CalendarHook(BaseHook):
         `calendar.event.get.nearest
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-nearest.html>`__
 
-        :param days: how many days from now, 1 to 1461; the last one is whole, in the portal's own zone.
-        :param most: how many events at most, 1 to 75.
+        :param days: how many days from now, 0 to 1461; the last one is whole, in the portal's own zone. 0 is the
+            rest of today.
+        :param most: how many events at most, 0 to 75. For 0 the portal is not asked.
         :param calendar_type: in place of the acting user's own calendar, all of this type that they may see:
             ``user``, ``group`` or ``company_calendar``.
-        :return: the events in order of their start and id.
+        :return: the events in order of their start and id. A row that cannot be read is left out, and named in the
+            log with its id and what is wrong with it.
         :raises InvalidArgumentError: an argument is not acceptable; nothing is sent.
         :raises NoSuchEventError: an event was deleted while its time zone was asked for; ask again.
-        :raises Bitrix24Error: the portal refused or could not be asked; there is no list with gaps.
+        :raises UnexpectedReplyError: there are rows, and none of them can be read.
+        :raises Bitrix24Error: the portal refused or could not be asked.
         """
         wanted = listing.check_nearest(days, most, calendar_type)
-        return self._client.run(partial(listing.list_nearest, wanted))
+        return list(self._log_unreadable(self._client.run(partial(listing.list_nearest, wanted))))
 
     def get_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
         """
@@ -370,7 +389,8 @@ class Bitrix24CalendarHook(BaseHook):
     ) -> list[CalendarEvent]:
         """Return the events of a window without blocking the event loop; see :meth:`list_events`."""
         wanted = listing.check_listing(window, calendar_type, owner_id, only_meetings, statuses, sections)
-        return await self._client.arun(partial(listing.list_events, wanted))
+        found = await self._client.arun(partial(listing.list_events, wanted))
+        return list(self._log_unreadable(found))
 
     async def anearest_events(
         self,
@@ -381,7 +401,8 @@ class Bitrix24CalendarHook(BaseHook):
     ) -> list[CalendarEvent]:
         """Return what comes next without blocking the event loop; see :meth:`nearest_events`."""
         wanted = listing.check_nearest(days, most, calendar_type)
-        return await self._client.arun(partial(listing.list_nearest, wanted))
+        found = await self._client.arun(partial(listing.list_nearest, wanted))
+        return list(self._log_unreadable(found))
 
     async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
         """Return when people are busy without blocking the event loop; see :meth:`get_accessibility`."""

@@ -29,6 +29,10 @@ class Bitrix24ListEventsOperator(LinkedTask):
     hold, some 200, all are returned, and the log says that XCom is not made for so many. Occurrences of a series
     share their ``event_id``. An all-day event is told in midnights UTC.
 
+    XCom ``unreadable`` is how many rows of the window the portal has given in a form that cannot be read, mostly 0.
+    They are left out, and the log names each with its id and what is wrong with it. If no row can be read, the task
+    fails.
+
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
 
@@ -87,13 +91,17 @@ class Bitrix24ListEventsOperator(LinkedTask):
         from airflow_provider_b24cal.retry_policy import repeating
 
         with repeating(permanent_errors=self.retry_permanent_errors):
-            return self._list()
+            rows, unreadable = self._list()
+        if self.do_xcom_push and (task_instance := context.get("ti")) is not None:
+            task_instance.xcom_push(key="unreadable", value=unreadable)
+        return rows
 
     def shown_page(self) -> dict[str, Any]:
         """Return what the button opens: the calendar listed."""
         return {"calendar_type": self.calendar_type, "owner_id": self.owner_id}
 
-    def _list(self) -> list[dict[str, Any]]:
+    def _list(self) -> tuple[list[dict[str, Any]], int]:
+        from airflow_provider_b24cal.bitrix24.listing import check_listing
         from airflow_provider_b24cal.bitrix24.window import Window, check_moment
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.told import in_words, log_table
@@ -103,16 +111,13 @@ class Bitrix24ListEventsOperator(LinkedTask):
             check_moment(self.window_start, "window_start"),
             check_moment(self.window_end, "window_end"),
         )
+        wanted = check_listing(
+            window, self.calendar_type, self.owner_id, self.only_meetings, self.statuses, self.sections
+        )
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
-            events = hook.list_events(
-                window,
-                calendar_type=self.calendar_type,
-                owner_id=self.owner_id,
-                only_meetings=self.only_meetings,
-                statuses=self.statuses,
-                sections=self.sections,
-            )
+            found = hook.read_listing(wanted)
+        events = found.events
         self.log.info("%d events from %s to %s", len(events), window.start, window.end)
         log_table(
             self.log,
@@ -127,7 +132,7 @@ class Bitrix24ListEventsOperator(LinkedTask):
                 "sections, or read them with the hook in @task, where they are needed.",
                 size // 1024,
             )
-        return rows
+        return rows, len(found.unreadable)
 
 
 def _row(event: CalendarEvent) -> dict[str, Any]:

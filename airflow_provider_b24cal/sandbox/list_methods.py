@@ -74,12 +74,14 @@ def event_get_nearest(call: Call) -> list[dict[str, object]]:
         rows = [row for row in portal.book.rows.values() if row.calendar_type == kind]
     if kind not in CALENDAR_TYPES:
         raise failed(call, "access")
-    days = NEAREST_DAYS if is_empty(given.get("days")) else to_int(given["days"])
+    days = NEAREST_DAYS if given.get("days") is None else to_int(given["days"])
     now = _now(call)
     # More than a calendar can count is as good as for ever.
     window = days_window(now, now + timedelta(days=max(0, min(days, 36_500))), portal.settings.server_zone)
-    most = to_int(given.get("maxEventsCount"))
-    most = min(most, NEAREST_MOST) if most > 0 else NEAREST_MOST
+    most = NEAREST_MOST if given.get("maxEventsCount") is None else to_int(given["maxEventsCount"])
+    if most <= 0:
+        return []
+    most = min(most, NEAREST_MOST)
     records: list[dict[str, object]] = []
     for entry in really_overlapping(portal.book, rows, window, portal.settings):
         record = list_record(portal.book, entry, call.caller, portal.settings)

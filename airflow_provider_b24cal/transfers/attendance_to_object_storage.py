@@ -27,7 +27,11 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
 
     XCom ``return_value``::
 
-        {"days": 30, "files": 42, "removed": 0, "occurrences": 40, "answers": 310, "unknown": 3, "people": 0}
+        {"days": 30, "files": 42, "removed": 0, "occurrences": 40, "answers": 310, "unknown": 3, "people": 0,
+         "unreadable": 0}
+
+    ``unreadable`` rows are not written, and named in the log. No file is removed for a day on which one of them
+    begins, nor for any day that was read together with one whose start cannot be read.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -111,9 +115,10 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         from airflow_provider_b24cal.attendance.calendars import whole_days
         from airflow_provider_b24cal.attendance.reconcile import nameless
         from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, Person
-        from airflow_provider_b24cal.attendance.snapshot import by_day
+        from airflow_provider_b24cal.attendance.snapshot import by_day, days_not_known
         from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+        from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
         from airflow_provider_b24cal.transfers.files import FORMATS, content
         from airflow_provider_b24cal.transfers.reading import People, portal_name
         from airflow_provider_b24cal.transfers.source import as_aside, check_source
@@ -128,21 +133,23 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         if check_flag(self.people_names, "people_names"):
             folders[Person] = "people"
         folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
-        counts = dict.fromkeys(("days", "files", "removed", "occurrences", "answers", "unknown", "people"), 0)
+        counts = dict.fromkeys(_COUNTS, 0)
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
-            portal, people = portal_name(hook), People(hook)
+            portal, people, unreadable = portal_name(hook), People(hook), UnreadableRows(self.log)
             for reading in source.read(hook):
                 shown = reading if named else nameless(reading)
                 if Person in folders:
                     people.meet(reading)
+                unreadable.add(reading.unreadable)
+                kept = days_not_known(reading)
                 for day, rows in by_day(shown, portal, people.names).items():
                     for kind, part in folders.items():
                         place = folder / part / f"day={day.isoformat()}" / name
                         if rows[kind]:
                             _write(place, content(ending, kind, rows[kind]))
                             counts["files"] += 1
-                        else:
+                        elif day not in kept:
                             counts["removed"] += _remove(place)
                     counts["days"] += 1
                     counts["occurrences"] += len(rows[Meeting])
@@ -151,7 +158,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
                 with as_aside("lineage", self.log):
                     for calendar in sorted(reading.calendars):
                         read_from(hook, calendar_uri(portal, calendar))
-        counts["people"] = len(people.names)
+        counts |= {"people": len(people.names), "unreadable": unreadable.count}
         with as_aside("lineage", self.log):
             written_to(folder, str(folder))
         if counts["removed"] and not counts["occurrences"]:
@@ -162,6 +169,9 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
             )
         self.log.info("%(occurrences)d occurrences on %(days)d days in %(files)d files", counts)
         return counts
+
+
+_COUNTS: Final = ("days", "files", "removed", "occurrences", "answers", "unknown", "people", "unreadable")
 
 
 def _check_name(name: object) -> str:

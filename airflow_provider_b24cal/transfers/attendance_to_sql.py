@@ -31,11 +31,12 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     XCom ``return_value``::
 
         {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "outdated": 0,
-         "unknown": 3, "answers": 310, "answer_changes": 1, "people": 0}
+         "unknown": 3, "answers": 310, "answer_changes": 1, "people": 0, "unreadable": 0}
 
-    ``unknown`` have attendance that the portal does not show. Of ``outdated``, which are warned of, later readings
-    are stored that tell something else, and were also when read again: clocks of workers disagree, or too many runs
-    read the same at once. They are left as they are, for a later run.
+    ``unknown`` have attendance that the portal does not show. ``unreadable`` rows are left out, and named in the log;
+    what is stored of such a meeting stays as it is, and does not vanish. Of ``outdated``, which are warned of, later
+    readings are stored that tell something else, and were also when read again: clocks of workers disagree, or too many
+    runs read the same at once. They are left as they are, for a later run.
 
     People are stored as ids, unless names are asked for. Where no outlets are given, the three tables are the
     task's outlets, and that of people if there is one: :func:`~airflow_provider_b24cal.assets.table_asset`; events

@@ -10,7 +10,7 @@ from airflow_provider_b24cal.attendance.calendars import Calendar, check_calenda
 from airflow_provider_b24cal.attendance.reconcile import Reading, people_of
 from airflow_provider_b24cal.attendance.rows import Person
 from airflow_provider_b24cal.bitrix24.errors import CredentialsError, InvalidArgumentError, NoSuchEventError
-from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
+from airflow_provider_b24cal.bitrix24.event_methods import check_readable, get_event, get_events
 from airflow_provider_b24cal.bitrix24.exchange import in_chunks
 from airflow_provider_b24cal.bitrix24.listing import LONGEST, check_listing
 from airflow_provider_b24cal.bitrix24.methods import get_names, profile
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_provider_b24cal.bitrix24.batch import Outcome
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.events import CalendarEvent, EventList
     from airflow_provider_b24cal.bitrix24.methods import Call, Profile
     from airflow_provider_b24cal.bitrix24.window import Window
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -68,6 +68,7 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], wi
     """Yield a reading of all calendars for each part of a window.
 
     :param calendars: resolved ones.
+    :raises UnexpectedReplyError: there are rows, and none of them can be read.
     :raises Bitrix24Error: a calendar could not be read; what is not shown would be taken for gone.
     """
     for part in parts(window):
@@ -76,15 +77,16 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], wi
         (asked,) = part.chunks(LONGEST)
         started = datetime.now(UTC)
         calls = [get_events(one.calendar_type, one.owner_id or 0, asked) for one in listings]
-        outcomes: list[Outcome[list[CalendarEvent]]] = (
+        outcomes: list[Outcome[EventList]] = (
             _make_as_expected(hook, calls) if part.start == window.start else hook.make(calls)
         )
-        seen = [
-            (str(calendar), event)
-            for calendar, listing, outcome in zip(calendars, listings, outcomes, strict=True)
-            for event in filter(listing.wants, outcome.unwrap())
-        ]
-        yield Reading(started, datetime.now(UTC), tuple(seen), frozenset(map(str, calendars)), part)
+        lists = [outcome.unwrap() for outcome in outcomes]
+        check_readable(lists)
+        named = list(zip(map(str, calendars), listings, lists, strict=True))
+        seen = [(name, event) for name, listing, one in named for event in filter(listing.wants, one.events)]
+        unreadable = [(name, row) for name, listing, one in named for row in filter(listing.may_want, one.unreadable)]
+        names = frozenset(map(str, calendars))
+        yield Reading(started, datetime.now(UTC), tuple(seen), names, part, unreadable=tuple(unreadable))
 
 
 def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.attendance.looks import MEMORY
+from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 from airflow_provider_b24cal.transfers.reading import People, read_again
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _AGAIN: Final = 3
 """How often a reading that another run has overtaken is made again."""
 _COUNTS: Final = (
     "occurrences", "new", "changed", "unchanged", "vanished", "outdated", "unknown", "answers", "answer_changes",
-    "people",
+    "people", "unreadable",
 )  # fmt: skip
 
 
@@ -35,6 +36,7 @@ class Sync:
         self._store = store
         self._log = log
         self._people = People(hook) if people_names else None
+        self._unreadable = UnreadableRows(log)
         self.counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
 
     def write(self, reading: Reading) -> Reading:
@@ -57,6 +59,8 @@ class Sync:
         self.counts["occurrences"] += len({(event.parent_id, event.start) for _, event in reading.seen})
         self.counts["answers"] += len(difference.attendances)
         self.counts["answer_changes"] += len(difference.changes)
+        self._unreadable.add(reading.unreadable)
+        self.counts["unreadable"] = self._unreadable.count
         self._warn(reading, difference)
         return reading
 

@@ -13,6 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeDecorator
 
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.rows import ZONE_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ def define(names: Names) -> Tables:
         table(
             names.meetings,
             needed("name", Text), Column("host_id", BigInteger), needed("calendar", String(64)),
-            needed("occurrence_end", Moment), Column("zone", String(64)), needed("all_day", Boolean),
+            needed("occurrence_end", Moment), Column("zone", String(ZONE_LENGTH)), needed("all_day", Boolean),
             needed("is_recurring", Boolean), Column("recurrence_id", BigInteger), Column("accepted", Integer),
             Column("declined", Integer), Column("silent", Integer), Column("total", Integer),
             Column("share", Float(53)), needed("first_seen", Moment), needed("last_seen", Moment),

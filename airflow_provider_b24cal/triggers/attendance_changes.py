@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from asyncio import sleep, to_thread
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from time import time
@@ -19,12 +20,15 @@ from airflow_provider_b24cal.bitrix24.errors import (
     CredentialsError,
     InvalidArgumentError,
     NoSuchEventError,
+    UnexpectedReplyError,
 )
-from airflow_provider_b24cal.bitrix24.event_methods import get_event, get_events
+from airflow_provider_b24cal.bitrix24.event_methods import check_readable, get_event, get_events
+from airflow_provider_b24cal.bitrix24.events import EventList, UnreadableRow
 from airflow_provider_b24cal.bitrix24.inputs import check_event_ids, check_letters
 from airflow_provider_b24cal.bitrix24.listing import LONGEST
 from airflow_provider_b24cal.bitrix24.methods import profile
 from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 from airflow_provider_b24cal.triggers.notebook import LONGEST_PAUSE, SETTLED, Notebook
 from airflow_provider_b24cal.waiting.schedule import interval, tick_from
 
@@ -65,6 +69,8 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
     again later, and a restart meanwhile tells again what it did not note.
 
     A poll that fails is logged and made again, after twice the time at each failure, up to a quarter of an hour.
+    A row that cannot be read is logged once. Of its meeting nothing is told, and nothing forgotten, until it can be
+    read again.
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
     :param calendar: ``user`` (the acting user's), ``user:7``, ``group:7`` or ``company_calendar``; default the
@@ -109,6 +115,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         self.new_statuses = None if letters is None else sorted(letter.value for letter in letters)
         self.poke_interval = poke_interval
         self._owner_id: int | None = None
+        self._unreadable = UnreadableRows(self.log)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments; no secret, no host, no row is among them."""
@@ -146,12 +153,13 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
             await self._rest(poll, failures, book)
 
     async def _look(self, poll: SharedPoll, book: Notebook) -> None:
-        events, first = await self.read(poll), book.memory is None
+        found, first = await self.read(poll), book.memory is None
+        self._unreadable.add(("", row) for row in found.unreadable)
         # In a thread: thousands of meetings take their time, and every other trigger waits for this one.
-        meetings = await to_thread(by_meeting, events)
+        meetings = await to_thread(by_meeting, found.events)
         if first:
             self.log.info("Watching %d meetings", len(meetings))
-        await to_thread(book.compare, meetings, self._wanted)
+        await to_thread(book.compare, meetings, self._wanted, {row.parent_id for row in found.unreadable})
         await book.keep()
 
     async def _rest(self, poll: SharedPoll, failures: int, book: Notebook) -> None:
@@ -161,15 +169,16 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
             await book.keep()
         await sleep(max(0.0, due - time()))
 
-    async def read(self, poll: SharedPoll) -> list[CalendarEvent]:
+    async def read(self, poll: SharedPoll) -> EventList:
         """Make one poll, together with whoever else asks on the same connection now.
 
+        :return: the meetings, and the rows that are left out because they cannot be read.
         :raises Bitrix24Error: something could not be read; what is not shown would be taken for gone.
         """
         if self.event_ids is not None:
             outcomes = await poll.ask([get_event(event_id) for event_id in self.event_ids])
-            shown = [one.unwrap() for one in outcomes if not isinstance(one.error, NoSuchEventError)]
-            return [event for event in shown if event.is_meeting]
+            lists = [_as_list(event_id, one) for event_id, one in zip(self.event_ids, outcomes, strict=True)]
+            return _meetings(lists)
         # Whole hours, so that watchers of the same calendar make the same calls.
         now = datetime.fromtimestamp(time() // 3600 * 3600, UTC)
         window = Window(now - timedelta(days=self.days_behind), now + timedelta(days=self.days_ahead))
@@ -185,13 +194,12 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
             outcomes = await poll.ask(self._calls(self._owner_id, window))
         return self._shown(outcomes, window)
 
-    def _calls(self, owner_id: int, window: Window) -> list[Call[list[CalendarEvent]]]:
+    def _calls(self, owner_id: int, window: Window) -> list[Call[EventList]]:
         return [get_events(self._calendar.kind, owner_id, span) for span in window.chunks(LONGEST)]
 
-    def _shown(self, outcomes: Sequence[Outcome[list[CalendarEvent]]], window: Window) -> list[CalendarEvent]:
-        return [
-            event for outcome in outcomes for event in outcome.unwrap() if event.is_meeting and window.touches(event)
-        ]
+    def _shown(self, outcomes: Sequence[Outcome[EventList]], window: Window) -> EventList:
+        found = _meetings([outcome.unwrap() for outcome in outcomes])
+        return replace(found, events=tuple(filter(window.touches, found.events)))
 
     def _wanted(self, change: AnswerChange) -> bool:
         return (self.user_ids is None or change.user_id in self.user_ids) and (
@@ -212,6 +220,25 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         # Another pace is no other watcher.
         told = json.dumps([path, {**arguments, "poke_interval": None}], sort_keys=True)
         return f"b24cal_{sha256(told.encode()).hexdigest()[:16]}"
+
+
+def _meetings(lists: Sequence[EventList]) -> EventList:
+    """Return the meetings of some lists, and the rows that cannot be read.
+
+    :raises UnexpectedReplyError: there are rows, and none of them can be read.
+    """
+    check_readable(lists)
+    events = tuple(event for one in lists for event in one.events if event.is_meeting)
+    return EventList(events, tuple(row for one in lists for row in one.unreadable))
+
+
+def _as_list(event_id: int, outcome: Outcome[CalendarEvent]) -> EventList:
+    """Return one event as a list, empty if there is no such event."""
+    if isinstance(outcome.error, NoSuchEventError):
+        return EventList()
+    if isinstance(outcome.error, UnexpectedReplyError):
+        return EventList(unreadable=(UnreadableRow(event_id, None, None, outcome.error.message),))
+    return EventList((outcome.unwrap(),))
 
 
 def _check_number(value: object, argument: str, least: float, most: float) -> None:

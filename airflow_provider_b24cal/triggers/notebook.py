@@ -12,7 +12,7 @@ from airflow_provider_b24cal.attendance.changes import Memory, memory_from_json
 from airflow_provider_b24cal.waiting.schedule import interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from airflow_provider_b24cal.attendance.changes import AnswerChange, Meeting
 
@@ -111,8 +111,16 @@ class Notebook:
                 self._told = [Told(payload) for payload in note.get("pending", ())]
         self._opened = True
 
-    def compare(self, meetings: Mapping[int, Meeting], wanted: Callable[[AnswerChange], bool]) -> None:
-        """Note what a reading shows, and which changes are to be told; takes a while for many meetings."""
+    def compare(
+        self,
+        meetings: Mapping[int, Meeting],
+        wanted: Callable[[AnswerChange], bool],
+        unreadable: Collection[int | None] = (),
+    ) -> None:
+        """Note what a reading shows, and which changes are to be told; takes a while for many meetings.
+
+        :param unreadable: meetings of rows that cannot be read, with ``None`` for any.
+        """
         memory = self.memory
         if memory is None:
             memory = self.memory = Memory(datetime.fromtimestamp(time(), UTC).isoformat())
@@ -120,7 +128,7 @@ class Notebook:
             if wanted(change):
                 self._told.append(Told(_payload(change, memory)))
             memory.tell(change)
-        memory.see(meetings)
+        memory.see(meetings, unreadable)
         self._seen = memory.to_json()
 
     async def keep(self) -> None:

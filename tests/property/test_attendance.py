@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
 from airflow_provider_b24cal.attendance.reconcile import Difference, Reading, Stored, reconcile
 from airflow_provider_b24cal.attendance.rows import AttendanceChange, Look
-from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
+from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent, UnreadableRow
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.window import Window
 from tests.property.test_events import windows
@@ -212,6 +212,37 @@ def test_readings_written_late_do_not_turn_back_the_time(
         else:
             # Written in their order, earlier readings may have told; written late, they tell nothing.
             assert (row.accepted, row.declined, row.silent, row.total) == (None,) * 4
+
+
+@given(portals(), portals(), st.data())
+def test_what_cannot_be_read_does_not_vanish(
+    before: dict[str, list[CalendarEvent]], after: dict[str, list[CalendarEvent]], data: st.DataObject
+) -> None:
+    """Nor does anything else of a calendar in which a row of no known meeting is shown."""
+    clock, tables, (window, *_) = Clock(), Tables(), WINDOWS
+    tables.sync(clock.read(before, window))
+    reading, kept, lost = clock.read(after, window), [], []
+    for calendar, event in reading.seen:
+        (lost if data.draw(st.booleans()) else kept).append((calendar, event))
+    rows = [
+        (calendar, UnreadableRow(None, None if data.draw(st.booleans()) else event.parent_id, None, "wrong"))
+        for calendar, event in lost
+    ]
+    there = {key: row for key, row in tables.stored.meetings.items() if row.vanished_at is None}
+    difference = tables.sync(replace(reading, seen=tuple(kept), unreadable=tuple(rows)))
+    moved = {event.parent_id for _, event in kept if not event.is_recurring}
+    partly = {calendar for calendar, row in rows if row.parent_id is None}
+    for row in difference.meetings:
+        if row.vanished_at is not None and row.parent_id not in moved:
+            assert there[row.key].calendar not in partly
+            assert row.parent_id not in {one.parent_id for _, one in rows}
+    assert not {look.calendar for look in difference.looks} & partly
+    # Once all of it can be read again, the tables are those of a reading that could read all of it at once.
+    whole = Tables()
+    for portal in (before, after):
+        whole.sync(clock.read(portal, window))
+    tables.sync(clock.read(after, window))
+    assert tables.now() == whole.now()
 
 
 @given(portals(), portals())

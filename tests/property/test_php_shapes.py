@@ -65,7 +65,7 @@ def test_a_list_with_gaps_is_read_like_a_list(names: dict[int, Any]) -> None:
     """PHP prints a filtered list with its keys, and one without gaps without them."""
     rows: Any = {key: {"id": key + 1, "status": "Y", "name": name} for key, name in names.items()}
     row = {"ID": "5", "DATE_FROM_FORMATTED": "Mon Feb 10 2025", "DATE_TO_FORMATTED": "Mon Feb 10 2025",
-           "DT_SKIP_TIME": "Y", "ATTENDEE_LIST": rows}  # fmt: skip
+           "DT_SKIP_TIME": "Y", "IS_MEETING": True, "ATTENDEE_LIST": rows}  # fmt: skip
     event = read(get_event(5), Reply(200, encode({"result": row}).encode()), str)
     assert [attendee.user_id for attendee in event.attendees or ()] == [key + 1 for key in names]
     scope: Call[tuple[str, ...]] = methods.scope()

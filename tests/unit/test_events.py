@@ -239,9 +239,9 @@ def _answer(portal: Portal, method: str, result: str) -> None:
     ],
 )
 def test_a_list_that_cannot_be_read(result: str, message: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
-    _answer(portal, "batch", f'{{"result":{{"c0":{result}}},"result_error":[]}}')
+    _answer(portal, "calendar.event.get", result)
     with pytest.raises(errors.UnexpectedReplyError) as caught:
-        hook.list_events(SEPTEMBER, owner_id=ANNA)
+        hook.list_events(_window("2026-09-01", "2026-09-10"), owner_id=ANNA)
     assert message in str(caught.value)
     assert CANARY not in str(caught.value)
     assert caught.value.__context__ is None
@@ -394,7 +394,7 @@ def test_the_asynchronous_twins_say_the_same(hook: Bitrix24CalendarHook, connect
 
 def _run(**arguments: Any) -> Any:
     operator: Any = Bitrix24ListEventsOperator(task_id="list", **arguments)
-    return operator.execute({"ti": SimpleNamespace()})
+    return operator.execute({"ti": SimpleNamespace(xcom_push=lambda **_: None)})
 
 
 @pytest.mark.parametrize("as_text", [False, True])

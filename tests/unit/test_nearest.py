@@ -113,6 +113,7 @@ def test_two_requests_are_enough(hook: Bitrix24CalendarHook, portal: Portal) -> 
 @pytest.mark.parametrize(
     ("choice", "wanted"),
     [
+        ({"days": 0}, [11]),
         ({"days": 1}, [11]),
         ({"days": 2}, [11]),
         ({"days": 3}, [11, OWN]),
@@ -141,6 +142,11 @@ def test_seventy_five_are_the_most(hook: Bitrix24CalendarHook, portal: Portal) -
     assert len(events) == 75
     assert [event.start for event in events] == sorted(event.start for event in events)
     assert _requests(portal) == 3, "the list, and the zones of seventy-five in two"
+
+
+def test_none_at_most_are_none_and_nothing_is_asked(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+    assert hook.nearest_events(most=0) == []
+    assert _requests(portal) == 0
 
 
 @pytest.mark.parametrize("result", ["[]", "{}"])
@@ -183,6 +189,18 @@ def test_what_cannot_be_read(result: str, message: str, hook: Bitrix24CalendarHo
     assert CANARY not in str(caught.value)
 
 
+def test_one_row_hides_no_other(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+    days = '"DT_SKIP_TIME":"Y","DATE_FROM_FORMATTED":"Sat Sep 26 2026","DATE_TO_FORMATTED":"Sun Sep 27 2026"'
+    _answer(portal, NEAREST, f'[{{"ID":"50",{days}}},{{"ID":"40"}},{{"ID":"x"}},{{"ID":"x",{days}}},{{}},7]')
+    assert _ids(hook.nearest_events()) == [DAYS]
+
+
+def test_the_acting_user_s_clock_is_not_taken_for_the_event_s(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+    _answer(portal, NEAREST, '[{"ID":"40","DATE_FROM":"18.09.2026 10:00:00","DATE_TO":"18.09.2026 11:00:00"}]')
+    with pytest.raises(errors.UnexpectedReplyError, match="DATE_FROM_FORMATTED"):
+        hook.nearest_events()
+
+
 def test_an_event_that_is_gone_meanwhile(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     _answer(portal, NEAREST, '[{"ID":"999","DATE_FROM_FORMATTED":"Sat Sep 26 2026 10:00:00"}]')
     with pytest.raises(errors.NoSuchEventError) as caught:
@@ -199,11 +217,11 @@ def test_a_zone_that_cannot_be_had(hook: Bitrix24CalendarHook, portal: Portal) -
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"days": 0}, "days=0 is not acceptable; accepted is a whole number from 1 to 1461"),
+        ({"days": -1}, "days=-1 is not acceptable; accepted is a whole number from 0 to 1461"),
         ({"days": 1462}, "days=1462"),
         ({"days": True}, "days=True"),
         ({"days": 1.5}, "days=1.5"),
-        ({"most": 0}, "most=0 is not acceptable; accepted is a whole number from 1 to 75"),
+        ({"most": -1}, "most=-1 is not acceptable; accepted is a whole number from 0 to 75"),
         ({"most": 76}, "most=76"),
         ({"most": "5"}, "most='5'"),
         ({"calendar_type": "users"}, "calendar_type='users'"),
@@ -266,7 +284,7 @@ def _operate(sections: Any) -> Any:
     operator: Any = Bitrix24ListEventsOperator(
         task_id="list", window_start=SEPTEMBER.start, window_end=SEPTEMBER.end, sections=sections
     )
-    return operator.execute({"ti": SimpleNamespace()})
+    return operator.execute({"ti": SimpleNamespace(xcom_push=lambda **_: None)})
 
 
 def test_the_operator_takes_sections(connection: str) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,10 +15,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
+from airflow_provider_b24cal.attendance.calendars import Calendar
 from airflow_provider_b24cal.attendance.reconcile import Reading
 from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, Look, Meeting, Person
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
+from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent, read_event
+from airflow_provider_b24cal.bitrix24.methods import get_names
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.window import Window
 from airflow_provider_b24cal.transfers.store import AttendanceStore
@@ -107,6 +110,24 @@ def test_columns_are_the_fields_of_the_rows(store: AttendanceStore) -> None:
         assert {column.name for column in table.c} == {"portal", *kind._fields}
         optional = {name for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if "None" in str(hint)}
         assert {column.name for column in table.c if column.nullable} == optional
+
+
+def test_any_text_of_a_portal_can_be_stored(store: AttendanceStore) -> None:
+    row = {
+        "ID": "7", "IS_MEETING": True, "NAME": "a\0b\ud800c" + "🗓" * 70_000, "CAL_TYPE": "x" * 300,
+        "OWNER_ID": 10**18 - 1,
+        "DATE_FROM_FORMATTED": "Thu Sep 03 2026 10:00:00", "DATE_TO_FORMATTED": "Thu Sep 03 2026 11:00:00",
+        "TZ_FROM": "Mars\0" + "x" * 300, "TZ_OFFSET_FROM": "0", "TZ_OFFSET_TO": "0",
+    }  # fmt: skip
+    event = read_event(row)
+    reading = _reading(0, event)
+    store.write(replace(reading, seen=((str(Calendar(event.calendar_type, event.owner_id)), event),)))
+    (name,) = get_names([9]).read([{"ID": 9, "NAME": "\0" + "🗓" * 20_000, "LAST_NAME": "🗓" * 20_000}], str).values()
+    store.write_people([Person(9, name, NOON)])
+    meetings, *_, people = _rows(store)
+    assert [row[3] for row in meetings] == [event.name]
+    assert (event.name[:5], len(event.name), len(event.zone or "")) == ("a\ufffdb\ufffdc", 16_383, 64)
+    assert [row[2] for row in people] == [name]
 
 
 def test_a_history(store: AttendanceStore) -> None:

@@ -141,7 +141,7 @@ def test_a_month_of_all_kinds_of_calendars(connection: str, warehouse: URL, port
     counts = _sync(calendars=EVERYTHING)
     assert counts == {
         "occurrences": 8, "new": 8, "changed": 0, "unchanged": 0, "vanished": 0, "outdated": 0, "unknown": 1,
-        "answers": 19, "answer_changes": 0, "people": 0,
+        "answers": 19, "answer_changes": 0, "people": 0, "unreadable": 0,
     }  # fmt: skip
     host = portal_host(connection)
     rows = _query(
@@ -642,7 +642,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def test_files_by_day(connection: str, tmp_path: Path, portal: Portal, clock: Clock) -> None:
     assert _store(tmp_path) == {"days": 30, "files": 14, "removed": 0, "occurrences": 8, "answers": 19, "unknown": 1,
-                                "people": 0}  # fmt: skip
+                                "people": 0, "unreadable": 0}  # fmt: skip
     files = _files(tmp_path)
     days = ["03", "07", "08", "09", "25", "28", "30"]
     assert [name for name in files if "meetings" in name] == [

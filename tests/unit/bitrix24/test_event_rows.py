@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -71,6 +71,18 @@ def _changed(changes: dict[str, Any], row: dict[str, Any] = ROW) -> dict[str, An
         *(({"ATTENDEE_LIST": value}, "attendees", None) for value in (ABSENT, None, "", False)),
         *(({"ATTENDEE_LIST": value}, "attendees", ()) for value in ([], {})),
         ({"ATTENDEE_LIST": {"1": {"id": "1", "status": "Y"}}}, "attendees", (Attendee(1, "Y"),)),
+        *(({"ATTENDEE_LIST": [{"id": nobody, "status": "Y"}, {"id": 1, "status": "Y"}]}, "attendees",
+           (Attendee(1, "Y"),)) for nobody in (0, "0", None, "", False, -1)),
+        ({"ATTENDEE_LIST": [{"status": "Y"}]}, "attendees", ()),
+        *(({"IS_MEETING": False, "ATTENDEE_LIST": value}, "attendees", ())
+          for value in (ABSENT, None, "x", [], [1], [{"id": 1, "status": "Y"}], [{"id": 0, "status": "H"}])),
+        *(({"IS_MEETING": False, "MEETING_STATUS": value}, "status", None) for value in ("Y", "H", "Q", "yes", 5)),
+        *(({"MEETING_HOST": value}, "host_id", None) for value in (None, "", 0, "-1", ABSENT)),
+        *(({"PARENT_ID": value}, "parent_id", 651) for value in ("0", 0, None, "-1", ABSENT)),
+        ({"NAME": "a\0b\ud800c"}, "name", "a\ufffdb\ufffdc"),
+        ({"NAME": "🗓" * 20_000}, "name", "🗓" * 16_383),
+        ({"TZ_FROM": "x" * 100}, "zone", "x" * 64),
+        ({"CAL_TYPE": "x" * 100}, "calendar_type", "x" * 40),
     ],
 )  # fmt: skip
 def test_an_event(changes: dict[str, Any], field: str, wanted: Any) -> None:
@@ -93,7 +105,8 @@ def test_an_event(changes: dict[str, Any], field: str, wanted: Any) -> None:
         ({"MEETING_STATUS": 5}, "MEETING_STATUS"),
         ({"ATTENDEE_LIST": "x"}, "ATTENDEE_LIST"),
         ({"ATTENDEE_LIST": [1]}, "ATTENDEE_LIST"),
-        ({"ATTENDEE_LIST": [{"status": "Y"}]}, "id"),
+        ({"ATTENDEE_LIST": [{"id": "x", "status": "Y"}]}, "id"),
+        ({"ID": 10**18}, "ID"),
         ({"ATTENDEE_LIST": [{"id": 1, "status": ""}]}, "status"),
     ],
 )  # fmt: skip
@@ -211,3 +224,83 @@ def test_calls_always_have_both_ends() -> None:
     assert get_busy([1, 2], hour).params == {"users": [1, 2], **span}
     assert get_event(651).params == {"id": 651}
     assert not any(call.writes for call in (get_events("user", 1, hour), get_busy([1], hour), get_event(651)))
+
+
+def _old(first: str, last: str, **more: Any) -> dict[str, Any]:
+    """Return a row as portals of 2021 write it."""
+    changes = {"DATE_FROM_FORMATTED": ABSENT, "DATE_TO_FORMATTED": ABSENT, "DATE_FROM_TS_UTC": ABSENT}
+    return _changed({**changes, "DATE_FROM": first, "DATE_TO": last, "TZ_FROM": "UTC", "TZ_TO": "UTC", **more})
+
+
+SPRING = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 10, tzinfo=UTC))
+APRIL_3, MARCH_4 = datetime(2026, 4, 3, 10, tzinfo=UTC), datetime(2026, 3, 4, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("others", "more", "start"),
+    [
+        ([], {}, None),
+        ([_old("25/03/2026 10:00:00", "25/03/2026 11:00:00")], {}, APRIL_3),
+        ([_old("03/25/2026 10:00:00", "03/25/2026 11:00:00")], {}, MARCH_4),
+        ([_old("soon", "25/03/2026 11:00:00"), _old("25/03/2026 10:00", "25/03/2026 11:00")], {}, APRIL_3),
+        ([], {"DATE_FROM_TS_UTC": str(int(MARCH_4.timestamp()) - 10_800)}, MARCH_4),
+        # Of a series it is the start of the first date, which may be the other reading.
+        ([], {"DATE_FROM_TS_UTC": str(int(MARCH_4.timestamp())), "RRULE": {"FREQ": "DAILY"}}, None),
+    ],
+)
+def test_a_date_of_an_old_portal_is_told_by_the_other_rows(others: Any, more: Any, start: datetime | None) -> None:
+    row = _old("03/04/2026 10:00:00", "03/04/2026 11:00:00", **more)
+    found = get_events("user", 1, SPRING).read([*others, row], str)
+    if start is None:
+        assert "DATE_FROM of a row; got str '03/04/2026 10:00:00'" in found.unreadable[-1].reason
+    else:
+        assert (found.events[-1].start, found.events[-1].end) == (start, start + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "start", "end"),
+    [
+        ({"DATE_FROM": "25.02.2026 10:00:00", "DATE_TO": "25.02.2026 11:30:00", "TZ_FROM": "Asia/Yekaterinburg",
+          "TZ_TO": ""}, "2026-02-25T05:00", "2026-02-25T06:30"),
+        ({"DATE_FROM": "02/25/2026 01:00:00 pm", "DATE_TO": "02/25/2026 02:00:00 pm"}, "2026-02-25T13:00",
+         "2026-02-25T14:00"),
+        ({"DATE_FROM": "25.02.2026", "DATE_TO": "26.02.2026 00:00:00", "DT_SKIP_TIME": "Y"}, "2026-02-25T00:00",
+         "2026-02-27T00:00"),
+        ({"DATE_FROM_FORMATTED": None, "DATE_FROM": "25.02.2026 10:00", "DATE_TO": "25.02.2026 11:00"},
+         "2026-02-25T10:00", "2026-02-25T11:00"),
+    ],
+)  # fmt: skip
+def test_one_event_of_an_old_portal(changes: dict[str, Any], start: str, end: str) -> None:
+    event = get_event(651).read(_old("", "") | changes, str)
+    assert [event.start.isoformat()[:16], event.end.isoformat()[:16]] == [start, end]
+
+
+@pytest.mark.parametrize(
+    ("more", "first", "last", "start", "end"),
+    [
+        # Timestamps are those of the server, here three hours ahead.
+        ({"FROM": 1770879600, "TO": 1770886800}, "12.02.2026 10:00:00", "12.02.2026 12:00:00", 7, 9),
+        ({"FROM": "1770879600", "TO": "1770886800"}, "02/12/2026 10:00 am", "02/12/2026 12:00 pm", 7, 9),
+        ({"TZ_FROM": "Europe/Minsk"}, "12.02.2026 10:00:00", "12.02.2026 12:00:00", 7, 9),
+        # Without any, or with nonsense, the hours are those of the window's zone.
+        ({}, "12.02.2026 10:00:00", "12.02.2026 12:00:00", 9, 11),
+        ({"FROM": 5, "TO": "x"}, "12.02.2026 10:00:00", "12.02.2026 12:00:00", 9, 11),
+        ({}, "12.02.2026 22:00:00", "13.02.2026 00:00:00", 21, 23),
+    ],
+)
+def test_an_absence_of_hours(more: dict[str, Any], first: str, last: str, start: int, end: int) -> None:
+    row = {"FROM_HR": True, "ID": "3", "DT_FROM": first, "DT_TO": last, "ACCESSIBILITY": "absent", **more}
+    asked = Window(datetime(2026, 2, 8, tzinfo=UTC), datetime(2026, 2, 16, tzinfo=UTC))
+    (found,) = get_busy([8], asked, timezone(timedelta(hours=1))).read({"8": [row]}, str)[8]
+    day = datetime(2026, 2, 12, tzinfo=UTC)
+    assert (found.start, found.end) == (day + timedelta(hours=start), day + timedelta(hours=end))
+    assert (found.kind, found.all_day) == ("absent", False)
+
+
+@pytest.mark.parametrize("last", ["13.02.2026", "13.02.2026 00:00:00", "13.02.2026 23:59:59"])
+def test_an_absence_from_midnight_to_midnight_is_one_of_days(last: str) -> None:
+    row = {"FROM_HR": True, "ID": "3", "DT_FROM": "12.02.2026", "DT_TO": last, "FROM": 1770843600, "TO": 1770930000}
+    asked = Window(datetime(2026, 2, 8, tzinfo=UTC), datetime(2026, 2, 16, tzinfo=UTC))
+    found = read_busy(row, asked)
+    assert (found.start, found.end) == (datetime(2026, 2, 12, tzinfo=UTC), datetime(2026, 2, 14, tzinfo=UTC))
+    assert found.all_day

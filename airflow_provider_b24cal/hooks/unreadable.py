@@ -1,0 +1,46 @@
+"""Rows that cannot be read: how many there are, and a line in the log for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_b24cal.bitrix24.events import UnreadableRow
+    from airflow_provider_b24cal.hooks.client import Log
+
+
+class UnreadableRows:
+    """The rows left out of some lists; each is named in the log once.
+
+    :param log: where they are named, at warning level.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._rows: Counter[tuple[str, UnreadableRow]] = Counter()
+        self._named: set[tuple[str, int | None, str]] = set()
+
+    @property
+    def count(self) -> int:
+        """How many rows were left out; one that is in two readings counts once."""
+        return self._rows.total()
+
+    def add(self, rows: Iterable[tuple[str, UnreadableRow]]) -> None:
+        """Count the rows of one reading.
+
+        :param rows: pairs of calendar and row; the calendar may be an empty text.
+        """
+        found = Counter(rows)
+        self._rows |= found
+        for calendar, row in found:
+            # Occurrences of a series have one id, and mostly one fault.
+            named = calendar, row.event_id, row.reason
+            if named in self._named:
+                continue
+            self._named.add(named)
+            event = "An event without a readable id" if row.event_id is None else f"Event {row.event_id}"
+            where = f" of {calendar}" if calendar else ""
+            self._log.warning("%s%s cannot be read and is left out: %s", event, where, row.reason)
