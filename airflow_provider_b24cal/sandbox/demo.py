@@ -109,7 +109,7 @@ def _stay(server: SandboxServer, stage: Stage) -> int:
         f"  Portal   {server.url}   the calendar that the DAGs act on\n\n"
         "  Try the DAG answer_from_the_form: unpause it, trigger it, name meetings and choose an answer.\n"
         "  sync_company_calendar fills tables in the database attendance_db; attendance_report draws them.\n\n"
-        "  To practise the connection form (Admin > Connections > Add Connection > Bitrix24): Port 443, and as Webhook URL\n"
+        "  To practise the connection form (Admin > Connections): type Bitrix24, Port 443, and as Webhook URL\n"
         f"  {server.webhook_url(ME)}\n\n"
         "  Ctrl-C stops both.\n",
         flush=True,
