@@ -88,11 +88,13 @@ UI_FIELD_BEHAVIOUR = {
         "host": "Portal",
         "login": "Webhook user id",
         "password": "Webhook URL",
+        # Without one the Test button of Airflow 3.3 says no more than "Bad Request".
+        "port": "Port (enter 443)",
     },
     "placeholders": {
         "host": "empty, or example.bitrix24.com if only the code is given below",
         "login": "empty, or the number before the code in the webhook URL",
-        "port": "443, for the Test button of Airflow 3.3",
+        "port": "443, or the Test button of Airflow 3.3 does not work",
         "password": "https://example.bitrix24.com/rest/1/.../, or its code alone",
     },
 }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.labels import field_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -215,14 +216,14 @@ def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
         parts, port = urlsplit(""), None
     if unquote(parts.path).lower().startswith("/rest/api/"):
         raise InvalidConnectionError(
-            "password holds a webhook URL of the newer kind, which has no calendar methods; leave api/ out of it: "
-            "https://<portal>/rest/<user id>/<code>/."
+            f"{field_name('password')} holds a webhook URL of the newer kind, which has no calendar methods; leave api/"
+            " out of it: https://<portal>/rest/<user id>/<code>/."
         )
     found = re.fullmatch(_WEBHOOK_PATH.pattern + r"(/[\w.]*)?", parts.path)
     if found is None or not parts.hostname or parts.username is not None:
         raise InvalidConnectionError(
-            "password looks like a URL, but not like a webhook's; accepted is the webhook's code, or the whole "
-            "URL as the portal shows it: https://<portal>/rest/<user id>/<code>/."
+            f"Invalid {field_name('password')}: it looks like a URL, but not like a webhook's; expected the webhook's "
+            "code, or the whole URL as the portal shows it: https://<portal>/rest/<user id>/<code>/."
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
@@ -240,11 +241,12 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     """
     if _WEBHOOK_PATH.search(host):
         raise InvalidConnectionError(
-            f"{field} holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into password, "
-            "leave host empty, and make a new webhook, since this one was visible."
+            f"{field_name(field)} holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into "
+            f"{field_name('password')}, leave {field_name('host')} empty, and make a new webhook, since this one was "
+            "visible."
         )
     if port and not 0 < port < 65536:
-        raise InvalidConnectionError(f"port={port} is not acceptable; accepted is 1 to 65535, or none.")
+        raise InvalidConnectionError(f"Invalid {field_name('port')} {port}: expected 1 to 65535, or none.")
     text = host.strip() if "://" in host else f"https://{host.strip()}"
     try:
         parts = urlsplit(text)
@@ -256,16 +258,19 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
     if not plain or not bare or not (address or _HOST.match(_to_ascii(name))):
         raise InvalidConnectionError(
-            f"{field}={hide_webhook_paths(host)!a} is not acceptable; accepted is a host such as "
+            f"Invalid {field_name(field)} {hide_webhook_paths(host)!a}: expected a host such as "
             "example.bitrix24.com or https://example.bitrix24.com."
         )
     loopback = name == "localhost" or (address is not None and ip_address(name).is_loopback)
     if parts.scheme == "http" and not (loopback or allow_http):
         raise InvalidConnectionError(
-            f"{field}={host!a} would send the secret in clear; use https, or set allow_http in extra."
+            f"{field_name(field)} {host!a} would send the secret in clear; use https, or set "
+            f"{field_name('allow_http')} to true."
         )
     if own_port and port and own_port != port:
-        raise InvalidConnectionError(f"host={host!a} and port={port} name two different ports.")
+        raise InvalidConnectionError(
+            f"{field_name(field)} {host!a} and {field_name('port')} {port} name two different ports."
+        )
     shown = f"[{name}]" if address == 6 else _to_ascii(name)
     final = own_port or port
     return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")

@@ -23,6 +23,7 @@ from airflow_provider_b24cal.bitrix24.credentials import (
     parse_webhook_url,
 )
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.labels import field_name
 from airflow_provider_b24cal.bitrix24.limits import PLANS, Plan, in_flight
 from airflow_provider_b24cal.bitrix24.oauth import Application, Grant, TokenPair, usual_server
 
@@ -42,6 +43,7 @@ AUTH_SERVER_TIMEOUT: Final = 30.0
 FORM_STAND_IN: Final = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"
 """What the connection form of Airflow 2 holds in place of a secret of the extra; saved, it leaves the stored one."""
 
+_AUTH: Final = field_name("auth")
 _TWIN: Final = "extra__bitrix24__"
 
 _LONGEST_ID: Final = 18
@@ -136,12 +138,14 @@ def _from_tokens(
     for name, text in (("login", login), ("password", password)):
         if text:
             raise InvalidConnectionError(
-                f"{name} is for webhooks, and auth is oauth; leave {name} empty, or set auth to webhook."
+                f"{field_name(name)} is for webhooks, and {_AUTH} is oauth; leave {field_name(name)} empty, or set "
+                f"{_AUTH} to webhook."
             )
-    missing = [f"extra key {key}" for key in _OAUTH_NEEDS if key not in known]
+    missing = [key for key in _OAUTH_NEEDS if key not in known]
     for where in [*(() if host else ("host",)), *missing]:
         raise InvalidConnectionError(
-            f"{where} is empty, and auth is oauth; `python -m airflow_provider_b24cal.oauth` makes a whole connection."
+            f"{field_name(where)} is empty, and {_AUTH} is oauth; `python -m airflow_provider_b24cal.oauth` makes a "
+            "whole connection."
         )
     allow_http = known.get("allow_http", False)
     origin = parse_origin(host, port, allow_http=allow_http)
@@ -163,11 +167,13 @@ def _from_webhook(host: str, login: str, password: str, port: int | None, known:
     for key in (*_OAUTH_NEEDS, *_OAUTH_MAY):
         if key in known:
             raise InvalidConnectionError(
-                f"extra key {key} is for OAuth, and auth is webhook; set auth to oauth, or remove {key}."
+                f"{field_name(key)} is for OAuth, and {_AUTH} is webhook; set {_AUTH} to oauth, or leave "
+                f"{field_name(key)} empty."
             )
     if not password:
         raise InvalidConnectionError(
-            "password is empty; put the webhook's code, or its whole URL, into it, or set auth to oauth."
+            f"{field_name('password')} is empty; put the webhook's whole URL, or its code, into it, or set {_AUTH} to "
+            "oauth."
         )
     allow_http = known.get("allow_http", False)
     pasted = parse_webhook_url(password)
@@ -186,7 +192,7 @@ def _check_webhook(webhook: Webhook) -> None:
             "as login, make a new webhook."
         )
     if webhook.user_id.isdecimal() and len(webhook.user_id) > _LONGEST_ID:
-        raise InvalidConnectionError(f"login has more digits than a user id; accepted are at most {_LONGEST_ID}.")
+        raise InvalidConnectionError(f"Invalid {field_name('login')}: expected at most {_LONGEST_ID} digits.")
 
 
 def _plan(known: Mapping[str, Any]) -> Plan | None:
@@ -206,13 +212,14 @@ def _from_fields(host: str, login: str, password: str, port: int | None, *, allo
     ):
         if not text:
             raise InvalidConnectionError(
-                f"{name} is empty; put {wanted}, into it, or paste the whole webhook URL into password."
+                f"{field_name(name)} is empty; put {wanted}, into it, or paste the whole webhook URL into "
+                f"{field_name('password')}."
             )
     for name, text in (("login", login), ("password", password)):
         if any(character in text for character in "/?#") or not text.isprintable():
             raise InvalidConnectionError(
-                f"{name} holds a character that no webhook has; accepted are the two parts of "
-                "https://<portal>/rest/<login>/<password>/, or the whole URL in password."
+                f"Invalid {field_name(name)}: it holds a character that no webhook has; expected a part of "
+                f"https://<portal>/rest/<login>/<password>/, or the whole URL in {field_name('password')}."
             )
     webhook = Webhook(login, Secret(password))
     _check_webhook(webhook)
@@ -222,21 +229,21 @@ def _from_fields(host: str, login: str, password: str, port: int | None, *, allo
 def _from_pasted_url(
     pasted: tuple[str, Webhook], host: str, login: str, port: int | None, *, allow_http: bool
 ) -> Endpoint:
-    origin, webhook = parse_origin(pasted[0], None, allow_http=allow_http), pasted[1]
+    origin, webhook = parse_origin(pasted[0], None, allow_http=allow_http, field="password"), pasted[1]
     # Port 443 is what people fill in to please the Test button; it says nothing against the URL.
     said = parse_origin(host, port, allow_http=True) if host else origin
     own_port = urlsplit(origin).port
     if said.split("://")[1] != origin.split("://")[1] or (not host and port not in (None, 0, 443, own_port)):
         raise InvalidConnectionError(
-            f"host and port name {said if host else port}, the webhook URL in password names {origin}; "
-            "leave them empty, or make them agree."
+            f"{field_name('host')} and {field_name('port')} name {said if host else port}, {field_name('password')} "
+            f"names {origin}; leave them empty, or make them agree."
         )
     if login and login != webhook.user_id:
         # A login that is no number may be a code put into the wrong field.
-        shown = f"={login!a}" if login.isdecimal() else " is no user id"
+        shown = f" is {login!a}" if login.isdecimal() else " is no user id"
         raise InvalidConnectionError(
-            f"login{shown[:40]}, but the webhook URL in password is of user {webhook.user_id!a}; "
-            "leave login empty, or make them agree."
+            f"{field_name('login')}{shown[:40]}, but {field_name('password')} is of user {webhook.user_id!a}; "
+            f"leave {field_name('login')} empty, or make them agree."
         )
     return Endpoint(origin, webhook)
 
@@ -260,8 +267,8 @@ def _read_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
             )
         if value == FORM_STAND_IN:
             raise InvalidConnectionError(
-                f"extra key {key} holds what Airflow's form shows in place of a stored secret; type the secret again, "
-                "or test the stored connection with `airflow connections test`."
+                f"{field_name(key)} holds what Airflow's form shows in place of a stored secret; type the secret again,"
+                " or test the stored connection with `airflow connections test`."
             )
     # What is a text by its definition is one also when it spells a number.
     typed = {key: value if accepted[key].get("type") == "string" else _typed(value) for key, value in given.items()}
@@ -271,9 +278,9 @@ def _read_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
             or (key == "timeout" and not isfinite(value))
             or (key == "proxy" and not is_proxy_url(value))
         ):
-            shown = "" if accepted[key].get("writeOnly") else f"={ascii(value)[:80]}"
+            shown = "" if accepted[key].get("writeOnly") else f" {ascii(value)[:80]}"
             raise InvalidConnectionError(
-                f"extra key {key}{shown} is not acceptable; accepted is {schemas.expected('connection', key)}."
+                f"Invalid {field_name(key)}{shown}: expected {schemas.expected('connection', key)}."
             )
     return typed
 

@@ -11,7 +11,14 @@ from airflow_provider_b24cal.bitrix24 import event_methods, listing, methods
 from airflow_provider_b24cal.bitrix24.batch import Outcome, command
 from airflow_provider_b24cal.bitrix24.changing import Change, change_statuses, in_stages, look_again
 from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Webhook
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.errors import (
+    Bitrix24Error,
+    NotJsonError,
+    PortalError,
+    ReplyError,
+    TransportError,
+    UnexpectedReplyError,
+)
 from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
 from airflow_provider_b24cal.bitrix24.inputs import (
     check_calls,
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
 
 NEEDED_SCOPE = "calendar"
 _TEST_TIMEOUT = 10.0
+_REFUSED = 400
 
 
 class Bitrix24CalendarHook(BaseHook):
@@ -425,6 +433,8 @@ class Bitrix24CalendarHook(BaseHook):
                 profile, scopes = client.run(partial(ask_many, [methods.profile(), methods.scope()]))
                 good, told = _judge_connection(client.settings(), profile.unwrap(), scopes.unwrap())
                 return good, " ".join([told, *client.warnings])
+        except (PortalError, ReplyError, TransportError) as error:
+            return False, f"{self.portal_url()}: {error}{_advice(error)}"
         except Bitrix24Error as error:
             return False, str(error)
 
@@ -481,6 +491,12 @@ def _refused_change(item: tuple[int, MeetingStatus], error: Bitrix24Error) -> Ch
 
 def _raw(method: str, params: Mapping[str, Any] | None, *, writes: bool) -> methods.Call[Any]:
     return methods.raw(check_method(method), check_params({} if params is None else params), writes=writes)
+
+
+def _advice(error: Bitrix24Error) -> str:
+    """Return what to check when something answered, but not as a portal does."""
+    strange = isinstance(error, NotJsonError | UnexpectedReplyError) and (error.http_status or 200) < _REFUSED
+    return " Check that this is the portal's address." if strange else ""
 
 
 def _judge_connection(settings: Settings, profile: Profile, scopes: tuple[str, ...]) -> tuple[bool, str]:

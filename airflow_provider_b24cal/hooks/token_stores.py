@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from airflow_provider_b24cal._airflow import read_variable, write_variable
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError, TokenStoreError
+from airflow_provider_b24cal.bitrix24.labels import field_name
 from airflow_provider_b24cal.bitrix24.oauth import TokenPair, read_stored
 
 
@@ -100,8 +101,8 @@ def make_store(name: str) -> TokenStore:
             return store
         reason = f"{type(store).__name__} has not both of the methods load and save"
     raise InvalidConnectionError(
-        f"token_store={name!a} cannot be used ({ascii(reason)[1:-1][:200]}); accepted is variable, file:<folder>, or "
-        "the dotted path of a class that is made without arguments and has load(key) and save(key, text)."
+        f"Invalid {field_name('token_store')} {name!a} ({ascii(reason)[1:-1][:200]}): expected variable, file:<folder>,"
+        " or the dotted path of a class that is made without arguments and has load(key) and save(key, text)."
     )
 
 

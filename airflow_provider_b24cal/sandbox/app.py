@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from airflow_provider_b24cal.sandbox import control
 from airflow_provider_b24cal.sandbox.broken import ConnectionReset, answer
+from airflow_provider_b24cal.sandbox.guard import local
 from airflow_provider_b24cal.sandbox.portal import METHODS, Portal
 from airflow_provider_b24cal.sandbox.request import RestRequest, read, read_parameters
 
@@ -30,8 +31,16 @@ Log = Callable[[str], None]
 Sleep = Callable[[float], Awaitable[None]]
 
 _VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_PAGES = (
+    "/",
+    # Where a portal has its calendars; the page reads from its address what to show.
+    "/calendar/",
+    "/company/personal/user/{id:int}/calendar/",
+    "/workgroups/group/{id:int}/calendar/",
+)
 _PAGE_POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -43,12 +52,12 @@ def create_app(portal: Portal, log: Log | None = None, sleep: Sleep = asyncio.sl
     """
     app = Starlette(
         routes=[
-            Route("/", _page),
+            *(Route(path, local(_page)) for path in _PAGES),
             *control.routes(portal),
             Route("/rest/{path:path}", _rest(portal, log, sleep), methods=_VERBS),
             Route("/oauth/token/", _token(portal, log, sleep), methods=["GET", "POST"]),
-            Route("/oauth/authorize/", _authorise(portal)),
-            Route("/-/agreed", _agreed),
+            Route("/oauth/authorize/", local(_authorise(portal))),
+            Route("/-/agreed", local(_agreed)),
         ]
     )
     app.router.redirect_slashes = False

@@ -15,11 +15,13 @@ from starlette.routing import Route
 
 from airflow_provider_b24cal.sandbox import checks
 from airflow_provider_b24cal.sandbox.checks import BadInputError
+from airflow_provider_b24cal.sandbox.guard import own_page, refused
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.state import snapshot
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
 
 Action = Callable[[Portal, object], object]
 
@@ -103,6 +105,8 @@ _ACTIONS: tuple[tuple[str, str, Action], ...] = (
 )
 # Requests that carry nothing need no body.
 _WITHOUT_BODY = (_state, _counters, _forget_faults, _reset)
+_SHOWN = 200
+"""Bytes of an unreadable body that the refusal repeats."""
 
 
 def routes(portal: Portal) -> list[Route]:
@@ -111,24 +115,21 @@ def routes(portal: Portal) -> list[Route]:
 
 
 def _route(portal: Portal, verb: str, path: str, action: Action) -> Route:
-    async def endpoint(request: Request) -> JSONResponse:
+    async def endpoint(request: Request) -> Response:
         try:
             body = None if action in _WITHOUT_BODY else _parse(await request.body())
             return JSONResponse(action(portal, body))
         except BadInputError as error:
-            problem = {"error": str(error), "field": error.field, "accepted": error.accepted}
-            return JSONResponse({**problem, "value": _printable(error.value)}, status_code=400)
+            return refused(error)
 
-    return Route(path, endpoint, methods=[verb])
+    return Route(path, own_page(endpoint), methods=[verb])
 
 
 def _parse(body: bytes) -> object:
     try:
         value: object = json.loads(body)
-    except ValueError:
-        raise BadInputError("body", body.decode("utf-8", "replace"), "JSON") from None
+        # What could not be sent back, half a character or a thousand brackets, is refused as a whole.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        raise BadInputError("body", body[:_SHOWN].decode("utf-8", "replace"), "JSON") from None
     return value
-
-
-def _printable(value: object) -> object:
-    return value if value is None or isinstance(value, bool | int | str) else repr(value)

@@ -7,6 +7,7 @@ and prints what became of each meeting; with ``--ui`` it leaves everything runni
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import tempfile
@@ -80,8 +81,7 @@ def _started_in(folder: str) -> list[int]:
 def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxServer, Stage]]:
     with SandboxServer() as server:
         _tell(began, f"Sandbox portal at {server.url}")
-        settings = {"AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(ME)}
-        with Stage(folder, dags, settings) as stage:
+        with Stage(folder, dags, connections(server, folder)) as stage:
             _tell(began, "Creating Airflow's database ...")
             stage.migrate()
             _tell(began, "Starting api-server, scheduler, dag-processor and triggerer ...")
@@ -91,11 +91,26 @@ def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxSe
             _tell(began, "Stopping ...")
 
 
+def connections(server: SandboxServer, folder: Path) -> dict[str, str]:
+    """Return the connections that the example DAGs use, as environment variables.
+
+    :param folder: where the database of ``attendance_db`` is kept.
+    """
+    database = {"conn_type": "sqlite", "host": str(folder / "attendance.db")}
+    return {
+        "AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(ME),
+        "AIRFLOW_CONN_ATTENDANCE_DB": json.dumps(database),
+    }
+
+
 def _stay(server: SandboxServer, stage: Stage) -> int:
     print(
         f"\n  Airflow  {stage.url}   user admin, password {stage.password}\n"
         f"  Portal   {server.url}   the calendar that the DAGs act on\n\n"
         "  Try the DAG answer_from_the_form: unpause it, trigger it, name meetings and choose an answer.\n"
+        "  sync_company_calendar fills tables in the database attendance_db; attendance_report draws them.\n\n"
+        "  To practise the connection form (Admin > Connections): type Bitrix24, Port 443, and as Webhook URL\n"
+        f"  {server.webhook_url(ME)}\n\n"
         "  Ctrl-C stops both.\n",
         flush=True,
     )

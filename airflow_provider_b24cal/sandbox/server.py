@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import socket
 import ssl
@@ -15,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_b24cal.sandbox.app import Sleep, create_app
+from airflow_provider_b24cal.sandbox.guard import is_loopback
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
 
@@ -34,11 +34,7 @@ def check_loopback(host: str) -> None:
     :param host: an address, or ``localhost``.
     :raises ValueError: for anything else.
     """
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(host):
         raise ValueError(
             f"{host!r} is not a loopback address; the sandbox has no real security and serves this machine only"
         )

@@ -45,6 +45,7 @@ def _meeting(book: Book, event: Event, today: date) -> dict[str, object]:
         "id": event.id,
         "name": event.name,
         "calendar_type": event.calendar_type,
+        "owner_id": event.owner_id,
         "is_meeting": event.is_meeting,
         "host_id": event.host_id,
         "start": _instant(starts, event),

@@ -15,6 +15,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from airflow_provider_b24cal import __version__
 from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths
 from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError, ReplyTooLargeError, ResponseTimeoutError
+from airflow_provider_b24cal.bitrix24.labels import field_name
 from airflow_provider_b24cal.bitrix24.replies import SAME_HOST, Reply
 from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
 
@@ -123,7 +124,7 @@ def make_tls(bundle: str) -> ssl.SSLContext:
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
     raise InvalidConnectionError(
-        f"verify names {bundle!a}, which is no CA bundle ({reason}); accepted is true, false, or the path "
+        f"Invalid {field_name('verify')} {bundle!a}: no CA bundle ({reason}); expected true, false, or the path "
         "of a file with certificates in PEM form. It may also come from REQUESTS_CA_BUNDLE."
     )
 

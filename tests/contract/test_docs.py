@@ -204,10 +204,12 @@ def _airflow(*words: str) -> None:
 
 
 def _curl(*words: str) -> None:
-    option, method, url, data, body = words
-    assert (option, data) == ("-X", "-d")
+    option, method, url, header, kind, data, body = words
+    assert (option, header, data) == ("-X", "-H", "-d")
+    name, _, value = kind.partition(": ")
     with SandboxServer() as server:
-        answer = requests.request(method, server.url + urlsplit(url).path, data=body, timeout=PATIENCE)
+        address = server.url + urlsplit(url).path
+        answer = requests.request(method, address, data=body, headers={name: value}, timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
 
 
@@ -252,7 +254,7 @@ def test_the_sandbox_takes_what_its_page_names() -> None:
             answer = session.request(method, server.url + path, json={}, timeout=PATIENCE)
             assert answer.status_code in {200, 400}, (path, answer.text)
         for rule in rules:
-            answer = session.post(f"{server.url}/-/fault", data=rule, timeout=PATIENCE)
+            answer = session.post(f"{server.url}/-/fault", json=json.loads(rule), timeout=PATIENCE)
             assert answer.status_code == 200, (rule, answer.text)
 
 

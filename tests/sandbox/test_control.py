@@ -152,7 +152,8 @@ def test_bad_input(control: Control, server: SandboxServer, action: str, body: o
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff"])
 def test_body_that_is_no_json(server: SandboxServer, body: bytes) -> None:
-    reply = requests.post(f"{server.url}/-/answer", data=body, timeout=PATIENCE)
+    headers = {"Content-Type": "application/json"}
+    reply = requests.post(f"{server.url}/-/answer", data=body, headers=headers, timeout=PATIENCE)
     assert (reply.status_code, reply.json()["field"]) == (400, "body")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from airflow_provider_b24cal.bitrix24.pages import calendar_page, event_page
 from tests.gates import PATIENCE
 
 if TYPE_CHECKING:
@@ -21,6 +22,28 @@ def test_is_served(page: requests.Response) -> None:
     assert page.status_code == 200
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "<title>Sandbox portal</title>" in page.text
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        event_page("", 668, user_id=1),
+        calendar_page("", user_id=1),
+        calendar_page("", user_id=1, owner_id=999),
+        calendar_page("", user_id=1, calendar_type="group", owner_id=9),
+        "/workgroups/group/9/calendar/?EVENT_ID=668",
+        calendar_page("", user_id=1, calendar_type="company_calendar"),
+        "/calendar/?EVENT_ID=668&EVENT_DATE=16.09.2026",
+    ],
+)
+def test_is_what_a_link_to_the_portal_opens(server: SandboxServer, page: requests.Response, address: str) -> None:
+    linked = requests.get(server.url + address, timeout=PATIENCE)
+    assert (linked.status_code, linked.text) == (200, page.text)
+
+
+def test_other_addresses_are_not_found(server: SandboxServer) -> None:
+    for address in ("/company/personal/user/x/calendar/", "/company/personal/user/1/", "/calendar/x", "/x"):
+        assert requests.get(server.url + address, timeout=PATIENCE).status_code == 404
 
 
 def test_is_self_contained(page: requests.Response) -> None:

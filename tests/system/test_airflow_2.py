@@ -131,7 +131,6 @@ def test_says_what_belongs_where(page: Page) -> None:
         field = page.get_by_label(label, exact=True)
         expect(field).to_be_visible()
         expect(field).to_have_attribute("placeholder", UI_FIELD_BEHAVIOUR["placeholders"][name])
-    expect(page.get_by_label("Port", exact=True)).to_be_visible()
     expect(page.get_by_label("Schema", exact=True)).to_be_hidden()
     expect(page.get_by_label("Webhook URL", exact=True)).to_have_attribute("type", "password")
     for key, described in CONNECTION_FIELDS.items():
@@ -151,14 +150,14 @@ def test_is_tested_saved_reopened_and_used(
     _field(page, "timeout").fill("30")
     _field(page, "allow_http").check()
     for number, port in enumerate(["", "0", "443"], start=1):
-        page.get_by_label("Port", exact=True).fill(port)
+        page.get_by_label("Port (enter 443)", exact=True).fill(port)
         assert connected in _test(page)
         assert portal.count()["requests"] == number
     _save(page)
 
     _edit(page, name)
     assert office_server.secret(1) not in page.content()
-    expect(page.get_by_label("Port", exact=True)).to_have_value("443")
+    expect(page.get_by_label("Port (enter 443)", exact=True)).to_have_value("443")
     expect(_field(page, "timeout")).to_have_value("30")
     expect(_field(page, "allow_http")).to_be_checked()
     # Airflow does not send the stored secret along.
@@ -213,7 +212,7 @@ def test_says_what_is_wrong(nobody: str, page: Page, office_server: SandboxServe
     _add(page, "wrong")
     for webhook, wanted in (
         (f"{office_server.url}/rest/1/n0suchc0de000000/", "The portal does not accept this webhook"),
-        ("n0suchc0de000000", "host is empty; put the portal"),
+        ("n0suchc0de000000", "Portal (host) is empty; put the portal"),
         (f"{nobody}/rest/1/n0suchc0de000000/", "Check the portal's address in the connection"),
     ):
         page.get_by_label("Webhook URL", exact=True).fill(webhook)

@@ -58,7 +58,6 @@ def test_says_what_belongs_where(window: Window) -> None:
         field = form.get_by_label(label, exact=True)
         expect(field).to_be_visible()
         expect(field).to_have_attribute("placeholder", UI_FIELD_BEHAVIOUR["placeholders"][name])
-    expect(form.get_by_label("Port", exact=True)).to_be_visible()
     expect(form.get_by_label("Schema", exact=True)).to_have_count(0)
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     for field in CONNECTION_FIELDS.values():
@@ -77,7 +76,7 @@ def test_is_saved_reopened_tested_and_used(
     expect(secret).to_have_attribute("type", "password")
     window.picture("connection_form", form)
     secret.fill(office_server.webhook_url(1))
-    form.get_by_label("Port", exact=True).fill("443")
+    form.get_by_label("Port (enter 443)", exact=True).fill("443")
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     form.get_by_label("Timeout (seconds)").fill("30")
     _save(form)
@@ -85,7 +84,7 @@ def test_is_saved_reopened_tested_and_used(
     form = _edit(page, name)
     expect(form.get_by_label("Webhook URL")).to_have_value("***")
     expect(form.get_by_label("Webhook URL")).to_have_attribute("type", "password")
-    expect(form.get_by_label("Port", exact=True)).to_have_value("443")
+    expect(form.get_by_label("Port (enter 443)", exact=True)).to_have_value("443")
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     expect(form.get_by_label("Timeout (seconds)")).to_have_value("30")
     assert office_server.secret(1) not in page.content()
@@ -117,7 +116,7 @@ def nobody() -> Iterator[str]:
     ("name", "webhook", "wanted"),
     [
         ("dead_code", "{url}/rest/1/n0suchc0de000000/", "The portal does not accept this webhook"),
-        ("no_url", "n0suchc0de000000", "host is empty; put the portal"),
+        ("no_url", "n0suchc0de000000", "Portal (host) is empty; put the portal"),
         ("no_portal", "{nobody}/rest/1/n0suchc0de000000/", "Check the portal's address in the connection"),
     ],
 )
@@ -126,7 +125,7 @@ def test_says_what_is_wrong(
 ) -> None:
     form = _add(window.page, name)
     form.get_by_label("Webhook URL").fill(webhook.format(url=office_server.url, nobody=nobody))
-    form.get_by_label("Port", exact=True).fill("443")
+    form.get_by_label("Port (enter 443)", exact=True).fill("443")
     _save(form)
     shown = _test(window.page, name)
     assert "Test Connection Failed" in shown

@@ -41,3 +41,6 @@ def test_opens_the_meeting_or_the_calendar(
     button = window.page.get_by_role("link", name="Open in Bitrix24")
     expect(button).to_have_attribute("href", f"{office_server.url}/company/personal/user/1/calendar/{wanted}")
     assert office_server.secret(1) not in window.page.content()
+    with window.page.expect_popup() as opened:
+        button.click()
+    expect(opened.value.get_by_role("heading", name="Sandbox portal")).to_be_visible()

@@ -68,7 +68,9 @@ def test_the_web_ui_is_told_of_every_field(stage: Stage) -> None:
     if standard is None and version("apache-airflow").startswith("3.1."):
         pytest.skip("a server of Airflow 3.1 that has tested a connection tells of no fields")
     assert standard["url_schema"]["hidden"] is True
-    assert {name: standard[name]["title"] for name in ("host", "login", "password")} == UI_FIELD_BEHAVIOUR["relabeling"]
+    assert {name: standard[name]["title"] for name in UI_FIELD_BEHAVIOUR["relabeling"]} == UI_FIELD_BEHAVIOUR[
+        "relabeling"
+    ]
     extra = {
         key: (field["schema"]["title"], field["description"], field["schema"].get("format"))
         for key, field in ours["extra_fields"].items()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
-from tests.gates import FOR_A_PROCESS, ending
+from tests.gates import FOR_A_PROCESS, PATIENCE, ending
 
 pytestmark = pytest.mark.xdist_group("demo")
 ROOT = Path(__file__).parents[2]
@@ -58,9 +60,16 @@ def test_broken_off(number: int, more: list[str], tmp_path: Path) -> None:
     awaited = "Ctrl-C stops both" if more else "DAG attendance_round runs"
     with ending(running):
         assert running.stdout is not None
+        printed = ""
         for line in running.stdout:
+            printed += line
             if awaited in line:
                 break
+        if more:
+            assert "attendance_db" in printed
+            (webhook,) = re.findall(r"http://127\.0\.0\.1:\d+/rest/1/\w+/", printed)
+            with urlopen(f"{webhook}profile", timeout=PATIENCE) as reply:
+                assert json.load(reply)["result"]["ID"] == "1"
         shown = _left_behind(tmp_path)
         assert sum("airflow" in command for command in shown) >= 4, "Airflow's four processes are running"
         running.send_signal(number)

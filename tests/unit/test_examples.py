@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="the examples are written for Airflow 3")
 
+from airflow_provider_b24cal.sandbox import demo
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
@@ -72,8 +73,12 @@ def office(serving: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", serving.connection_json(1))
 
 
+def _operator(dag_id: str, task_id: str) -> Any:
+    return _dag(dag_id).get_task(task_id)
+
+
 def _task(dag_id: str, task_id: str) -> Any:
-    return _dag(dag_id).get_task(task_id).python_callable
+    return _operator(dag_id, task_id).python_callable
 
 
 def _dag(dag_id: str) -> Any:
@@ -142,6 +147,19 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("3 accepted", 205.7), ("1 declined", 68.6), ("3 silent", 205.7),
         ("0 accepted", 0.0), ("0 declined", 0.0), ("4 silent", 274.3),
     ]  # fmt: skip
+
+
+def test_the_demo_has_the_database_of_the_examples(
+    serving: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("airflow.providers.sqlite")
+    for name, value in demo.connections(serving, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    sync = _operator("sync_company_calendar", "sync")
+    sync.window_start, sync.window_end = "2026-09-14T00:00:00+00:00", "2026-09-28T00:00:00+00:00"
+    sync.execute({})
+    path = _task("attendance_report", "draw")(params={"folder": str(tmp_path / "reports")})
+    assert re.findall(r">(2026-[0-9-]*)<", Path(path).read_text("utf-8"))[:2] == ["2026-09-16", "2026-09-17"]
 
 
 @pytest.mark.parametrize("rows", [[], [("2026-09-16 08:00:00.000000", 0, 0, 0, 2, None)]])

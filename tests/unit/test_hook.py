@@ -293,7 +293,7 @@ def test_the_session_holds_no_credential(hook: Bitrix24CalendarHook) -> None:
         (4, {}, False, "the user may be deactivated"),
         (1, {"password": "notTheCode000000"}, False, "Create a new one under Developer resources"),
         (1, {"host": "http://127.0.0.1:9"}, False, "No connection to the portal could be made."),
-        (1, {"host": ""}, False, "host is empty; put the portal"),
+        (1, {"host": ""}, False, "Portal (host) is empty; put the portal"),
         (1, {"extra": {"proxi": "x"}}, False, "unknown key 'proxi'; did you mean proxy?"),
     ],
 )

@@ -478,7 +478,7 @@ def test_stores_that_cannot_be_used(store: str, message: str, connect: Connect) 
     connect(token_store=store)
     with pytest.raises(errors.InvalidConnectionError, match=message) as caught:
         Blocking().status(SILENT)
-    assert f"token_store='{store}'" in str(caught.value)
+    assert f"(extra key token_store) '{store}'" in str(caught.value)
 
 
 def test_a_connection_test_renews_nothing(connect: Connect, portal: Portal) -> None:

@@ -85,7 +85,10 @@ def test_into_a_file_that_airflow_imports(server: SandboxServer, portal: Portal,
     [
         (("--output", "{folder}/there.json"), "File exists"),
         (("--output", "{folder}/none/new.json"), "No such file or directory"),
-        (("--output", "{folder}/new.json", "--token-store", "variabel"), "extra key token_store='variabel' is not"),
+        (
+            ("--output", "{folder}/new.json", "--token-store", "variabel"),
+            "(extra key token_store) 'variabel': expected variable",
+        ),
     ],
 )
 def test_what_would_waste_the_code_is_found_before_anybody_is_asked_for_it(

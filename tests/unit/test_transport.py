@@ -492,5 +492,5 @@ def test_certificates(send: Send, tls: tuple[str, Path], monkeypatch: pytest.Mon
 def test_a_ca_bundle_that_is_none(send: Send, tls: tuple[str, Path], tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for name in ("absent.pem", "empty.pem"):
-        with pytest.raises(errors.InvalidConnectionError, match=f"verify names .*{name}', which is no CA bundle"):
+        with pytest.raises(errors.InvalidConnectionError, match=f"extra key verify.*{name}': no CA bundle"):
             send(tls[0], verify=str(tmp_path / name))
