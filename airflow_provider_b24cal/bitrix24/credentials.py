@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "***"
 
+MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a response, unpacked, that are read at most; fifty full lists of events have a few million."""
+
+SMALL_REPLY_BYTES: Final = 1024 * 1024
+"""The same for methods whose response is short: fifty statuses have some ten thousand bytes."""
+
 _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
 # The same as it may be quoted: with JSON's escaped slashes, or percent-encoded in somebody's query.
 _QUOTED_PATH: Final = re.compile(
@@ -69,12 +75,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, ready for the wire. Its URL or its body holds the secret."""
+    """One POST, ready for the wire. Its URL or its body holds the secret.
+
+    :param max_reply_bytes: how much of the response is read at most, unpacked.
+    """
 
     url: Secret
     body: bytes = field(repr=False)
     method: str
     content_type: str = "application/json"
+    max_reply_bytes: int = MAX_REPLY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +144,14 @@ class Endpoint:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scrub", Scrubber(self._secret()))
 
-    def request(self, method: str, params: Mapping[str, Any]) -> Request:
+    def request(self, method: str, params: Mapping[str, Any], max_reply_bytes: int = MAX_REPLY_BYTES) -> Request:
         """Build the request for a REST method."""
         sent = dict(params)
         if isinstance(self.credential, AccessToken):
             # In the body, for the address of a request ends in the logs of whatever passes it on.
             sent["auth"] = self.credential.token.reveal()
-        return Request(Secret(f"{self._base()}{method}"), json.dumps(sent).encode(), method)
+        url, body = Secret(f"{self._base()}{method}"), json.dumps(sent).encode()
+        return Request(url, body, method, max_reply_bytes=max_reply_bytes)
 
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must be masked: code or token, percent-encoded too, and the webhook URL."""

@@ -15,7 +15,6 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectError,
     ConnectionLostError,
-    ReplyTooLargeError,
     TlsError,
     TransportError,
     UsageError,
@@ -72,19 +71,18 @@ class HttpxTransport:
                         extensions={"timeout": self._timeout},
                     )
                 )
-                body = Body(request.method)
+                body = Body(request, response.headers.get("Content-Encoding"))
                 try:
-                    async for part in response.aiter_bytes():
+                    async for part in response.aiter_raw():
                         body.add(part)
                 finally:
                     await response.aclose()
+            return make_reply(response.status_code, body, response.headers.get("Location"), request)
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
             failure: BaseException = _translated(problem, request.method, self._settings.timeout)
         except BaseException as stop:  # noqa: BLE001 - goes on below, without the frames: their variables hold the URL
             failure = stop
             failure.__context__ = None
-        else:
-            return make_reply(response.status_code, body.whole(), response.headers.get("Location"), request.url)
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure.with_traceback(None)
 
@@ -132,7 +130,7 @@ def _make_tls(verify: bool | str) -> ssl.SSLContext:
 
 
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
-    if isinstance(problem, ReplyTooLargeError):
+    if isinstance(problem, TransportError):
         return problem
     cause = type(problem).__name__
     if tls_refused(problem):
