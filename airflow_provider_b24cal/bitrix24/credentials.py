@@ -247,8 +247,7 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
             f"{field}={hide_webhook_paths(host)!a} is not acceptable; accepted is a host such as "
             "example.bitrix24.com or https://example.bitrix24.com."
         )
-    loopback = name == "localhost" or (address is not None and ip_address(name).is_loopback)
-    if parts.scheme == "http" and not (loopback or allow_http):
+    if parts.scheme == "http" and not (is_loopback(text) or allow_http):
         raise InvalidConnectionError(
             f"{field}={host!a} would send the secret in clear; use https, or set allow_http in extra."
         )
@@ -257,6 +256,12 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     shown = f"[{name}]" if address == 6 else _to_ascii(name)
     final = own_port or port
     return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL leads to this machine, so that nothing goes over a network."""
+    name = urlsplit(url).hostname or ""
+    return name == "localhost" or (_as_address(name) is not None and ip_address(name).is_loopback)
 
 
 def _as_address(name: str) -> int | None:

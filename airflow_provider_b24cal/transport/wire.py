@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_b24cal import __version__
-from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths
+from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths, is_loopback
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectionLostError,
     InvalidConnectionError,
@@ -58,19 +58,22 @@ class Route:
 def find_route(settings: Settings) -> Route:
     """Return the way to the portal: the connection's word first, then the usual environment variables.
 
-    :raises InvalidConnectionError: the CA bundle cannot be read.
+    A proxy of the environment is not asked for a portal on this machine: another machine would look for that
+    portal on itself, and by plain http it would read the secret.
+
+    :raises InvalidConnectionError: the CA bundle cannot be read, or the proxy of the environment is none.
     """
     origin = settings.endpoint.origin
-    if settings.proxy is not None:
-        proxy: str | None = settings.proxy.reveal()
-    else:
-        proxy = check_proxy(select_proxy(origin, get_environ_proxies(origin)))
     verify = settings.verify
     if verify is True:
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     if isinstance(verify, str):
         make_tls(verify)
-    return Route(proxy, verify)
+    if settings.proxy is not None:
+        return Route(settings.proxy.reveal(), verify)
+    if is_loopback(origin):
+        return Route(None, verify)
+    return Route(check_proxy(select_proxy(origin, get_environ_proxies(origin))), verify)
 
 
 def check_proxy(proxy: str | None) -> str | None:
