@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -86,7 +87,8 @@ def read_request(connection: socket.socket) -> bytes:
     heard = b""
     while b"\r\n\r\n" not in heard:
         heard += read_more(connection)
-    size = int(heard.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    told = re.search(rb"content-length: *(\d+)", heard.lower())
+    size = int(told[1]) if told else 0
     while len(heard.split(b"\r\n\r\n", 1)[1]) < size:
         heard += read_more(connection)
     return heard

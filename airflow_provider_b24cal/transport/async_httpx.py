@@ -19,13 +19,13 @@ from airflow_provider_b24cal.bitrix24.errors import (
     TransportError,
     UsageError,
 )
+from airflow_provider_b24cal.transport.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
     NO_CONNECTION,
     WHOLE,
     Body,
     find_route,
-    keep_secrets_out_of_logs,
     late,
     make_reply,
     make_tls,
@@ -45,7 +45,7 @@ class HttpxTransport:
     """
 
     def __init__(self, settings: Settings) -> None:
-        keep_secrets_out_of_logs()
+        keep_out_of_logs(settings.secrets())
         self._settings = settings
         self._timeout = httpx.Timeout(settings.timeout).as_dict()
         self._opening = asyncio.Lock()

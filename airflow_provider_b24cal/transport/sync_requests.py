@@ -17,12 +17,12 @@ from airflow_provider_b24cal.bitrix24.errors import (
     TransportError,
 )
 from airflow_provider_b24cal.transport.bounded import Connections
+from airflow_provider_b24cal.transport.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
     NO_CONNECTION,
     Body,
     find_route,
-    keep_secrets_out_of_logs,
     late,
     make_reply,
     tls_refused,
@@ -73,7 +73,7 @@ class RequestsTransport:
     """
 
     def __init__(self, settings: Settings) -> None:
-        keep_secrets_out_of_logs()
+        keep_out_of_logs(settings.secrets())
         self._timeout = settings.timeout
         self._connections = Connections()
         self.session = make_session(settings, self._connections)

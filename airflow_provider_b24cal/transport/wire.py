@@ -1,8 +1,7 @@
-"""What both transports agree on: the route to the portal, headers, and log lines without secrets."""
+"""What both transports agree on: the route to the portal, headers, and how much of a response is read."""
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import zlib
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_b24cal import __version__
-from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths, is_loopback
+from airflow_provider_b24cal.bitrix24.credentials import is_loopback
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectionLostError,
     InvalidConnectionError,
@@ -260,34 +259,3 @@ def _origin_of(location: str) -> str:
     if not host:
         return SAME_HOST
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
-
-
-class _HideWebhookPaths(logging.Filter):
-    """Takes webhook paths out of the lines that HTTP libraries log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        line = record.getMessage()
-        hidden = hide_webhook_paths(line)
-        if hidden != line:
-            record.msg, record.args = hidden, None
-        return True
-
-
-_FILTER: Final = _HideWebhookPaths()
-# One by one, for a logger's filter does not see what its children log. urllib3 logs the path of every
-# request at DEBUG and that of an oddly answered one at WARNING; httpcore logs the headers of every reply,
-# where a redirect may name the path again.
-_LOGGERS: Final = (
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.util.retry",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.proxy",
-)
-
-
-def keep_secrets_out_of_logs() -> None:
-    """Make the loggers of the HTTP libraries hide webhook paths; doing it twice changes nothing."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_FILTER)
