@@ -28,6 +28,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     RefreshTokenRevokedError,
     TokenStoreError,
     UnexpectedReplyError,
+    without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.meanings import (
     EXPIRED_GRANT,
@@ -153,6 +154,7 @@ class Application:
         url, body = Secret(f"{server}/oauth/token/"), urlencode(told).encode()
         return Request(url, body, TOKEN_METHOD, form, max_reply_bytes=SMALL_REPLY_BYTES)
 
+    @without_inner_frames
     def read(self, reply: Reply, used: Secret, now: float, before: TokenPair | None = None) -> TokenPair:
         """Return the pair that the authorisation server answers with.
 

@@ -19,6 +19,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     InvalidConnectionError,
     ReplyTooLargeError,
     ResponseTimeoutError,
+    without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.replies import SAME_HOST, Reply
 from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
@@ -54,6 +55,7 @@ class Route:
     verify: bool | str
 
 
+@without_inner_frames
 def find_route(settings: Settings) -> Route:
     """Return the way to the portal: the connection's word first, then the usual environment variables.
 
