@@ -75,6 +75,7 @@ def pack(calls: Sequence[Call[Any]], prefix: str) -> Call[list[Outcome[Any]]]:
         read,
         writes=any(call.writes for call in calls),
         commands={key: call.method for key, call in zip(commands, calls, strict=True)},
+        max_reply_bytes=max(call.max_reply_bytes for call in calls),
     )
 
 

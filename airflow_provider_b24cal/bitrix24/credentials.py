@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "***"
 
+MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a response, unpacked, that are read at most; fifty full lists of events have a few million."""
+
+SMALL_REPLY_BYTES: Final = 1024 * 1024
+"""The same for methods whose response is short: fifty statuses have some ten thousand bytes."""
+
 _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
 # The same as it may be quoted: with JSON's escaped slashes, percent-encoded in somebody's query, or in HTML.
 _QUOTED_PATH: Final = re.compile(
@@ -73,12 +79,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, ready for the wire. Its URL or its body holds the secret."""
+    """One POST, ready for the wire. Its URL or its body holds the secret.
+
+    :param max_reply_bytes: how much of the response is read at most, unpacked.
+    """
 
     url: Secret
     body: bytes = field(repr=False)
     method: str
     content_type: str = "application/json"
+    max_reply_bytes: int = MAX_REPLY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +168,14 @@ class Endpoint:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scrub", Scrubber(self._secret()))
 
-    def request(self, method: str, params: Mapping[str, Any]) -> Request:
+    def request(self, method: str, params: Mapping[str, Any], max_reply_bytes: int = MAX_REPLY_BYTES) -> Request:
         """Build the request for a REST method."""
         sent = dict(params)
         if isinstance(self.credential, AccessToken):
             # In the body, for the address of a request ends in the logs of whatever passes it on.
             sent["auth"] = self.credential.token.reveal()
-        return Request(Secret(f"{self._base()}{method}"), json.dumps(sent).encode(), method)
+        url, body = Secret(f"{self._base()}{method}"), json.dumps(sent).encode()
+        return Request(url, body, method, max_reply_bytes=max_reply_bytes)
 
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must be masked: code or token, percent-encoded too, and the webhook URL."""
@@ -261,8 +272,7 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
             f"Invalid {field_name(field)} {hide_webhook_paths(host)!a}: expected a host such as "
             "example.bitrix24.com or https://example.bitrix24.com."
         )
-    loopback = name == "localhost" or (address is not None and ip_address(name).is_loopback)
-    if parts.scheme == "http" and not (loopback or allow_http):
+    if parts.scheme == "http" and not (is_loopback(text) or allow_http):
         raise InvalidConnectionError(
             f"{field_name(field)} {host!a} would send the secret in clear; use https, or set "
             f"{field_name('allow_http')} to true."
@@ -274,6 +284,12 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     shown = f"[{name}]" if address == 6 else _to_ascii(name)
     final = own_port or port
     return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL leads to this machine, so that nothing goes over a network."""
+    name = urlsplit(url).hostname or ""
+    return name == "localhost" or (_as_address(name) is not None and ip_address(name).is_loopback)
 
 
 def _as_address(name: str) -> int | None:

@@ -55,10 +55,14 @@ Errors carry fields and never a URL, so that they can be logged, stored and deci
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Permanence(StrEnum):
@@ -346,6 +350,26 @@ class TokenStoreError(Bitrix24Error):
 
 class TriggerEventError(Bitrix24Error):
     """A deferred task resumed with no event, or with one it does not know; nothing is taken for granted."""
+
+
+def without_inner_frames(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function whose variables hold secrets: its errors come without its frames, cause and context.
+
+    Log handlers and error trackers show the variables of every frame of a traceback. The caller's frame is the
+    first that is left, so that no variable there may hold what is given to the function.
+    """
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Bitrix24Error as error:
+            failure = error
+        del args, kwargs
+        failure.__cause__ = failure.__context__ = None
+        raise failure.with_traceback(None)
+
+    return wrapper
 
 
 def _with_descendants(root: type[Bitrix24Error]) -> dict[str, type[Bitrix24Error]]:

@@ -259,12 +259,12 @@ def _fresh_prefix(chance: float) -> str:
 
 
 def _once(call: Call[T], endpoint: Endpoint, terms: Terms) -> Steps[T]:
-    reply: Reply = yield Send(endpoint.request(call.method, call.params))
+    reply: Reply = yield Send(endpoint.request(call.method, call.params, call.max_reply_bytes))
     moved = endpoint.renamed(reply.location) if is_redirect(reply) else None
     if moved is not None:
         # Whoever redirects has not executed, so writes are repeated too.
         yield Moved(moved)
-        reply = yield Send(moved.request(call.method, call.params))
+        reply = yield Send(moved.request(call.method, call.params, call.max_reply_bytes))
     return read(call, reply, endpoint.scrub, terms.operating.note)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
+from airflow_provider_b24cal.bitrix24.credentials import MAX_REPLY_BYTES, SMALL_REPLY_BYTES
 from airflow_provider_b24cal.bitrix24.errors import (
     CalendarError,
     CredentialsError,
@@ -38,6 +39,7 @@ class Call(NamedTuple, Generic[T]):
     :param event_id: the event it is about, for errors.
     :param own_codes: what a code means for this method, where the common table is too vague.
     :param commands: of a batch, the methods of its commands by their keys.
+    :param max_reply_bytes: how much of the response is read at most, unpacked.
     """
 
     method: str
@@ -48,6 +50,7 @@ class Call(NamedTuple, Generic[T]):
     event_id: int | None = None
     own_codes: Mapping[str, Meaning] = MappingProxyType({})
     commands: Mapping[str, str] = MappingProxyType({})
+    max_reply_bytes: int = MAX_REPLY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,15 @@ def get_status(event_id: int) -> Call[MeetingStatus]:
             )
         return MeetingStatus(result)
 
-    return Call(STATUS_GET, {"eventId": event_id}, "status", read, event_id=event_id, own_codes=_NO_MEETING)
+    return Call(
+        STATUS_GET,
+        {"eventId": event_id},
+        "status",
+        read,
+        event_id=event_id,
+        own_codes=_NO_MEETING,
+        max_reply_bytes=SMALL_REPLY_BYTES,
+    )
 
 
 def set_status(event_id: int, status: MeetingStatus) -> Call[bool]:
@@ -116,7 +127,16 @@ def set_status(event_id: int, status: MeetingStatus) -> Call[bool]:
     :param status: ``Y``, ``N`` or ``Q``.
     """
     params = {"eventId": event_id, "status": status.value}
-    return Call(STATUS_SET, params, "true", _as_is, writes=True, event_id=event_id, own_codes=_REFUSED_SET)
+    return Call(
+        STATUS_SET,
+        params,
+        "true",
+        _as_is,
+        writes=True,
+        event_id=event_id,
+        own_codes=_REFUSED_SET,
+        max_reply_bytes=SMALL_REPLY_BYTES,
+    )
 
 
 def profile() -> Call[Profile]:
@@ -127,7 +147,7 @@ def profile() -> Call[Profile]:
             return Profile(None, "")
         return Profile(int(result["ID"]), _full_name(result, scrub))
 
-    return Call("profile", {}, "profile", read)
+    return Call("profile", {}, "profile", read, max_reply_bytes=SMALL_REPLY_BYTES)
 
 
 def get_names(user_ids: Sequence[int]) -> Call[dict[int, str]]:
@@ -155,7 +175,7 @@ def scope() -> Call[tuple[str, ...]]:
     def read(result: list[str] | dict[str, str], scrub: Callable[[str], str]) -> tuple[str, ...]:
         return tuple(printable(scrub(name)) for name in (result if isinstance(result, list) else result.values()))
 
-    return Call("scope", {}, "scopes", read)
+    return Call("scope", {}, "scopes", read, max_reply_bytes=SMALL_REPLY_BYTES)
 
 
 def raw(method: str, params: Mapping[str, Any], *, writes: bool) -> Call[Any]:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from airflow_provider_b24cal.bitrix24 import schemas
-from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint, Request, Scrubber, Secret, spellings
+from airflow_provider_b24cal.bitrix24.credentials import (
+    SMALL_REPLY_BYTES,
+    AccessToken,
+    Endpoint,
+    Request,
+    Scrubber,
+    Secret,
+    spellings,
+)
 from airflow_provider_b24cal.bitrix24.errors import (
     AuthServerUnreachableError,
     Bitrix24Error,
@@ -20,6 +28,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     RefreshTokenRevokedError,
     TokenStoreError,
     UnexpectedReplyError,
+    without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.meanings import (
     EXPIRED_GRANT,
@@ -146,8 +155,10 @@ class Application:
         }
         # The documentation shows these in the address of a GET; in the body they pass no log on the way.
         form = "application/x-www-form-urlencoded"
-        return Request(Secret(f"{server}/oauth/token/"), urlencode(told).encode(), TOKEN_METHOD, form)
+        url, body = Secret(f"{server}/oauth/token/"), urlencode(told).encode()
+        return Request(url, body, TOKEN_METHOD, form, max_reply_bytes=SMALL_REPLY_BYTES)
 
+    @without_inner_frames
     def read(self, reply: Reply, used: Secret, now: float, before: TokenPair | None = None) -> TokenPair:
         """Return the pair that the authorisation server answers with.
 

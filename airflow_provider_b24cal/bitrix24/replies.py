@@ -40,14 +40,16 @@ class Reply:
     """An answer as it came over the wire.
 
     :param http_status: HTTP status.
-    :param body: decoded of any content encoding.
+    :param body: unpacked.
     :param location: scheme, host and port named by a redirect, without path, or :data:`SAME_HOST`; ``None`` when
         there is none.
+    :param packed_as: a content encoding that is not supported; the body is as it came.
     """
 
     http_status: int
     body: bytes = field(repr=False)
     location: str | None = None
+    packed_as: str | None = None
 
 
 def is_redirect(reply: Reply) -> bool:
@@ -93,8 +95,7 @@ def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: C
             call,
             meaning_of_page(reply.http_status),
             http_status=reply.http_status,
-            # Scrubbed before it is cut: half of a secret would not be recognised.
-            text=f"It begins with {_cut(scrub(ascii(reply.body[: 10 * _SHOWN])))}.",
+            text=_no_json(reply, scrub),
             cause=type(problem).__name__,
         )
     else:
@@ -108,6 +109,14 @@ def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: C
             return read_result(call, answer["result"], scrub)
     # Outside the except block: an error raised there would keep the JSON error, and the body, as context.
     raise refusal
+
+
+def _no_json(reply: Reply, scrub: Callable[[str], str]) -> str:
+    # Scrubbed before it is cut: half of a secret would not be recognised.
+    if reply.packed_as is None:
+        return f"It begins with {_cut(scrub(ascii(reply.body[: 10 * _SHOWN])))}."
+    encoding = _cut(scrub(ascii(reply.packed_as)))
+    return f"Its Content-Encoding {encoding} is not supported: expected gzip, deflate, or none."
 
 
 def _times(call: Call[Any], answer: Mapping[str, Any]) -> dict[str, object]:

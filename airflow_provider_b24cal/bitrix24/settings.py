@@ -19,6 +19,7 @@ from airflow_provider_b24cal.bitrix24.credentials import (
     Endpoint,
     Secret,
     Webhook,
+    is_loopback,
     parse_origin,
     parse_webhook_url,
 )
@@ -28,7 +29,7 @@ from airflow_provider_b24cal.bitrix24.limits import PLANS, Plan, in_flight
 from airflow_provider_b24cal.bitrix24.oauth import Application, Grant, TokenPair, usual_server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 DEFAULT_TIMEOUT: Final = 70.0
 """Seconds to wait for an answer: cloud portals cut a call at 60 seconds, and then say so."""
@@ -120,6 +121,8 @@ def read_settings(
         grant, endpoint = _from_tokens(host, login, password, port, known)
     else:
         endpoint = _from_webhook(host, login, password, port, known)
+    origins = [endpoint.origin] if grant is None else [endpoint.origin, grant.application.server_of(grant.pair)]
+    _check_proxy(known, origins)
     plan = _plan(known)
     return Settings(
         endpoint,
@@ -193,6 +196,18 @@ def _check_webhook(webhook: Webhook) -> None:
         )
     if webhook.user_id.isdecimal() and len(webhook.user_id) > _LONGEST_ID:
         raise InvalidConnectionError(f"Invalid {field_name('login')}: expected at most {_LONGEST_ID} digits.")
+
+
+def _check_proxy(known: Mapping[str, Any], origins: Iterable[str]) -> None:
+    """Refuse a proxy on another machine that would be given plain http, which it could read."""
+    if "proxy" not in known or is_loopback(known["proxy"]) or known.get("allow_http", False):
+        return
+    for origin in origins:
+        if origin.startswith("http://"):
+            raise InvalidConnectionError(
+                f"Invalid extra key proxy: {origin} is plain http, and the proxy is on another machine, so the secret "
+                "would leave this one in clear. Remove proxy, use https, or set allow_http in extra."
+            )
 
 
 def _plan(known: Mapping[str, Any]) -> Plan | None:

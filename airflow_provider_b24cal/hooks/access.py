@@ -21,11 +21,12 @@ from airflow_provider_b24cal.hooks.token_stores import load_pair, make_store, sa
 from airflow_provider_b24cal.transport import lane
 from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
 from airflow_provider_b24cal.transport.drive import arun, run
+from airflow_provider_b24cal.transport.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from airflow_provider_b24cal.transport.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
@@ -238,7 +239,8 @@ def _crowded(grant: Grant) -> Exception:
     return unreachable(f"Another task has been at it for {LONGEST_TURN:g} s.", server)
 
 
-def mask_all(secrets: Iterable[str]) -> None:
-    """Register texts with Airflow's log masker; blocking."""
+def mask_all(secrets: Collection[str]) -> None:
+    """Register texts with Airflow's log masker, and with the filter of the HTTP libraries' logs; blocking."""
+    keep_out_of_logs(secrets)
     for text in secrets:
         mask_secret(text)

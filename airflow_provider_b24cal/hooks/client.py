@@ -21,7 +21,7 @@ from asgiref.sync import sync_to_async
 from airflow_provider_b24cal._airflow import get_async_connection
 from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.changing import Change
-from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidConnectionError, without_inner_frames
 from airflow_provider_b24cal.bitrix24.exchange import Terms, doom, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.hooks.access import Access, mask_all
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Webhook
-    from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
     from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps
     from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
 
@@ -264,6 +263,7 @@ def _pace(settings: Settings) -> Pace:
     return Pace(settings.endpoint.origin, settings.plan)
 
 
+@without_inner_frames
 def _settings_of(connection: Any) -> Settings:
     try:
         extra = json.loads(connection.extra or "{}")
@@ -271,10 +271,20 @@ def _settings_of(connection: Any) -> Settings:
         extra = None
     if not isinstance(extra, dict):
         raise InvalidConnectionError("extra is not a JSON object.")
-    return read_settings(
-        host=connection.host,
-        login=connection.login,
-        password=connection.password,
-        port=connection.port,
-        extra=extra,
+    try:
+        return read_settings(
+            host=connection.host,
+            login=connection.login,
+            password=connection.password,
+            port=connection.port,
+            extra=extra,
+        )
+    except Bitrix24Error:
+        raise
+    except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the secret
+        cause = type(problem).__name__
+    raise InvalidConnectionError(
+        "Invalid connection: a field cannot be read. Expected are texts in host, login and password, a whole number in "
+        "port, and a JSON object in extra.",
+        cause=cause,
     )

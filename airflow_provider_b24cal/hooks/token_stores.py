@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from airflow_provider_b24cal._airflow import read_variable, write_variable
-from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError, TokenStoreError
+from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError, TokenStoreError, without_inner_frames
 from airflow_provider_b24cal.bitrix24.labels import field_name
 from airflow_provider_b24cal.bitrix24.oauth import TokenPair, read_stored
 
@@ -109,6 +109,7 @@ def make_store(name: str) -> TokenStore:
 _TELLING = (ImportError, AttributeError, TypeError)
 
 
+@without_inner_frames
 def load_pair(store: TokenStore, key: str) -> TokenPair | None:
     """Return the pair that a store holds, or ``None``.
 
@@ -123,6 +124,7 @@ def load_pair(store: TokenStore, key: str) -> TokenPair | None:
     raise failure
 
 
+@without_inner_frames
 def save_text(store: TokenStore, key: str, text: str) -> None:
     """Store a text.
 

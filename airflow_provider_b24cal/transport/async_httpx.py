@@ -15,18 +15,17 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectError,
     ConnectionLostError,
-    ReplyTooLargeError,
     TlsError,
     TransportError,
     UsageError,
 )
+from airflow_provider_b24cal.transport.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
     NO_CONNECTION,
     WHOLE,
     Body,
     find_route,
-    keep_secrets_out_of_logs,
     late,
     make_reply,
     make_tls,
@@ -46,7 +45,7 @@ class HttpxTransport:
     """
 
     def __init__(self, settings: Settings) -> None:
-        keep_secrets_out_of_logs()
+        keep_out_of_logs(settings.secrets())
         self._settings = settings
         self._timeout = httpx.Timeout(settings.timeout).as_dict()
         self._opening = asyncio.Lock()
@@ -72,19 +71,18 @@ class HttpxTransport:
                         extensions={"timeout": self._timeout},
                     )
                 )
-                body = Body(request.method)
+                body = Body(request, response.headers.get("Content-Encoding"))
                 try:
-                    async for part in response.aiter_bytes():
+                    async for part in response.aiter_raw():
                         body.add(part)
                 finally:
                     await response.aclose()
+            return make_reply(response.status_code, body, response.headers.get("Location"), request)
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
             failure: BaseException = _translated(problem, request.method, self._settings.timeout)
         except BaseException as stop:  # noqa: BLE001 - goes on below, without the frames: their variables hold the URL
             failure = stop
             failure.__context__ = None
-        else:
-            return make_reply(response.status_code, body.whole(), response.headers.get("Location"), request.url)
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure.with_traceback(None)
 
@@ -132,7 +130,7 @@ def _make_tls(verify: bool | str) -> ssl.SSLContext:
 
 
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
-    if isinstance(problem, ReplyTooLargeError):
+    if isinstance(problem, TransportError):
         return problem
     cause = type(problem).__name__
     if tls_refused(problem):

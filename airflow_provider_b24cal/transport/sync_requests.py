@@ -13,17 +13,16 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTime
 from airflow_provider_b24cal.bitrix24.errors import (
     ConnectError,
     ConnectionLostError,
-    ReplyTooLargeError,
     TlsError,
     TransportError,
 )
 from airflow_provider_b24cal.transport.bounded import Connections
+from airflow_provider_b24cal.transport.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.transport.wire import (
     HEADERS,
     NO_CONNECTION,
     Body,
     find_route,
-    keep_secrets_out_of_logs,
     late,
     make_reply,
     tls_refused,
@@ -74,7 +73,7 @@ class RequestsTransport:
     """
 
     def __init__(self, settings: Settings) -> None:
-        keep_secrets_out_of_logs()
+        keep_out_of_logs(settings.secrets())
         self._timeout = settings.timeout
         self._connections = Connections()
         self.session = make_session(settings, self._connections)
@@ -92,14 +91,12 @@ class RequestsTransport:
             prepared.prepare_headers({**self.session.headers, "Content-Type": request.content_type})
             prepared.prepare_body(request.body, None)
             response = self.session.send(prepared, timeout=self._timeout, allow_redirects=False, stream=True)
-            body = _read(response, request.method)
+            return make_reply(response.status_code, _read(response, request), response.headers.get("Location"), request)
         except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
             failure: BaseException = _translated(problem, request.method, self._timeout)
         except BaseException as stop:  # noqa: BLE001 - goes on below, without the frames: their variables hold the URL
             failure = stop
             failure.__context__ = None
-        else:
-            return make_reply(response.status_code, body, response.headers.get("Location"), request.url)
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure.with_traceback(None)
 
@@ -132,11 +129,11 @@ def make_session(settings: Settings, connections: Connections) -> requests.Sessi
     return session
 
 
-def _read(response: requests.Response, method: str) -> bytes:
+def _read(response: requests.Response, request: Request) -> Body:
     """Return the body, and give the connection back for the next request."""
-    body = Body(method)
+    body = Body(request, response.headers.get("Content-Encoding"))
     try:
-        for part in response.raw.stream(_PART, decode_content=True):
+        for part in response.raw.stream(_PART, decode_content=False):
             body.add(part)
     except BaseException:
         response.raw.close()
@@ -144,11 +141,11 @@ def _read(response: requests.Response, method: str) -> bytes:
     finally:
         # A closed connection too: it keeps a place among the few that there are, and opens anew when used.
         response.raw.release_conn()
-    return body.whole()
+    return body
 
 
 def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
-    if isinstance(problem, ReplyTooLargeError):
+    if isinstance(problem, TransportError):
         return problem
     if tls_refused(problem):
         cause = type(problem).__name__

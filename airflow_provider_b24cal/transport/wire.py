@@ -1,20 +1,26 @@
-"""What both transports agree on: the route to the portal, headers, and log lines without secrets."""
+"""What both transports agree on: the route to the portal, headers, and how much of a response is read."""
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_b24cal import __version__
-from airflow_provider_b24cal.bitrix24.credentials import hide_webhook_paths
-from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError, ReplyTooLargeError, ResponseTimeoutError
+from airflow_provider_b24cal.bitrix24.credentials import is_loopback
+from airflow_provider_b24cal.bitrix24.errors import (
+    ConnectionLostError,
+    InvalidConnectionError,
+    ReplyTooLargeError,
+    ResponseTimeoutError,
+    without_inner_frames,
+)
 from airflow_provider_b24cal.bitrix24.labels import field_name
 from airflow_provider_b24cal.bitrix24.replies import SAME_HOST, Reply
 from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
@@ -22,7 +28,7 @@ from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_b24cal.bitrix24.credentials import Secret
+    from airflow_provider_b24cal.bitrix24.credentials import Request
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -50,22 +56,26 @@ class Route:
     verify: bool | str
 
 
+@without_inner_frames
 def find_route(settings: Settings) -> Route:
     """Return the way to the portal: the connection's word first, then the usual environment variables.
 
-    :raises InvalidConnectionError: the CA bundle cannot be read.
+    A proxy of the environment is not asked for a portal on this machine: another machine would look for that
+    portal on itself, and by plain http it would read the secret.
+
+    :raises InvalidConnectionError: the CA bundle cannot be read, or the proxy of the environment is none.
     """
     origin = settings.endpoint.origin
-    if settings.proxy is not None:
-        proxy: str | None = settings.proxy.reveal()
-    else:
-        proxy = check_proxy(select_proxy(origin, get_environ_proxies(origin)))
     verify = settings.verify
     if verify is True:
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     if isinstance(verify, str):
         make_tls(verify)
-    return Route(proxy, verify)
+    if settings.proxy is not None:
+        return Route(settings.proxy.reveal(), verify)
+    if is_loopback(origin):
+        return Route(None, verify)
+    return Route(check_proxy(select_proxy(origin, get_environ_proxies(origin))), verify)
 
 
 def check_proxy(proxy: str | None) -> str | None:
@@ -132,36 +142,95 @@ def make_tls(bundle: str) -> ssl.SSLContext:
 WHOLE: Final = 2.0
 """How many times the time-out the whole answer may take: a time-out alone begins anew with every byte."""
 
-LARGEST_BODY: Final = 64 * 1024 * 1024
-"""Bytes of an answer, unpacked, that are read at most; fifty full lists of events have a few."""
+_ZLIB_FORMATS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+
+_MAX_MEMBERS: Final = 100
+"""Parts of a gzip body; each costs some microseconds, and an empty one has twenty bytes only."""
 
 
 class Body:
-    """The body of an answer, part by part.
+    """The body of a response, unpacked part by part.
 
-    :param method: of the request, for the error.
+    At most one content encoding is undone, and never more than the request allows: a thousand bytes can
+    become a million, and by a second encoding a million millions.
+
+    :param request: what was asked; says how much is read.
+    :param encoding: the header ``Content-Encoding``.
+    :ivar packed_as: an encoding that is not supported; the body is left as it comes.
     """
 
-    def __init__(self, method: str) -> None:
-        self._method = method
+    def __init__(self, request: Request, encoding: str | None) -> None:
+        self._request = request
         self._read = bytearray()
+        self._begin = b""
+        self._members = 0
+        self._unpacker: Any = None
+        named = [name for part in (encoding or "").split(",") if (name := part.strip().lower()) not in {"", "identity"}]
+        self._encoding = named[0] if len(named) == 1 and named[0] in _ZLIB_FORMATS else None
+        self.packed_as = encoding if named and self._encoding is None else None
 
     def add(self, part: bytes) -> None:
-        """Take a part.
+        """Take a part as it came over the wire.
 
         :raises ReplyTooLargeError: it is one too many.
+        :raises ConnectionLostError: it cannot be unpacked.
         """
-        self._read += part
-        if len(self._read) > LARGEST_BODY:
-            raise ReplyTooLargeError(
-                f"The answer has more than {LARGEST_BODY} bytes. Ask for less at once.",
-                method=self._method,
-                attempts=2,
-            )
+        if self._encoding is None:
+            self._keep(part)
+            return
+        if self._unpacker is None:
+            # The first two bytes tell how a deflate body is packed.
+            part = self._begin = self._begin + part
+            if len(part) < 2:
+                return
+        while part:
+            if self._unpacker is None or self._unpacker.eof:
+                self._unpacker = self._next_unpacker(part)
+            # One byte more than is allowed is enough to know; 0 would mean no limit.
+            room = self._request.max_reply_bytes + 1 - len(self._read)
+            try:
+                unpacked = self._unpacker.decompress(part, room)
+            except zlib.error:
+                unpacked = None
+            if unpacked is None:
+                raise self._damaged()
+            self._keep(unpacked)
+            part = self._unpacker.unused_data
 
     def whole(self) -> bytes:
-        """Return what was taken."""
+        """Return what was taken.
+
+        :raises ConnectionLostError: the end is missing.
+        """
+        if self._begin and (self._unpacker is None or not self._unpacker.eof):
+            raise self._damaged("EOFError")
         return bytes(self._read)
+
+    def _next_unpacker(self, part: bytes) -> Any:
+        assert self._encoding is not None
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            raise self._damaged()
+        # Servers send deflate with the header of zlib, as they should, or without it.
+        bare = self._encoding == "deflate" and (part[0] & 15 != 8 or int.from_bytes(part[:2], "big") % 31)
+        return zlib.decompressobj(-zlib.MAX_WBITS if bare else _ZLIB_FORMATS[self._encoding])
+
+    def _damaged(self, cause: str = "zlib.error") -> ConnectionLostError:
+        return ConnectionLostError(
+            f"The answer is cut or damaged: it says that it is packed as {self._encoding}, and cannot be unpacked.",
+            method=self._request.method,
+            cause=cause,
+        )
+
+    def _keep(self, unpacked: bytes) -> None:
+        self._read += unpacked
+        if len(self._read) > self._request.max_reply_bytes:
+            raise ReplyTooLargeError(
+                f"The answer has more than {self._request.max_reply_bytes} bytes, the most that is read from this "
+                "method. Ask for less at once, or check what stands between Airflow and the portal.",
+                method=self._request.method,
+                attempts=2,
+            )
 
 
 def late(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
@@ -173,13 +242,15 @@ def late(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
     )
 
 
-def make_reply(http_status: int, body: bytes, location: str | None, asked: Secret) -> Reply:
+def make_reply(http_status: int, body: Body, location: str | None, request: Request) -> Reply:
     """Return the reply; of a redirect's target only the origin is kept, for the path may hold the secret.
 
-    :param asked: the URL that was asked.
+    :param request: what was asked.
+    :raises ConnectionLostError: the end of the body is missing.
     """
     origin = _origin_of(location) if location else None
-    return Reply(http_status, body, SAME_HOST if origin and origin == _origin_of(asked.reveal()) else origin)
+    same = origin is not None and origin == _origin_of(request.url.reveal())
+    return Reply(http_status, body.whole(), SAME_HOST if same else origin, body.packed_as)
 
 
 def _origin_of(location: str) -> str:
@@ -191,34 +262,3 @@ def _origin_of(location: str) -> str:
     if not host:
         return SAME_HOST
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
-
-
-class _HideWebhookPaths(logging.Filter):
-    """Takes webhook paths out of the lines that HTTP libraries log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        line = record.getMessage()
-        hidden = hide_webhook_paths(line)
-        if hidden != line:
-            record.msg, record.args = hidden, None
-        return True
-
-
-_FILTER: Final = _HideWebhookPaths()
-# One by one, for a logger's filter does not see what its children log. urllib3 logs the path of every
-# request at DEBUG and that of an oddly answered one at WARNING; httpcore logs the headers of every reply,
-# where a redirect may name the path again.
-_LOGGERS: Final = (
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.util.retry",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.proxy",
-)
-
-
-def keep_secrets_out_of_logs() -> None:
-    """Make the loggers of the HTTP libraries hide webhook paths; doing it twice changes nothing."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_FILTER)

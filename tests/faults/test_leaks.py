@@ -125,12 +125,12 @@ def test_every_loud_logger_is_heard(name: str, ear: Ear) -> None:
 
 
 @pytest.mark.parametrize("path", ["get", "wait"])
-@pytest.mark.parametrize("how", ["stdout", "stderr", "log of httpx"])
+@pytest.mark.parametrize("how", ["stdout", "stderr", "log of asyncio"])
 def test_a_leak_during_a_cell_is_found(how: str, path: str, player: Player) -> None:
     player(FAULTS[3], path)
     line = f"HTTP Request: POST http://127.0.0.1/rest/1/{CANARY}/"
-    if how == "log of httpx":
-        logging.getLogger("httpx").info("%s", line)
+    if how == "log of asyncio":
+        logging.getLogger("asyncio").info("%s", line)
     else:
         print(line, file=getattr(sys, how))
     found = player.look()

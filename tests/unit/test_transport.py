@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import gzip
 import socket
 import ssl
 import threading
@@ -16,91 +14,26 @@ import pytest
 import trustme
 
 from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.credentials import Request
 from airflow_provider_b24cal.bitrix24.replies import Reply
-from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
-from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from tests.conftest import CANARY, office
 from tests.gates import PATIENCE
+from tests.wires import CARRIERS, GOOD, Listener, read_more, read_request, settings_for
 
 Send = Callable[..., Reply]
 
 
-def _blocking(origin: str, **extra: Any) -> Reply:
-    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": PATIENCE, **extra})
-    transport = RequestsTransport(settings)
-    try:
-        for _ in range(2):  # what a first answer leaves behind must not show in a second request
-            reply = transport.send(settings.endpoint.request("profile", {}))
-        return reply
-    finally:
-        transport.close()
-
-
-def _asynchronous(origin: str, **extra: Any) -> Reply:
-    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": PATIENCE, **extra})
-
-    async def go() -> Reply:
-        transport = HttpxTransport(settings)
-        try:
-            for _ in range(2):
-                reply = await transport.send(settings.endpoint.request("profile", {}))
-            return reply
-        finally:
-            await transport.aclose()
-
-    return asyncio.run(go())
-
-
-@pytest.fixture(params=[_blocking, _asynchronous], ids=["requests", "httpx"])
+@pytest.fixture(params=CARRIERS)
 def send(request: pytest.FixtureRequest) -> Send:
-    chosen: Send = request.param
-    return chosen
+    """Send the same request twice: what a first answer leaves behind must not show in a second request."""
 
+    def go(origin: str, **extra: Any) -> Reply:
+        settings = settings_for(origin, **extra)
+        return CARRIERS[request.param](settings, *2 * [settings.endpoint.request("profile", {})])
 
-class Listener:
-    """A server of raw bytes that keeps what it was sent."""
-
-    def __init__(self, *answers: bytes) -> None:
-        self.heard: list[bytes] = []
-        self._answers = answers
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        for answer in self._answers:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                self.heard.append(_request(connection))
-                connection.sendall(answer)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _request(connection: socket.socket) -> bytes:
-    heard = b""
-    while b"\r\n\r\n" not in heard:
-        heard += _more(connection)
-    size = int(heard.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    while len(heard.split(b"\r\n\r\n", 1)[1]) < size:
-        heard += _more(connection)
-    return heard
-
-
-def _more(connection: socket.socket) -> bytes:
-    more = connection.recv(65536)
-    if not more:
-        raise ConnectionError("the client has ended in the middle of its request")
-    return more
+    return go
 
 
 @pytest.fixture
@@ -114,9 +47,6 @@ def listen() -> Iterator[Callable[..., Listener]]:
     yield make
     for listener in opened:
         listener.close()
-
-
-GOOD = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\nSet-Cookie: BX=1; path=/\r\n\r\n{"result":null}'
 
 
 def test_what_is_sent_and_what_is_not(send: Send, listen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +98,7 @@ class Dripping:
         with contextlib.suppress(OSError):
             connection, _ = self._socket.accept()
             with connection:
-                _request(connection)
+                read_request(connection)
                 connection.sendall(self._at_once)
                 for number in range(len(self._dripped)):
                     if self._over.wait(0.05):
@@ -200,56 +130,6 @@ def test_an_answer_that_drips(drip: str, send: Send) -> None:
     finally:
         server.close()
     assert caught.value.permanence == "ambiguous"
-    assert caught.value.__context__ is None
-
-
-@pytest.mark.parametrize("broken", ["gzip", "size"])
-def test_what_cannot_be_read_keeps_no_connection(broken: str, listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one connection; were it lost, the second request would wait for it without end."""
-    monkeypatch.setattr("airflow_provider_b24cal.transport.wire.LARGEST_BODY", 200_000)
-    body = b"x" * 300_000
-    answer = _answer(body, b"Content-Encoding: gzip") if broken == "gzip" else _answer(body)
-    ends: list[str] = []
-    transport, request = _one_connection(f"http://127.0.0.1:{listen(answer, answer, GOOD).port}")
-
-    def go() -> None:
-        for _ in range(3):
-            try:
-                ends.append(str(transport.send(request).http_status))
-            except errors.TransportError as error:
-                ends.append(type(error).__name__)
-
-    thread = threading.Thread(target=go, daemon=True)
-    thread.start()
-    thread.join(10)
-    assert ends == [*2 * ["ConnectionLostError" if broken == "gzip" else "ReplyTooLargeError"], "200"]
-    transport.close()
-
-
-def _one_connection(origin: str) -> tuple[RequestsTransport, Request]:
-    extra = {"timeout": 5, "max_in_flight": 1}
-    settings = read_settings(host=origin, login="1", password=CANARY, port=None, extra=extra)
-    return RequestsTransport(settings), settings.endpoint.request("profile", {})
-
-
-def _answer(body: bytes, *headers: bytes) -> bytes:
-    lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), b"Connection: close", *headers]
-    return b"\r\n".join((*lines, b"", body))
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_an_answer_beyond_all_measure(packed: bool, send: Send, listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_b24cal.transport.wire.LARGEST_BODY", 100_000)
-
-    def answer(size: int) -> bytes:
-        body = b" " * size
-        return _answer(gzip.compress(body), b"Content-Encoding: gzip") if packed else _answer(body)
-
-    listener = listen(answer(100_000), answer(100_000), answer(100_001))
-    assert len(send(f"http://127.0.0.1:{listener.port}").body) == 100_000
-    with pytest.raises(errors.ReplyTooLargeError, match="more than 100000 bytes") as caught:
-        send(f"http://127.0.0.1:{listener.port}")
-    assert (caught.value.permanence, caught.value.attempts, caught.value.method) == ("ambiguous", 2, "profile")
     assert caught.value.__context__ is None
 
 
@@ -379,7 +259,7 @@ class Tunnel:
             connection.sendall(self._answer)
             if self._portal is not None:
                 with self._portal.wrap_socket(connection, server_side=True) as inside:
-                    self.heard.append(_request(inside))
+                    self.heard.append(read_request(inside))
 
     def close(self) -> None:
         self._socket.close()
@@ -437,7 +317,7 @@ class OpenTunnel:
         with client, socket.create_connection(("127.0.0.1", self._leads_to)) as portal, contextlib.suppress(OSError):
             head = b""
             while b"\r\n\r\n" not in head:
-                head += _more(client)
+                head += read_more(client)
             self.heard.append(head)
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=self._pass_on, args=(portal, client), daemon=True)
