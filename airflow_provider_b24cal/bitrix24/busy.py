@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.rows import DAY, YEARS, RowError, instant, number, text, truth
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ _ABSENCE: Final = ("DT_FROM", "DT_TO")
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(HookResult):
     """Time that somebody has no time.
 
     :param event_id: the event; for what a personnel department has entered, the id of the absence.

@@ -8,13 +8,14 @@ have touched it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, OrganiserError, Permanence, SetNotKeptError
 from airflow_provider_b24cal.bitrix24.exchange import Terms, attempt, be_patient, in_chunks, insist
 from airflow_provider_b24cal.bitrix24.limits import Patience
 from airflow_provider_b24cal.bitrix24.methods import STATUS_SET, get_status, set_status
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Change(HookResult):
     """What became of setting one meeting's status.
 
     :param wanted: the status asked for.
@@ -44,6 +45,10 @@ class Change:
     def changed(self) -> bool:
         """Whether the status is another one now than before."""
         return self.error is None and self.previous != self.current
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and ``changed`` as JSON values."""
+        return {**HookResult.to_dict(self), "changed": self.changed}
 
     def unwrap(self) -> Change:
         """Return the change itself, or raise its error."""

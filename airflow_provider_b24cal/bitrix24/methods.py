@@ -14,6 +14,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     ScopeError,
 )
 from airflow_provider_b24cal.bitrix24.meanings import Meaning
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Call(NamedTuple, Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(HookResult):
     """The acting user, as ``profile`` tells.
 
     :param user_id: ``None`` when the portal knows no active user behind the credential.
