@@ -9,7 +9,7 @@ from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal._airflow import Context, Templated
     from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 
@@ -45,9 +45,9 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
     def __init__(
         self,
         *,
-        event_id: int | str | None = None,
-        event_ids: Sequence[int | str] | None = None,
-        fail_on: str = "any",
+        event_id: Templated[int] | None = None,
+        event_ids: Templated[Sequence[Templated[int]]] | None = None,
+        fail_on: Templated[str] = "any",
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,
@@ -143,11 +143,11 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
     def __init__(
         self,
         *,
-        event_id: int | str | None = None,
-        event_ids: Sequence[int | str] | None = None,
-        statuses: Mapping[int, str] | Mapping[str, str] | None = None,
-        status: str | None = None,
-        fail_on: str = "any",
+        event_id: Templated[int] | None = None,
+        event_ids: Templated[Sequence[Templated[int]]] | None = None,
+        statuses: Templated[Mapping[Any, Templated[str]]] | None = None,
+        status: Templated[str] | None = None,
+        fail_on: Templated[str] = "any",
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal._airflow import Context, Templated
 
 
 class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
@@ -64,15 +64,15 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     def __init__(
         self,
         *,
-        path: str,
+        path: Templated[str],
         storage_conn_id: str | None = None,
-        file_format: str = "jsonl",
-        file_name: str = "bitrix24",
-        calendars: Sequence[str] | str | None = None,
-        window_start: datetime | str | None = None,
-        window_end: datetime | str | None = None,
-        meeting_names: bool = True,
-        people_names: bool = False,
+        file_format: Templated[str] = "jsonl",
+        file_name: Templated[str] = "bitrix24",
+        calendars: Templated[Sequence[Templated[str]]] | None = None,
+        window_start: Templated[datetime] | None = None,
+        window_end: Templated[datetime] | None = None,
+        meeting_names: Templated[bool] = True,
+        people_names: Templated[bool] = False,
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,
