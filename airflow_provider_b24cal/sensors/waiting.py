@@ -68,14 +68,14 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
         :raises InvalidArgumentError: an argument is not acceptable; no mode and no flag makes it wait.
         """
-        from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
+        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
 
         self._wait()
         self._statuses, self._until, self._told_at = {}, None, None
         patience = self._patience()
         if not self.deferrable or patience <= SOONEST_EVENT:
             return self._execute_here(context)
-        deadline = time() + patience
+        deadline = time() + min(patience, MAX_DEFERRAL)
         try:
             first = self.poke(context)
         except (AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout):
@@ -176,10 +176,10 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
             raise
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Return Airflow's own interval, but not past the deadline before the event's start."""
-        from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
+        """Return Airflow's own interval, bounded, and not past the deadline before the event's start."""
+        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
 
-        seconds = float(super()._get_next_poke_interval(*args, **kwargs))
+        seconds = min(float(super()._get_next_poke_interval(*args, **kwargs)), MAX_DEFERRAL)
         if self._until is None:
             return seconds
         # A rescheduled task that comes back within seconds can be taken for one that has died.
