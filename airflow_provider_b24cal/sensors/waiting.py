@@ -68,8 +68,10 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
         :raises InvalidArgumentError: an argument is not acceptable; no mode and no flag makes it wait.
         """
+        from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
         from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
 
+        check_conn_id(self.bitrix24_conn_id)
         self._wait()
         self._statuses, self._until, self._told_at = {}, None, None
         patience = self._patience()

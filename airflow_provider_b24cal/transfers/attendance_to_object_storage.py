@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.links.bitrix24 import LinkedTask
@@ -33,7 +34,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
 
     :param path: folder, as a URL that ``ObjectStoragePath`` knows, such as ``s3://bucket/attendance`` or
-        ``file:///data/attendance``. (templated)
+        ``file:///data/attendance``; without a scheme it is an absolute folder of the worker. (templated)
     :param storage_conn_id: connection of the storage; default what the path or its scheme says. (templated)
     :param file_format: ``jsonl`` (default), or ``parquet``, which needs the extra ``[parquet]``. (templated)
     :param file_name: name of the files, without ending; default ``bitrix24``. Tasks that write different
@@ -112,7 +113,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         from airflow_provider_b24cal.attendance.reconcile import nameless
         from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, Person
         from airflow_provider_b24cal.attendance.snapshot import by_day
-        from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_flag
+        from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_conn_id, check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.transfers.files import FORMATS, content
         from airflow_provider_b24cal.transfers.reading import People, portal_name
@@ -122,12 +123,14 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         assert source.window is not None
         source = replace(source, window=whole_days(source.window))
         ending = check_choice(self.file_format, FORMATS, "file_format")
-        name = f"{_check_name(self.file_name)}.{ending}"
+        name = f"{_check_file_name(self.file_name)}.{ending}"
         named = check_flag(self.meeting_names, "meeting_names")
         folders = {Meeting: "meetings", Attendance: "attendance"}
         if check_flag(self.people_names, "people_names"):
             folders[Person] = "people"
-        folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
+        if self.storage_conn_id is not None:
+            check_conn_id(self.storage_conn_id, "storage_conn_id")
+        folder = ObjectStoragePath(_check_path(self.path), conn_id=self.storage_conn_id)
         counts = dict.fromkeys(("days", "files", "removed", "occurrences", "answers", "unknown", "people"), 0)
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
@@ -164,14 +167,31 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         return counts
 
 
-def _check_name(name: object) -> str:
+def _check_path(path: Any) -> Any:
+    """Return the folder; a relative one would be in whatever folder the worker runs in, where nobody looks for it."""
+    from airflow_provider_b24cal._airflow import ObjectStoragePath
     from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+    from airflow_provider_b24cal.bitrix24.inputs import check_name
 
-    if not isinstance(name, str) or not name or not name.isprintable() or set(name) & set('/\\?#*:"<>|') or "." in name:
-        raise InvalidArgumentError(
-            f"file_name={ascii(name)[:80]} is not acceptable; accepted is a name without dots, slashes and the like."
-        )
-    return name
+    expected = "a URL such as s3://bucket/attendance, or an absolute folder"
+    place = check_name(str(path) if isinstance(path, PurePath | ObjectStoragePath) else path, "path", expected)
+    scheme, rest = place.split("://", 1) if "://" in place else ("file", place)
+    authority, slash, folder = rest.partition("/")
+    bucket = authority.rpartition("@")[2]  # before it stands a connection
+    if not (slash and not bucket if scheme in {"file", "local"} else bucket or folder.strip("/")):
+        raise InvalidArgumentError(f"Invalid path {ascii(place)[:80]}: expected {expected}.")
+    return path
+
+
+def _check_file_name(name: object) -> str:
+    from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+    from airflow_provider_b24cal.bitrix24.inputs import check_name
+
+    expected = "a name without dots, slashes and the like"
+    text = check_name(name, "file_name", expected)
+    if not text.isprintable() or set(text) & set('./\\?#*:"<>|'):
+        raise InvalidArgumentError(f"Invalid file_name {ascii(name)[:80]}: expected {expected}.")
+    return text
 
 
 _BUCKETS: Final = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl"})

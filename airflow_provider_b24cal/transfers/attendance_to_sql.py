@@ -182,8 +182,9 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     def _sql_hook(self) -> Any:
         from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+        from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
 
-        hook = BaseHook.get_hook(self.sql_conn_id)
+        hook = BaseHook.get_hook(check_conn_id(self.sql_conn_id, "sql_conn_id"))
         if not hasattr(hook, "get_sqlalchemy_engine"):
             raise InvalidArgumentError(
                 f"sql_conn_id={self.sql_conn_id!r} is not acceptable: its hook is a {type(hook).__name__}; accepted is "
