@@ -98,6 +98,8 @@ def test_failures_are_judged_as_by_the_operator(connection: str) -> None:
 def test_what_to_set_comes_from_the_function_alone(name: str) -> None:
     with pytest.raises(errors.InvalidArgumentError, match=rf"@task\.bitrix24_statuses takes no {name}"):
         _task(_nothing, **{name: "Y"})
+    with pytest.raises(errors.InvalidArgumentError, match=rf"@task\.bitrix24_statuses takes no {name}"):
+        bitrix24_statuses_task(**{name: "Y"})(_nothing)
 
 
 async def _asynchronous(event_id: int = SILENT) -> dict[int, str]:
