@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset as Asset  # noqa: PLC0414
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk.configuration import conf
     from airflow.sdk.definitions.context import context_merge as context_merge  # noqa: PLC0414
     from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+    from airflow.sdk.definitions.xcom_arg import XComArg
     from airflow.sdk.exceptions import (
         AirflowFailException,
         AirflowRescheduleException,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import TaskDeferralTimeout as _TaskDeferralTimeout
     from airflow.sdk.lineage import HookLineageCollector
     from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger  # noqa: PLC0414
+
+    T = TypeVar("T")
+    Templated: TypeAlias = T | str | XComArg
+    """What a templated argument may be while the DAG file is parsed: a value, a template, another task's result."""
 
     TaskDeferralTimeout: type[_TaskDeferralTimeout] | None
     HAS_RETRY_POLICIES: bool

@@ -7,7 +7,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.inputs import check_event_id
+from airflow_provider_b24cal.bitrix24.inputs import check_event_id, invalid
 from airflow_provider_b24cal.bitrix24.listing import LONGEST
 from airflow_provider_b24cal.bitrix24.window import MARGIN, Window
 
@@ -45,9 +45,9 @@ def check_calendars(value: object, argument: str = "calendars") -> list[Calendar
     """
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple | set | frozenset) or not names:
-        raise InvalidArgumentError(
-            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a list of names: {_ACCEPTED}."
-        )
+        raise invalid(argument, value, f"a list of names: {_ACCEPTED}")
+    if isinstance(value, str) and value.lstrip().startswith(("[", "(", "{")):
+        raise invalid(argument, value, f"a list, or one name: {_ACCEPTED}")
     return list(dict.fromkeys(check_calendar(name, argument) for name in names))
 
 

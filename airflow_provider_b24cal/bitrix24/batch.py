@@ -14,6 +14,7 @@ from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError, UnansweredError
 from airflow_provider_b24cal.bitrix24.methods import Call
 from airflow_provider_b24cal.bitrix24.replies import read_result, refused, unexpected
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ _REFERENCE: Final = re.compile(r"\$(result|error|total|next|time)\[")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
+class Outcome(HookResult, Generic[T]):
     """What became of one call among many: a value or an error, never both.
 
     :param value: what the call answered; ``None`` is a legal answer of some methods.

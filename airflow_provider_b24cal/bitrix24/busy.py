@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.date_formats import ABSENCE_FIELDS, EVENT_FIELDS, DateFormats
 from airflow_provider_b24cal.bitrix24.rows import DAY, RowError, instant, number, text, truth
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,7 @@ _LAST_MINUTE: Final = time(23, 59)
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(HookResult):
     """A busy period of a user.
 
     :param event_id: the event; for what a personnel department has entered, the id of the absence.

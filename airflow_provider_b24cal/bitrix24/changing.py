@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, OrganiserError, Permanence, SetNotKeptError
 from airflow_provider_b24cal.bitrix24.exchange import Terms, attempt, be_patient, in_chunks, insist
 from airflow_provider_b24cal.bitrix24.limits import Patience
 from airflow_provider_b24cal.bitrix24.methods import STATUS_SET, get_status, set_status
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ MAX_SETS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Change(HookResult):
     """What became of setting one meeting's status.
 
     :param wanted: the status asked for.
@@ -49,6 +50,10 @@ class Change:
     def changed(self) -> bool:
         """Whether the status is another one now than before."""
         return self.error is None and self.previous != self.current
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and ``changed`` as JSON values."""
+        return {**HookResult.to_dict(self), "changed": self.changed}
 
     def unwrap(self) -> Change:
         """Return the change itself, or raise its error."""

@@ -28,6 +28,7 @@ from airflow_provider_b24cal.bitrix24.rows import (
     text,
     truth,
 )
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _WALL_CLOCK: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Attendee:
+class Attendee(HookResult):
     """One participant's answer.
 
     :param row_id: id of the event in this participant's own calendar.
@@ -54,7 +55,7 @@ class Attendee:
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarEvent:
+class CalendarEvent(HookResult):
     """One event, or one occurrence of a series.
 
     :param id: id of the row; differs per attendee, and is shared by all occurrences of a series.

@@ -19,6 +19,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST: Final = 2**63
+_TEXT_HINT: Final = (
+    " If a template rendered this text, set render_template_as_native_obj=True on the DAG, or pass the .output of the "
+    "task before."
+)
+
+
+def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
+    """Return the error for an argument of which a text is not accepted.
+
+    A text there is nearly always a list, a mapping or a flag that a template has rendered.
+    """
+    hint = _TEXT_HINT if isinstance(value, str) else ""
+    return InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.{hint}")
+
+
+def check_name(value: object, argument: str, expected: str) -> str:
+    """Return a text that names something.
+
+    :raises InvalidArgumentError: it is no text, blank, has space around it, or is ``None`` as a template renders it.
+    """
+    if not isinstance(value, str) or not value or value != value.strip() or value == "None":
+        raise InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.")
+    return value
+
+
+def check_conn_id(value: object, argument: str = "bitrix24_conn_id") -> str:
+    """Return the id of a connection.
+
+    :raises InvalidArgumentError: the value names none.
+    """
+    return check_name(value, argument, "the id of an Airflow connection")
 
 
 def _check(value: Any, part: str, argument: str) -> Any:
@@ -62,8 +93,19 @@ def check_event_ids(values: object, argument: str = "event_ids") -> list[int]:
     :raises InvalidArgumentError: it is none, or one of them is not an id.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise InvalidArgumentError(f"{argument}={ascii(values)[:80]} is not acceptable; accepted is a list of ids.")
+        raise invalid(argument, values, "a list of ids")
     return list(dict.fromkeys(check_event_id(value, argument) for value in values))
+
+
+def check_some_ids(values: object, argument: str) -> list[int]:
+    """Return ids as :func:`check_event_ids` does, at least one.
+
+    :raises InvalidArgumentError: there is none, for where ``None`` means all an empty list would be taken for it.
+    """
+    ids = check_event_ids(values, argument)
+    if not ids:
+        raise invalid(argument, values, "a list of at least one id, or None for all")
+    return ids
 
 
 def one_of(**arguments: object) -> None:
@@ -83,9 +125,7 @@ def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[in
     :raises InvalidArgumentError: it is no mapping of ids to statuses, or gives one event two statuses.
     """
     if not isinstance(values, Mapping):
-        raise InvalidArgumentError(
-            f'{argument}={ascii(values)[:80]} is not acceptable; accepted is a mapping such as {{651: "Y"}}.'
-        )
+        raise invalid(argument, values, 'a mapping such as {651: "Y"}')
     wanted: dict[int, MeetingStatus] = {}
     for event_id, status in values.items():
         checked, letter = check_event_id(event_id, argument), check_wanted_status(status, argument)
@@ -122,7 +162,9 @@ def check_letters(value: object, argument: str = "statuses") -> frozenset[Meetin
     :param value: an iterable of ``Y``, ``N``, ``Q`` and ``H`` in any case; not an empty one.
     :raises InvalidArgumentError: the value is anything else.
     """
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+    if isinstance(value, str):
+        raise invalid(argument, value, schemas.expected("inputs", "letters"))
+    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
         value = list(value)
     return frozenset(MeetingStatus(letter.upper()) for letter in _check(value, "letters", argument))
 
@@ -140,7 +182,9 @@ def check_flag(value: object, argument: str) -> bool:
 
     :raises InvalidArgumentError: the value is anything else.
     """
-    return bool(_check(value, "flag", argument))
+    if not isinstance(value, bool):
+        raise invalid(argument, value, "True or False")
+    return value
 
 
 def check_up_to(value: object, most: int, argument: str) -> int:
@@ -162,12 +206,7 @@ def check_sections(values: object, argument: str = "sections") -> tuple[int, ...
     :param values: an iterable of ids; an empty one is refused, for a portal takes it for all sections.
     :raises InvalidArgumentError: it is none, it is empty, or one of them is not an id.
     """
-    if values is None:
-        return ()
-    sections = tuple(check_event_ids(values, argument))
-    if not sections:
-        raise InvalidArgumentError(f"{argument} is empty; accepted is a list of at least one id, or None for all.")
-    return sections
+    return () if values is None else tuple(check_some_ids(values, argument))
 
 
 def check_method(value: object, argument: str = "method") -> str:

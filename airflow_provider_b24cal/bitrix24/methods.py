@@ -16,6 +16,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 )
 from airflow_provider_b24cal.bitrix24.meanings import Meaning
 from airflow_provider_b24cal.bitrix24.rows import clean_text
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.wording import printable
 
@@ -54,7 +55,7 @@ class Call(NamedTuple, Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(HookResult):
     """The acting user, as ``profile`` tells.
 
     :param user_id: ``None`` when the portal knows no active user behind the credential.

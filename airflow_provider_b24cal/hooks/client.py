@@ -23,6 +23,7 @@ from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.changing import Change
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidConnectionError, without_inner_frames
 from airflow_provider_b24cal.bitrix24.exchange import Terms, doom, in_chunks
+from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.hooks.access import Access, mask_all
 from airflow_provider_b24cal.hooks.progress import Progress
@@ -101,14 +102,14 @@ class Client:
     def settings(self) -> Settings:
         """Return what the connection says; it is read and masked once."""
         if self._settings is None:
-            self._settings = _settings_of(self._get_connection(self._conn_id))
+            self._settings = _settings_of(self._get_connection(check_conn_id(self._conn_id)))
             mask_all(self._settings.secrets())
         return self._settings
 
     async def asettings(self) -> Settings:
         """Return what the connection says."""
         if self._settings is None:
-            self._settings = _settings_of(await get_async_connection(self._conn_id))
+            self._settings = _settings_of(await get_async_connection(check_conn_id(self._conn_id)))
             # The masker is blocking, and does nothing when called from a task that a trigger has made.
             await sync_to_async(mask_all)(self._settings.secrets())
         return self._settings

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal._airflow import Context, Templated
     from airflow_provider_b24cal.bitrix24.events import CalendarEvent
 
 
@@ -64,13 +64,13 @@ class Bitrix24ListEventsOperator(LinkedTask):
     def __init__(
         self,
         *,
-        window_start: datetime | str,
-        window_end: datetime | str,
-        calendar_type: str = "user",
-        owner_id: int | str | None = None,
-        only_meetings: bool = True,
-        statuses: Iterable[str] | None = None,
-        sections: Iterable[int | str] | None = None,
+        window_start: Templated[datetime],
+        window_end: Templated[datetime],
+        calendar_type: Templated[str] = "user",
+        owner_id: Templated[int] | None = None,
+        only_meetings: Templated[bool] = True,
+        statuses: Templated[Iterable[Templated[str]]] | None = None,
+        sections: Templated[Iterable[Templated[int]]] | None = None,
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,
@@ -78,11 +78,11 @@ class Bitrix24ListEventsOperator(LinkedTask):
         super().__init__(**kwargs)
         self.window_start = window_start
         self.window_end = window_end
-        self.calendar_type = calendar_type
-        self.owner_id = owner_id
-        self.only_meetings = only_meetings
-        self.statuses = statuses
-        self.sections = sections
+        self.calendar_type: Any = calendar_type
+        self.owner_id: Any = owner_id
+        self.only_meetings: Any = only_meetings
+        self.statuses: Any = statuses
+        self.sections: Any = sections
         self.bitrix24_conn_id = bitrix24_conn_id
         self.retry_permanent_errors = retry_permanent_errors
 

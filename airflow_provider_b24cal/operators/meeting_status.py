@@ -9,7 +9,7 @@ from airflow_provider_b24cal.links.bitrix24 import LinkedTask
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal._airflow import Context, Templated
     from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 
 
@@ -45,9 +45,9 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
     def __init__(
         self,
         *,
-        event_id: int | str | None = None,
-        event_ids: Sequence[int | str] | None = None,
-        fail_on: str = "any",
+        event_id: Templated[int] | None = None,
+        event_ids: Templated[Sequence[Templated[int]]] | None = None,
+        fail_on: Templated[str] = "any",
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,
@@ -67,7 +67,7 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
             return self._read(context)
 
     def _read(self, context: Context) -> str | dict[str, Any]:
-        from airflow_provider_b24cal.bitrix24.inputs import check_choice, one_of
+        from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_event_id, check_event_ids, one_of
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.many import FAIL_ON, describe, raise_failures
         from airflow_provider_b24cal.operators.told import in_words, log_table
@@ -78,10 +78,10 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             if self.event_id is not None:
-                status = hook.get_meeting_status(self.event_id)
+                status = hook.get_meeting_status(check_event_id(self.event_id))
                 self.log.info("Event %s: %s", self.event_id, in_words(status))
                 return status.value
-            outcomes = hook.get_meeting_statuses(self.event_ids or ())
+            outcomes = hook.get_meeting_statuses(check_event_ids(self.event_ids))
         failed = {event_id: outcome.error for event_id, outcome in outcomes.items() if outcome.error is not None}
         letters = {str(event_id): outcome.unwrap().value for event_id, outcome in outcomes.items() if outcome.ok}
         self.log.info("%d meetings read, %d failed", len(letters), len(failed))
@@ -143,11 +143,11 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
     def __init__(
         self,
         *,
-        event_id: int | str | None = None,
-        event_ids: Sequence[int | str] | None = None,
-        statuses: Mapping[int, str] | Mapping[str, str] | None = None,
-        status: str | None = None,
-        fail_on: str = "any",
+        event_id: Templated[int] | None = None,
+        event_ids: Templated[Sequence[Templated[int]]] | None = None,
+        statuses: Templated[Mapping[Any, Templated[str]]] | None = None,
+        status: Templated[str] | None = None,
+        fail_on: Templated[str] = "any",
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,

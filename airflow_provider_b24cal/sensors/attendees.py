@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+    from airflow_provider_b24cal._airflow import Templated
     from airflow_provider_b24cal.waiting.waits import AttendeesWait
 
 
@@ -61,11 +62,11 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
     def __init__(
         self,
         *,
-        event_id: int | str,
-        users: Sequence[int | str] | None = None,
-        require: str | int = "all",
-        fail_when_declined: bool = False,
-        deadline_before_start: timedelta | float | str | None = None,
+        event_id: Templated[int],
+        users: Templated[Sequence[Templated[int]]] | None = None,
+        require: Templated[int] = "all",
+        fail_when_declined: Templated[bool] = False,
+        deadline_before_start: Templated[timedelta | float] | None = None,
         bitrix24_conn_id: str = "bitrix24_default",
         deferrable: bool = DEFERRABLE,
         **kwargs: Any,

@@ -9,6 +9,7 @@ from airflow_provider_b24cal.sensors.waiting import DEFERRABLE, Bitrix24WaitSens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_b24cal._airflow import Templated
     from airflow_provider_b24cal.waiting.waits import MeetingsWait
 
 
@@ -64,11 +65,11 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
     def __init__(
         self,
         *,
-        event_id: int | str | None = None,
-        event_ids: Sequence[int | str] | None = None,
-        target_status: str = "Y",
-        require: str | int = "all",
-        fail_on_statuses: Sequence[str] = (),
+        event_id: Templated[int] | None = None,
+        event_ids: Templated[Sequence[Templated[int]]] | None = None,
+        target_status: Templated[str] = "Y",
+        require: Templated[int] = "all",
+        fail_on_statuses: Templated[Sequence[Templated[str]]] = (),
         bitrix24_conn_id: str = "bitrix24_default",
         deferrable: bool = DEFERRABLE,
         **kwargs: Any,

@@ -75,14 +75,16 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
         :raises InvalidArgumentError: an argument is not acceptable; no mode and no flag makes it wait.
         """
-        from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
+        from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
+        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
 
+        check_conn_id(self.bitrix24_conn_id)
         self._wait()
         self._forget()
         patience = self._patience()
         if not self.deferrable or patience <= SOONEST_EVENT:
             return self._execute_here(context)
-        deadline = time() + patience
+        deadline = time() + min(patience, MAX_DEFERRAL)
         try:
             first = self.poke(context)
         except (AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout) as error:
@@ -184,13 +186,14 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
             raise
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
-        """Return Airflow's own interval, but not past the deadline before the event's start.
+        """Return Airflow's own interval, bounded, and not past the deadline before the event's start.
 
         Airflow asks for it after a poll with which the wait has not ended.
         """
-        from airflow_provider_b24cal.waiting.schedule import SOONEST_EVENT
+        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
 
-        seconds, now = float(super()._get_next_poke_interval(started_at, run_duration, poke_count)), time()
+        now = time()
+        seconds = min(float(super()._get_next_poke_interval(started_at, run_duration, poke_count)), MAX_DEFERRAL)
         if self._until is not None:
             # A rescheduled task that comes back within seconds can be taken for one that has died.
             least = SOONEST_EVENT if self.mode == "reschedule" else 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.links.bitrix24 import LinkedTask
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal._airflow import Context, Templated
 
 
 class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
@@ -37,7 +38,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
 
     :param path: folder, as a URL that ``ObjectStoragePath`` knows, such as ``s3://bucket/attendance`` or
-        ``file:///data/attendance``. (templated)
+        ``file:///data/attendance``; without a scheme it is an absolute folder of the worker. (templated)
     :param storage_conn_id: connection of the storage; default what the path or its scheme says. (templated)
     :param file_format: ``jsonl`` (default), or ``parquet``, which needs the extra ``[parquet]``. (templated)
     :param file_name: name of the files, without ending; default ``bitrix24``. Tasks that write different
@@ -68,15 +69,15 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     def __init__(
         self,
         *,
-        path: str,
+        path: Templated[str],
         storage_conn_id: str | None = None,
-        file_format: str = "jsonl",
-        file_name: str = "bitrix24",
-        calendars: Sequence[str] | str | None = None,
-        window_start: datetime | str | None = None,
-        window_end: datetime | str | None = None,
-        meeting_names: bool = True,
-        people_names: bool = False,
+        file_format: Templated[str] = "jsonl",
+        file_name: Templated[str] = "bitrix24",
+        calendars: Templated[Sequence[Templated[str]]] | None = None,
+        window_start: Templated[datetime] | None = None,
+        window_end: Templated[datetime] | None = None,
+        meeting_names: Templated[bool] = True,
+        people_names: Templated[bool] = False,
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
         **kwargs: Any,
@@ -110,7 +111,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     def _store(self, context: Context) -> dict[str, int]:
         from dataclasses import replace
 
-        from airflow_provider_b24cal._airflow import ObjectStoragePath, read_from, written_to
+        from airflow_provider_b24cal._airflow import read_from, written_to
         from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
         from airflow_provider_b24cal.attendance.reconcile import nameless
@@ -127,12 +128,12 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         assert source.window is not None
         source = replace(source, window=whole_days(source.window))
         ending = check_choice(self.file_format, FORMATS, "file_format")
-        name = f"{_check_name(self.file_name)}.{ending}"
+        name = f"{_check_file_name(self.file_name)}.{ending}"
         named = check_flag(self.meeting_names, "meeting_names")
         folders = {Meeting: "meetings", Attendance: "attendance"}
         if check_flag(self.people_names, "people_names"):
             folders[Person] = "people"
-        folder = ObjectStoragePath(self.path, conn_id=self.storage_conn_id)
+        folder = self._check_folder()
         counts = dict.fromkeys(_COUNTS, 0)
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
@@ -146,9 +147,9 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
                 for day, rows in by_day(shown, portal, people.names).items():
                     for kind, part in folders.items():
                         place = folder / part / f"day={day.isoformat()}" / name
+                        counts["files"] += bool(rows[kind])
                         if rows[kind]:
                             _write(place, content(ending, kind, rows[kind]))
-                            counts["files"] += 1
                         elif day not in kept:
                             counts["removed"] += _remove(place)
                     counts["days"] += 1
@@ -161,6 +162,18 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         counts |= {"people": len(people.names), "unreadable": unreadable.count}
         with as_aside("lineage", self.log):
             written_to(folder, str(folder))
+        self._log_counts(counts)
+        return counts
+
+    def _check_folder(self) -> Any:
+        from airflow_provider_b24cal._airflow import ObjectStoragePath
+        from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
+
+        if self.storage_conn_id is not None:
+            check_conn_id(self.storage_conn_id, "storage_conn_id")
+        return ObjectStoragePath(_check_path(self.path), conn_id=self.storage_conn_id)
+
+    def _log_counts(self, counts: dict[str, int]) -> None:
         if counts["removed"] and not counts["occurrences"]:
             self.log.warning(
                 "Nothing is shown any more, and %d files were removed. What there was, was cancelled or moved, or the "
@@ -168,20 +181,36 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
                 counts["removed"],
             )
         self.log.info("%(occurrences)d occurrences on %(days)d days in %(files)d files", counts)
-        return counts
 
 
 _COUNTS: Final = ("days", "files", "removed", "occurrences", "answers", "unknown", "people", "unreadable")
 
 
-def _check_name(name: object) -> str:
+def _check_path(path: Any) -> Any:
+    """Return the folder; a relative one would be in whatever folder the worker runs in, where nobody looks for it."""
+    from airflow_provider_b24cal._airflow import ObjectStoragePath
     from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+    from airflow_provider_b24cal.bitrix24.inputs import check_name
 
-    if not isinstance(name, str) or not name or not name.isprintable() or set(name) & set('/\\?#*:"<>|') or "." in name:
-        raise InvalidArgumentError(
-            f"file_name={ascii(name)[:80]} is not acceptable; accepted is a name without dots, slashes and the like."
-        )
-    return name
+    expected = "a URL such as s3://bucket/attendance, or an absolute folder"
+    place = check_name(str(path) if isinstance(path, PurePath | ObjectStoragePath) else path, "path", expected)
+    scheme, rest = place.split("://", 1) if "://" in place else ("file", place)
+    authority, slash, folder = rest.partition("/")
+    bucket = authority.rpartition("@")[2]  # before it stands a connection
+    if not (slash and not bucket if scheme in {"file", "local"} else bucket or folder.strip("/")):
+        raise InvalidArgumentError(f"Invalid path {ascii(place)[:80]}: expected {expected}.")
+    return path
+
+
+def _check_file_name(name: object) -> str:
+    from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+    from airflow_provider_b24cal.bitrix24.inputs import check_name
+
+    expected = "a name without dots, slashes and the like"
+    text = check_name(name, "file_name", expected)
+    if not text.isprintable() or set(text) & set('./\\?#*:"<>|'):
+        raise InvalidArgumentError(f"Invalid file_name {ascii(name)[:80]}: expected {expected}.")
+    return text
 
 
 _BUCKETS: Final = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl"})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from airflow_provider_b24cal._airflow import Context
+    from airflow_provider_b24cal._airflow import Context, Templated
     from airflow_provider_b24cal.attendance.reconcile import Reading
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
@@ -86,18 +86,18 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         self,
         *,
         sql_conn_id: str,
-        calendars: Sequence[str] | str | None = None,
-        window_start: datetime | str | None = None,
-        window_end: datetime | str | None = None,
-        event_ids: Sequence[int | str] | None = None,
+        calendars: Templated[Sequence[Templated[str]]] | None = None,
+        window_start: Templated[datetime] | None = None,
+        window_end: Templated[datetime] | None = None,
+        event_ids: Templated[Sequence[Templated[int]]] | None = None,
         schema: str | None = None,
         meetings_table: str = "bitrix24_meetings",
         attendance_table: str = "bitrix24_attendance",
         changes_table: str = "bitrix24_attendance_changes",
         looks_table: str = "bitrix24_attendance_looks",
-        create_tables: bool = False,
-        meeting_names: bool = True,
-        people_names: bool = False,
+        create_tables: Templated[bool] = False,
+        meeting_names: Templated[bool] = True,
+        people_names: Templated[bool] = False,
         people_table: str = "bitrix24_people",
         bitrix24_conn_id: str = "bitrix24_default",
         retry_permanent_errors: bool = True,
@@ -183,8 +183,9 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     def _sql_hook(self) -> Any:
         from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+        from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
 
-        hook = BaseHook.get_hook(self.sql_conn_id)
+        hook = BaseHook.get_hook(check_conn_id(self.sql_conn_id, "sql_conn_id"))
         if not hasattr(hook, "get_sqlalchemy_engine"):
             raise InvalidArgumentError(
                 f"sql_conn_id={self.sql_conn_id!r} is not acceptable: its hook is a {type(hook).__name__}; accepted is "

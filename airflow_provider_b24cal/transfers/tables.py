@@ -13,6 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeDecorator
 
 from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.inputs import check_name
 from airflow_provider_b24cal.bitrix24.rows import ZONE_LENGTH
 
 if TYPE_CHECKING:
@@ -97,10 +98,9 @@ class Names:
         named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes,
                  "looks_table": self.looks, "people_table": self.people}  # fmt: skip
         for argument, name in {**named, **({} if self.schema is None else {"schema": self.schema})}.items():
-            if not (isinstance(name, str) and 1 <= len(name) <= 63 and name.isprintable()):  # type: ignore[redundant-expr]  # rendered templates
-                raise InvalidArgumentError(
-                    f"{argument}={ascii(name)[:80]} is not acceptable; accepted is a name of 1 to 63 characters."
-                )
+            expected = "a name of 1 to 63 characters"
+            if len(check_name(name, argument, expected)) > 63 or not name.isprintable():
+                raise InvalidArgumentError(f"Invalid {argument} {ascii(name)[:80]}: expected {expected}.")
         if len(set(named.values())) != len(named):
             raise InvalidArgumentError(f"{', '.join(named)} are not acceptable: two of them are the same.")
 

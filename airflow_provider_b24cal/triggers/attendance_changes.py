@@ -24,7 +24,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
 )
 from airflow_provider_b24cal.bitrix24.event_methods import check_readable, get_event, get_events
 from airflow_provider_b24cal.bitrix24.events import EventList, UnreadableRow
-from airflow_provider_b24cal.bitrix24.inputs import check_event_ids, check_letters
+from airflow_provider_b24cal.bitrix24.inputs import check_conn_id, check_letters, check_some_ids
 from airflow_provider_b24cal.bitrix24.listing import LONGEST
 from airflow_provider_b24cal.bitrix24.methods import profile
 from airflow_provider_b24cal.bitrix24.window import Window
@@ -105,12 +105,12 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         if days_ahead + days_behind <= 0:
             raise InvalidArgumentError("days_ahead and days_behind are both 0; nothing lies in between.")
         _check_number(poke_interval, "poke_interval", 1, 86_400)
-        self.bitrix24_conn_id = bitrix24_conn_id
+        self.bitrix24_conn_id = check_conn_id(bitrix24_conn_id)
         self.calendar = calendar
-        self.event_ids = None if event_ids is None else check_event_ids(event_ids)
+        self.event_ids = None if event_ids is None else check_some_ids(event_ids, "event_ids")
         self.days_ahead = days_ahead
         self.days_behind = days_behind
-        self.user_ids = None if user_ids is None else check_event_ids(user_ids, "user_ids")
+        self.user_ids = None if user_ids is None else check_some_ids(user_ids, "user_ids")
         letters = None if new_statuses is None else check_letters(new_statuses, "new_statuses")
         self.new_statuses = None if letters is None else sorted(letter.value for letter in letters)
         self.poke_interval = poke_interval

@@ -21,19 +21,26 @@ Airflow's scheduler can fail a task whose trigger fires within a few seconds: it
 the deferring process for an unexpected one.
 """
 
+MAX_DEFERRAL: Final = 4 * 366 * 86_400.0
+"""Seconds that a deferral or the time between two polls lasts at most, four years.
+
+A later time may not fit: Python's dates end in the year 9999, those of Airflow's tables on MySQL in 2038.
+"""
+
 HEARTBEAT: Final = 600.0
 """Seconds after which a wait without news says that it goes on."""
 
 
 def interval(poke_interval: float, polls: int, *, exponential_backoff: bool, max_wait: float | None) -> float:
-    """Return the seconds between two polls; never under one second, so that no loop can spin.
+    """Return the seconds between two polls: at least one, so that no loop can spin, and at most ``MAX_DEFERRAL``.
 
     :param polls: how many polls were made at this pace already.
     """
     if not exponential_backoff:
-        return max(1.0, poke_interval)  # max_wait bounds what grows, as it does in Airflow's own sensors
+        # max_wait bounds what grows, as it does in Airflow's own sensors
+        return min(max(1.0, poke_interval), MAX_DEFERRAL)
     seconds = poke_interval * 2.0 ** min(polls, 64)
-    return max(1.0, seconds if max_wait is None else min(seconds, max_wait))
+    return min(max(1.0, seconds if max_wait is None else min(seconds, max_wait)), MAX_DEFERRAL)
 
 
 def tick_from(moment: float, origin: float, step: float) -> float:

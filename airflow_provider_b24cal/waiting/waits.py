@@ -22,7 +22,7 @@ from airflow_provider_b24cal.bitrix24.errors import (
     TriggerEventError,
 )
 from airflow_provider_b24cal.bitrix24.event_methods import get_event
-from airflow_provider_b24cal.bitrix24.inputs import check_wanted_status
+from airflow_provider_b24cal.bitrix24.inputs import check_wanted_status, invalid
 from airflow_provider_b24cal.bitrix24.methods import get_status
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.wording import name_ids
@@ -271,10 +271,8 @@ def check_rule(target: object, fail_on: object, require: object) -> Rule:
     """
     wanted, quorum = check_wanted_status(target, "target_status"), check_quorum(require)
     given: Any = (fail_on,) if isinstance(fail_on, str) else fail_on
-    if not isinstance(given, list | tuple | set | frozenset):
-        raise InvalidArgumentError(
-            f"fail_on_statuses={ascii(given)[:80]} is not acceptable; accepted is a list of Y, N and Q."
-        )
+    if not isinstance(given, list | tuple | set | frozenset) or (isinstance(fail_on, str) and len(fail_on) != 1):
+        raise invalid("fail_on_statuses", fail_on, "a list of Y, N and Q")
     unwanted = frozenset(check_wanted_status(letter, "fail_on_statuses") for letter in given)
     if wanted in unwanted:
         raise InvalidArgumentError(f"fail_on_statuses holds {wanted.value}, which is the target_status.")

@@ -64,6 +64,69 @@ def decide() -> dict[int, str]:
 
 decided = bitrix24_statuses_task(decide)
 '''
+COMPUTED_DAG = '''
+"""A DAG whose arguments other tasks compute, in all the ways that Airflow has for it."""
+from datetime import datetime
+
+from airflow.sdk import DAG, task
+from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
+from airflow_provider_b24cal.operators.meeting_status import (
+    Bitrix24GetMeetingStatusOperator,
+    Bitrix24SetMeetingStatusOperator,
+)
+from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
+from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
+from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
+from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
+
+
+@task
+def ids() -> list[int]:
+    return [651, 653]
+
+
+@task
+def one() -> int:
+    return 651
+
+
+@task
+def statuses() -> dict[int, str]:
+    return {651: "Y"}
+
+
+@task
+def text() -> str:
+    return "Y"
+
+
+@task
+def moment() -> datetime:
+    return datetime.now().astimezone()
+
+
+with DAG("computed"):
+    listed = Bitrix24ListEventsOperator(
+        task_id="list", window_start=moment(), window_end="{{ data_interval_end }}", owner_id=one(), sections=ids(),
+        statuses=["Q", text()], only_meetings="{{ params.only }}", calendar_type=text(),
+    )
+    read = Bitrix24GetMeetingStatusOperator(task_id="read", event_ids=listed.output, fail_on=text())
+    Bitrix24GetMeetingStatusOperator(task_id="read_one", event_id=one())
+    Bitrix24GetMeetingStatusOperator(task_id="read_some", event_ids=[651, one(), "{{ params.id }}"])
+    Bitrix24SetMeetingStatusOperator(task_id="set", statuses=statuses())
+    Bitrix24SetMeetingStatusOperator(task_id="set_same", statuses=read.output)
+    Bitrix24SetMeetingStatusOperator(task_id="set_some", statuses={651: text(), 653: "N"})
+    Bitrix24SetMeetingStatusOperator(task_id="set_rendered", statuses="{{ params.statuses }}")
+    Bitrix24SetMeetingStatusOperator(task_id="set_many", event_ids=ids(), status=text())
+    Bitrix24MeetingStatusSensor(task_id="wait", event_id=one(), target_status=text(), require="60%")
+    Bitrix24MeetingStatusSensor(task_id="wait_many", event_ids=ids(), require=one(), fail_on_statuses=[text()])
+    Bitrix24AttendeesSensor(task_id="wait_all", event_id=one(), users=ids(), deadline_before_start=one())
+    Bitrix24AttendanceToSqlOperator(
+        task_id="sync", sql_conn_id="warehouse", calendars=text(), window_start=moment(), window_end=moment()
+    )
+    Bitrix24AttendanceToSqlOperator(task_id="sync_some", sql_conn_id="warehouse", event_ids=read.output)
+    Bitrix24AttendanceToObjectStorageOperator(task_id="files", path=text(), calendars=["user", text()])
+'''
 MISTAKEN = """
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
@@ -112,9 +175,10 @@ def test_it_installs_into_a_fresh_environment(kind: str, built: Path, tmp_path: 
 def test_a_users_dag_is_checked_strictly(tmp_path: Path) -> None:
     pytest.importorskip("mypy", reason="types are checked beside the newest Airflow only")
     (tmp_path / "users_dag.py").write_text(USERS_DAG, "utf-8")
+    (tmp_path / "computed_dag.py").write_text(COMPUTED_DAG, "utf-8")
     (tmp_path / "mistaken.py").write_text(MISTAKEN, "utf-8")
     options = ["--strict", "--config-file=", f"--cache-dir={tmp_path}/cache"]
-    command = [sys.executable, "-m", "mypy", *options, "users_dag.py", "mistaken.py"]
+    command = [sys.executable, "-m", "mypy", *options, "users_dag.py", "computed_dag.py", "mistaken.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     (error,) = (line for line in done.stdout.splitlines() if ": error: " in line)
     assert error.startswith("mistaken.py:"), done.stdout

@@ -57,6 +57,15 @@ def test_arguments_are_templated_and_only_stored(kind: type[Any]) -> None:
     assert {name: getattr(task, name) for name in arguments} == given
 
 
+@pytest.mark.parametrize("kind", TASKS)
+def test_what_is_computed_may_come_from_another_task(kind: type[Any]) -> None:
+    """Names of connections and of tables are texts; whatever else is templated takes ``.output`` too."""
+    parameters = inspect.signature(kind.__init__).parameters
+    texts = {name for name in kind.template_fields if name.endswith(("_conn_id", "_table")) or name == "schema"}
+    for name in set(kind.template_fields) - texts:
+        assert str(parameters[name].annotation).startswith("Templated["), name
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_docstrings_name_every_argument(kind: type[Any]) -> None:
     text = inspect.getdoc(kind) or ""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airflow_provider_b24cal._airflow import AirflowFailException
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow import DAG
+
 from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.decorators.statuses import Bitrix24StatusesDecoratedOperator
+from airflow_provider_b24cal.decorators.statuses import Bitrix24StatusesDecoratedOperator, bitrix24_statuses_task
 from airflow_provider_b24cal.sandbox.portal import Portal
 from tests.conftest import ACCEPTED, FOREIGN, SILENT
 
@@ -30,14 +38,14 @@ def _context(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("returned", "told"),
     [
-        (None, r"The return value of decide=None is not acceptable; accepted is a mapping such as \{651: \"Y\"\}"),
-        ("Y", "The return value of decide='Y' is not acceptable"),
-        ([(651, "Y")], r"The return value of decide=\[\(651, 'Y'\)\] is not acceptable"),
-        ({"651abc": "Y"}, "The return value of decide='651abc' is not acceptable; accepted is a positive whole number"),
-        ({0: "Y"}, "The return value of decide=0 is not acceptable"),
-        ({651: "H"}, r"The return value of decide='H' is not acceptable; accepted is Y \(accepted\)"),
-        ({651: None}, "The return value of decide=None is not acceptable; accepted is Y"),
-        ({651: "Y", "651": "N"}, "The return value of decide gives event 651 two different statuses"),
+        (None, r"Invalid return value of decide None: expected a mapping such as \{651: \"Y\"\}"),
+        ("Y", "Invalid return value of decide 'Y': expected a mapping"),
+        ([(651, "Y")], r"Invalid return value of decide \[\(651, 'Y'\)\]: expected"),
+        ({"651abc": "Y"}, "return value of decide='651abc' is not acceptable; accepted is a positive whole number"),
+        ({0: "Y"}, "return value of decide=0 is not acceptable"),
+        ({651: "H"}, r"return value of decide='H' is not acceptable; accepted is Y \(accepted\)"),
+        ({651: None}, "return value of decide=None is not acceptable; accepted is Y"),
+        ({651: "Y", "651": "N"}, "return value of decide gives event 651 two different statuses"),
     ],
 )
 def test_what_it_returns_is_checked_before_anything_is_sent(
@@ -90,3 +98,79 @@ def test_failures_are_judged_as_by_the_operator(connection: str) -> None:
 def test_what_to_set_comes_from_the_function_alone(name: str) -> None:
     with pytest.raises(errors.InvalidArgumentError, match=rf"@task\.bitrix24_statuses takes no {name}"):
         _task(_nothing, **{name: "Y"})
+    with pytest.raises(errors.InvalidArgumentError, match=rf"@task\.bitrix24_statuses takes no {name}"):
+        bitrix24_statuses_task(**{name: "Y"})(_nothing)
+
+
+async def _asynchronous(event_id: int = SILENT) -> dict[int, str]:
+    return {event_id: "Y"}
+
+
+async def _asynchronous_generator() -> AsyncIterator[dict[int, str]]:
+    yield {SILENT: "Y"}
+
+
+def _generator() -> Iterator[tuple[int, str]]:
+    yield SILENT, "Y"
+
+
+class _Asynchronous:
+    async def __call__(self) -> dict[int, str]:
+        return {SILENT: "Y"}
+
+    async def decide(self) -> dict[int, str]:
+        return {SILENT: "Y"}
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [
+        _asynchronous,
+        _asynchronous_generator,
+        _generator,
+        partial(_asynchronous, SILENT),
+        partial(partial(_asynchronous), event_id=SILENT),
+        _Asynchronous(),
+        partial(_Asynchronous()),
+        _Asynchronous().decide,
+    ],
+    ids=lambda decide: type(decide).__name__,
+)
+@pytest.mark.parametrize("decorate", [_task, bitrix24_statuses_task, bitrix24_statuses_task(fail_on="none")])
+def test_a_function_that_returns_no_statuses_is_refused_when_parsed(
+    decorate: Callable[..., Any], decide: Callable[..., Any]
+) -> None:
+    with pytest.raises(errors.InvalidArgumentError, match=r"Invalid python_callable \w+: .* Use def and return"):
+        decorate(decide)
+
+
+class _Decide:
+    def __call__(self, event_id: int = SILENT) -> dict[int, str]:
+        return {event_id: "Y"}
+
+
+@pytest.mark.parametrize("decide", [_Decide(), partial(_Decide(), SILENT), partial(lambda: {SILENT: "Y"})])
+def test_a_callable_without_a_name(decide: Callable[..., Any], connection: str) -> None:
+    assert _task(decide).execute(_context())["statuses"] == {str(SILENT): "Y"}
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_default_args_of_other_tasks_are_ignored(mapped: bool, connection: str, portal: Portal) -> None:
+    """A DAG may hold them for its set operators."""
+    defaults = {"status": "N", "event_id": 1, "event_ids": [1], "statuses": {1: "N"}, "fail_on": "all"}
+    with DAG("defaults", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), default_args=defaults) as dag:
+
+        @bitrix24_statuses_task
+        def decide(event: int) -> dict[int, str]:
+            return {event: "Y", FOREIGN: "Y"}
+
+        decide.expand(event=[SILENT]) if mapped else decide(SILENT)
+    (task,) = dag.tasks
+    operator: Any = task.unmap({"op_kwargs": {"event": SILENT}}) if mapped else task
+    outcome = operator.execute(_context())
+    assert (outcome["statuses"], outcome["failed"]) == ({str(SILENT): "Y"}, 1)
+    assert portal.status(SILENT, 1) == "Y"
+
+
+def test_default_args_of_the_task_itself_are_ignored_too(connection: str) -> None:
+    assert _task(_nothing, default_args={"status": "N", "event_id": 1}).execute(_context())["total"] == 0

@@ -171,10 +171,10 @@ def test_set_by_statuses(connection: str, portal: Portal) -> None:
         ({}, "Exactly one of event_id, event_ids, statuses is accepted; none is given"),
         ({"event_id": 1, "statuses": {1: "Y"}}, "given are event_id and statuses"),
         ({"statuses": {1: "Y"}, "status": "Y"}, "statuses names each status itself"),
-        ({"statuses": [1]}, r"statuses=\[1\] is not acceptable; accepted is a mapping"),
+        ({"statuses": [1]}, r"Invalid statuses \[1\]: expected a mapping"),
         ({"statuses": {1: "Y", "1": "N"}}, "event 1 two different statuses"),
-        ({"event_ids": 5, "status": "Y"}, "event_ids=5 is not acceptable; accepted is a list of ids"),
-        ({"event_ids": "651", "status": "Y"}, "event_ids='651' is not acceptable"),
+        ({"event_ids": 5, "status": "Y"}, "Invalid event_ids 5: expected a list of ids"),
+        ({"event_ids": "651", "status": "Y"}, "Invalid event_ids '651': expected a list of ids"),
         ({"event_ids": [1, "x"], "status": "Y"}, "event_ids='x' is not acceptable"),
         ({"event_ids": [1]}, "status=None is not acceptable"),
         (

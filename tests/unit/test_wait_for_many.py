@@ -153,9 +153,9 @@ ATTENDEES = [
     Wait("dead credentials keep what was seen", errors.CredentialsError, _event(SILENT),
          later_faults=((70, {"method": "*", "times": 99, "error": "INVALID_CREDENTIALS"}),),
          left={"accepted": [], "declined": [], "silent": [1, 3]}),
-    Wait("bad users", errors.InvalidArgumentError, _event(SILENT, users="1,3"), says="users='1,3'"),
+    Wait("bad users", errors.InvalidArgumentError, _event(SILENT, users="1,3"), says="Invalid users '1,3'"),
     Wait("a bad flag", errors.InvalidArgumentError, _event(SILENT, fail_when_declined="False"),
-         says="fail_when_declined='False'"),
+         says="Invalid fail_when_declined 'False'"),
     Wait("a bad event", errors.InvalidArgumentError, _event(0), says="event_id=0"),
     *(
         Wait(f"deadline_before_start={span!r}", errors.InvalidArgumentError, _event(SILENT, deadline_before_start=span),

@@ -75,6 +75,39 @@ with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), 
         """Return what is no mapping."""
         return "Y"
 
+    # [START howto_hook_results]
+    @task
+    def answer(event_id):
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+        with Bitrix24CalendarHook() as hook:
+            return hook.set_meeting_status(event_id, "Y").to_dict()
+
+    @task
+    def read(event_ids):
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+        with Bitrix24CalendarHook() as hook:
+            outcomes = hook.get_meeting_statuses(event_ids)
+        return {event_id: outcome.to_dict() for event_id, outcome in outcomes.items()}
+
+    # [END howto_hook_results]
+
+    @task
+    def pass_on(change: Any, outcomes: Any) -> Any:
+        """Take what other tasks have returned."""
+        return [change["current"], outcomes["105"]["error"]["class"]]
+
+    @task
+    def return_object() -> Any:
+        """Return what cannot be passed on."""
+        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+        with Bitrix24CalendarHook() as hook:
+            return hook.set_meeting_status(1007, "Y")
+
+    pass_on(answer(1006), read([102, 105]))
+    return_object()
     decide()
     decide_mapped.expand(event_id=[1003, 1004])
     decide_nothing()
