@@ -63,44 +63,56 @@ Requests do not arrive exactly as far apart as they were sent; at two per second
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A leaky bucket as one number: when it will have leaked empty, in seconds since the epoch.
+    """A leaky bucket as two numbers, in seconds since the epoch.
 
     At any time it holds ``(empty_at - now) * rate`` requests. Places are reserved, also ahead of time, so
     that many senders can ask first and wait afterwards.
+
+    :param empty_at: when it will have leaked empty.
+    :param noted_at: when that was noted. A clock that shows less was put back since.
     """
 
     plan: Plan
     empty_at: float = 0.0
+    noted_at: float = 0.0
 
     def reserve(self, now: float) -> tuple[float, Bucket]:
         """Take the next free place.
 
         :return: seconds to wait before sending, and the bucket with the place taken.
         """
-        empty_at = max(now, self._sane(now)) + 1.0 / self.plan.rate
-        wait = empty_at - (self.plan.burst - HEADROOM) / self.plan.rate - now
-        return max(0.0, wait), Bucket(self.plan, empty_at)
+        ahead = self._ahead(now) + 1.0 / self.plan.rate
+        wait = ahead - (self.plan.burst - HEADROOM) / self.plan.rate
+        return max(0.0, wait), Bucket(self.plan, now + ahead, now)
 
     def refused(self, now: float) -> Bucket:
         """Learn from a refusal: the portal's bucket is full, whatever was modelled.
 
         Somebody else sends from the same address, or another host shares it.
         """
-        return Bucket(self.plan, max(self._sane(now), now + self.plan.burst / self.plan.rate))
+        return Bucket(self.plan, now + max(self._ahead(now), self.plan.burst / self.plan.rate), now)
 
-    def _sane(self, now: float) -> float:
-        # A clock that was set back must not make everybody wait for the difference.
-        furthest = now + self.plan.burst / self.plan.rate + _FURTHEST_AHEAD
-        return self.empty_at if self.empty_at <= furthest else now + self.plan.burst / self.plan.rate
+    def _ahead(self, now: float) -> float:
+        """Return the seconds until it is empty, as far as the numbers can be believed; if not, it counts as full."""
+        full = self.plan.burst / self.plan.rate
+        # It holds no more than when that was noted, however far the clock was put back since.
+        ahead = max(0.0, self.empty_at - max(now, self.noted_at))
+        return ahead if ahead <= full + MOST_AHEAD else full
 
 
-_FURTHEST_AHEAD: Final = 600.0
+MOST_AHEAD: Final = 480.0
+"""Seconds for which places of a full bucket are reserved ahead of time, at most.
+
+What :func:`in_flight` allows one process takes less than two seconds, so this is what some 256 processes of one
+host have reserved. More in a file is an error of the file.
+"""
 
 
 OPERATING_WINDOW: Final = 600.0
 """Seconds over which a portal adds up what the calls of a method take."""
 _MINUTE: Final = 60.0
 """The parts in which it forgets them."""
+_LATEST_RESET: Final = OPERATING_WINDOW + _MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +142,15 @@ class OperatingTime:
     used: float = 0.0
     resets_at: float | None = None
 
+    def is_current(self, now: float) -> bool:
+        """Return whether the portal can have said this, and still goes by it."""
+        return self.told_at <= now < self.told_at + OPERATING_WINDOW and (
+            self.resets_at is None or 0.0 <= self.resets_at - self.told_at <= _LATEST_RESET
+        )
+
     def release(self, now: float) -> Release:
         """Return when the method may be called again, if it is refused now."""
-        if self.resets_at is None or not self.told_at <= now < self.told_at + OPERATING_WINDOW:
+        if self.resets_at is None or not self.is_current(now):
             return _release(OPERATING_WINDOW, now, known=False)
         # Refused although the oldest minute is forgotten: the next one is forgotten a minute later.
         minutes = max(0, floor((now - self.resets_at) / _MINUTE) + 1)
@@ -158,7 +176,7 @@ def read_operating_time(told: object, now: float) -> OperatingTime | None:
     if reset is None:
         return OperatingTime(now, used)
     ahead = reset - (now if start is None else start)
-    return OperatingTime(now, used, now + max(0.0, ahead) if ahead <= OPERATING_WINDOW + _MINUTE else None)
+    return OperatingTime(now, used, now + max(0.0, ahead) if ahead <= _LATEST_RESET else None)
 
 
 def _number(value: object) -> float | None:

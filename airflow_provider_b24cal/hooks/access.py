@@ -70,6 +70,12 @@ class Access:
         if self._keeper is not None:
             self._use(Renewal(self._keeper.load(), is_new=False))
 
+    def leave_to_parent(self) -> None:
+        """Forget, in a child process, the lock of its parent, and the pair that the parent has yet to store."""
+        self._changing = Lock()
+        if self._keeper is not None:
+            self._keeper.leave_to_parent()
+
     def moved(self, endpoint: Endpoint) -> None:
         """Use the portal's new name from now on."""
         with self._changing:
@@ -165,6 +171,10 @@ class _Keeper:
         self._store = make_store(grant.store)
         self._unsaved: TokenPair | None = None
         self._takes = False
+
+    def leave_to_parent(self) -> None:
+        # Stored by both, it could take the place of a later one.
+        self._unsaved = None
 
     def load(self) -> TokenPair:
         if self._unsaved is not None:

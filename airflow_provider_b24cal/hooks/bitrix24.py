@@ -58,7 +58,8 @@ class Bitrix24CalendarHook(BaseHook):
 
     Every method acts for that user only: the portal has no parameter for somebody else's status. Nothing
     is read or sent before the first call. A hook may be used in ``with`` to close its connections; the
-    asynchronous twins (``a...``) belong to one event loop and are closed by :meth:`aclose`.
+    asynchronous twins (``a...``) belong to one event loop and are closed by :meth:`aclose`. Threads may share a
+    hook. In a forked process it opens connections of its own, and a copy, also a pickled one, begins unused.
 
     .. seealso:: `Calendar methods <https://apidocs.bitrix24.com/api-reference/calendar/index.html>`__
 
@@ -76,7 +77,18 @@ class Bitrix24CalendarHook(BaseHook):
         super().__init__()
         self.bitrix24_conn_id = bitrix24_conn_id
         self.retry = retry or RetryPolicy()
-        self._client = Client(bitrix24_conn_id, self.get_connection, self.retry, self.log)
+        self._client = self._new_client()
+
+    def _new_client(self) -> Client:
+        return Client(self.bitrix24_conn_id, self.get_connection, self.retry, self.log)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy begins unused: connections, locks and secrets stay with the original.
+        return {name: value for name, value in vars(self).items() if name not in {"_client", "_log"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._client = self._new_client()
 
     def get_meeting_status(self, event_id: int | str) -> MeetingStatus:
         """

@@ -8,12 +8,14 @@ once for event loops.
 from __future__ import annotations
 
 import json
+import os
 from contextlib import aclosing
 from dataclasses import replace
+from math import inf
 from random import random
 from threading import Lock
-from time import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
@@ -86,14 +88,30 @@ class Client:
         self._renews = True
         self._settings: Settings | None = None
         self._access: Access | None = None
+        self._deadline = inf
+        self._begin()
+        _CLIENTS.add(self)
+
+    def _begin(self) -> None:
+        """Have no connections, and locks that nobody holds."""
         self._blocking: RequestsTransport | None = None
         self._asynchronous: HttpxTransport | None = None
         self._opening = Lock()
         self._lanes: WeakSet[Lane] = WeakSet()
 
+    def leave_to_parent(self) -> None:
+        """Forget, in a child process, the connections and locks of its parent; nothing is sent or closed there."""
+        self._begin()
+        if self._access is not None:
+            self._access.leave_to_parent()
+
     def hasty(self, timeout: float, retry: RetryPolicy) -> Client:
-        """Return a client of the same connection with less patience, which renews no token; close it by itself."""
-        other = Client(self._conn_id, self._get_connection, retry, self._log)
+        """Return a client of the same connection with less patience, which renews no token; close it by itself.
+
+        :param timeout: seconds, for an answer and for all waits from now on.
+        """
+        other = Client(self._conn_id, self._get_connection, retry.within(timeout), self._log)
+        other._deadline = monotonic() + timeout
         settings = self.settings()
         other._settings = replace(settings, timeout=min(settings.timeout, timeout))
         other._renews = False
@@ -218,7 +236,8 @@ class Client:
             return self._blocking
 
     def _lane(self) -> Lane:
-        lane = Lane(self._opened(), _pace(self.settings()), self._tell, self._get_access())
+        transport, pace = self._opened(), _pace(self.settings())
+        lane = Lane(transport, pace, self._tell, self._get_access(), self._tell_rate_limit, self._deadline)
         with self._opening:
             self._lanes.add(lane)
         return lane
@@ -227,7 +246,8 @@ class Client:
         settings = await self.asettings()
         if self._asynchronous is None:
             self._asynchronous = HttpxTransport(settings)
-        return AsyncLane(self._asynchronous, _pace(settings), self._tell, await self._aget_access())
+        pace, access = _pace(settings), await self._aget_access()
+        return AsyncLane(self._asynchronous, pace, self._tell, access, self._tell_rate_limit)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -238,6 +258,21 @@ class Client:
 
     def _tell(self, pause: Pause) -> None:
         self._log.warning("Waiting %.1f s before trying again: %s", pause.seconds, pause.error)
+
+    def _tell_rate_limit(self, seconds: float) -> None:
+        self._log.info("Waiting %.1f s for the portal's rate limit.", seconds)
+
+
+_CLIENTS: Final[WeakSet[Client]] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for client in _CLIENTS:
+        client.leave_to_parent()
+
+
+# After those of the modules below, which have made the transports safe to drop.
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _hopeful(

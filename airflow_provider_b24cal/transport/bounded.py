@@ -6,9 +6,11 @@ for ever, be it in the headers or in the body. What is bounded here is the whole
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
+from queue import LifoQueue
 from socket import SHUT_RDWR
 from threading import Lock
 from time import monotonic
@@ -83,11 +85,18 @@ class Connections:
 
     def __init__(self) -> None:
         self._open: WeakSet[socket.socket] = WeakSet()
+        self._queues: WeakSet[_Queue] = WeakSet()
         self._lock = Lock()
+        _ALL.add(self)
 
     def pools(self) -> Mapping[str, Any]:
         """Return classes of connection pools by scheme; what they open is kept account of here."""
-        add = self._add
+        add, queues = self._add, self._queues
+
+        class Queue(_Queue):
+            def __init__(self, maxsize: int) -> None:
+                super().__init__(maxsize)
+                queues.add(self)
 
         class Connection(HTTPConnection):
             response_class = _Response
@@ -105,9 +114,11 @@ class Connections:
 
         class Pool(HTTPConnectionPool):
             ConnectionCls = Connection
+            QueueCls: Any = Queue
 
         class TlsPool(HTTPSConnectionPool):
             ConnectionCls = TlsConnection
+            QueueCls: Any = Queue
 
         return {"http": Pool, "https": TlsPool}
 
@@ -118,7 +129,42 @@ class Connections:
                 with suppress(OSError):
                     one.shutdown(SHUT_RDWR)
 
-    def _add(self, one: socket.socket | None) -> None:
+    def leave_to_parent(self) -> None:
+        """Forget, in a child process, the connections of its parent.
+
+        Only the child's copies of the descriptors are closed: nothing is sent, so the parent's TLS goes on.
+        """
+        self._lock = Lock()
+        for one in self._open:
+            with suppress(OSError):
+                os.close(one.detach())
+        self._open.clear()
+        for queue in self._queues:
+            queue.empty_places()
+
+    def _add(self, one: Any) -> None:
         if one is not None:
             with self._lock:
-                self._open.add(one)
+                # Of TLS within the TLS of a proxy the socket below.
+                self._open.add(getattr(one, "socket", one))
+
+
+class _Queue(LifoQueue[Any]):
+    """The idle connections of a pool, and places for new ones."""
+
+    def empty_places(self) -> None:
+        """Begin anew, with locks that nobody holds: even the pool's end would wait for them."""
+        super().__init__(self.maxsize)
+        for _ in range(self.maxsize):
+            self.put(None)
+
+
+_ALL: Final[WeakSet[Connections]] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for connections in _ALL:
+        connections.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from threading import Event
-from typing import TYPE_CHECKING, Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
 
+from airflow_provider_b24cal.bitrix24.errors import RateLimitError
 from airflow_provider_b24cal.bitrix24.exchange import Moved, Pause, Refused, Renew, Send
 
 if TYPE_CHECKING:
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Request
     from airflow_provider_b24cal.bitrix24.replies import Reply
     from airflow_provider_b24cal.transport.pace import Pace
+
+
+LOGGED_WAIT: Final = 5.0
+"""Seconds from which a wait for the rate limit is reported."""
 
 
 class Stopped(BaseException):
@@ -67,15 +74,25 @@ class Lane:
 
     :param tell: is told of every pause before it begins.
     :param access: needed for tokens, and to remember a new name of the portal.
+    :param on_rate_limit: is told the seconds of every long wait for the rate limit before it begins.
+    :param deadline: nothing is waited for beyond it, by :func:`time.monotonic`.
     """
 
     def __init__(
-        self, transport: Transport, pace: Pace, tell: Callable[[Pause], None], access: Access | None = None
+        self,
+        transport: Transport,
+        pace: Pace,
+        tell: Callable[[Pause], None],
+        access: Access | None = None,
+        on_rate_limit: Callable[[float], None] | None = None,
+        deadline: float = inf,
     ) -> None:
         self._transport = transport
         self._pace = pace
         self._tell = tell
         self._access = access
+        self._on_rate_limit = on_rate_limit
+        self._deadline = deadline
         self._stop = Event()
 
     def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | bool | None:
@@ -96,16 +113,32 @@ class Lane:
         return None
 
     def send(self, request: Request) -> Reply:
-        """Carry a request when its turn has come."""
-        wait = self._pace.reserve()
+        """Carry a request when its turn has come.
+
+        :raises RateLimitError: it would come after the deadline.
+        """
+        left = self._left()
+        wait = self._pace.reserve(left)
+        if wait > left:
+            raise RateLimitError(
+                f"The portal's rate limit is used up: the next request can be sent in {wait:.0f} s. Try again then.",
+                method=request.method,
+                retry_after=wait,
+            )
         if wait > 0:
+            _report(wait, self._on_rate_limit)
             sleep(wait, self._stop)
         if self._stop.is_set():
             raise Stopped
         return self._transport.send(request)
 
     def pause(self, pause: Pause) -> None:
-        """Wait as the exchange wants."""
+        """Wait as the exchange wants.
+
+        :raises Bitrix24Error: the reason for the wait, if it would last beyond the deadline.
+        """
+        if pause.seconds > self._left():
+            raise pause.error
         self._tell(pause)
         sleep(pause.seconds, self._stop)
 
@@ -118,17 +151,26 @@ class Lane:
         self._stop.set()
         self._transport.break_off()
 
+    def _left(self) -> float:
+        return max(0.0, self._deadline - monotonic())
+
 
 class AsyncLane:
     """The same for an event loop."""
 
     def __init__(
-        self, transport: AsyncTransport, pace: Pace, tell: Callable[[Pause], None], access: Access | None = None
+        self,
+        transport: AsyncTransport,
+        pace: Pace,
+        tell: Callable[[Pause], None],
+        access: Access | None = None,
+        on_rate_limit: Callable[[float], None] | None = None,
     ) -> None:
         self._transport = transport
         self._pace = pace
         self._tell = tell
         self._access = access
+        self._on_rate_limit = on_rate_limit
 
     async def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | bool | None:
         """Do a step of an exchange.
@@ -152,6 +194,7 @@ class AsyncLane:
         # In a thread, for another process may hold the lock of the shared state.
         wait = await asyncio.to_thread(self._pace.reserve)
         if wait > 0:
+            _report(wait, self._on_rate_limit)
             await asleep(wait)
         return await self._transport.send(request)
 
@@ -163,3 +206,8 @@ class AsyncLane:
     async def refused(self) -> None:
         """Learn that the portal's bucket is full."""
         await asyncio.to_thread(self._pace.refused)
+
+
+def _report(wait: float, on_rate_limit: Callable[[float], None] | None) -> None:
+    if on_rate_limit is not None and wait >= LOGGED_WAIT:
+        on_rate_limit(wait)

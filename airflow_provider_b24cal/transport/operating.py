@@ -16,7 +16,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.limits import OperatingTime, read_operating_time
-from airflow_provider_b24cal.transport.pace import open_state
+from airflow_provider_b24cal.transport.pace import close_state, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +56,10 @@ class OperatingTimes:
 
     def release(self, method: str) -> Release:
         """Return when a method that is refused now may be called again."""
-        told = self._by_method.get(method.lower(), _NOTHING_TOLD), self._shared(method.lower())
-        return max(told, key=lambda operating: operating.told_at).release(time())
+        now = time()
+        known = self._by_method.get(method.lower(), _NOTHING_TOLD), self._shared(method.lower())
+        current = [operating for operating in known if operating.is_current(now)]
+        return max(current, key=lambda operating: operating.told_at, default=_NOTHING_TOLD).release(now)
 
     def _share(self, method: str, operating: OperatingTime) -> None:
         resets_at = nan if operating.resets_at is None else operating.resets_at
@@ -85,7 +87,7 @@ class OperatingTimes:
         try:
             yield descriptor
         finally:
-            os.close(descriptor)
+            close_state(descriptor)
 
 
 @lru_cache(maxsize=_CREDENTIALS)

@@ -1,6 +1,6 @@
 """The leaky bucket shared by all threads of a process and all processes of a host.
 
-The whole state is one number in a small file per portal, read and written under a lock of the operating
+The whole state is two numbers in a small file per portal, read and written under a lock of the operating
 system. The lock is never held while anybody waits: a place is reserved, and the wait comes after.
 """
 
@@ -15,9 +15,10 @@ import struct
 import tempfile
 from contextlib import suppress
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from threading import Lock
-from time import time
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.limits import Bucket
@@ -27,12 +28,18 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.bitrix24.limits import Plan
 
-_NUMBER: Final = struct.Struct("<d")
+LOCK_TIMEOUT: Final = 1.0
+"""Seconds to try for the lock of a file. It is held for microseconds, unless its holder was stopped meanwhile."""
+_BETWEEN_TRIES: Final = 0.002
+
+_NUMBERS: Final = struct.Struct("<dd")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_OWN: Final[dict[str, float]] = {}
+_OWN: Final[dict[str, tuple[float, float]]] = {}
 """What the files would hold, by portal, where there are none. Not a pace's own, for each call of a hook makes one."""
-_CHANGING_OWN: Final = Lock()
+_changing_own = Lock()
+_OPEN: Final[set[int]] = set()
+"""The descriptors of all open state files of this process."""
 
 
 class Pace:
@@ -47,8 +54,11 @@ class Pace:
         self._plan = plan
         self._origin, self._folder = origin, folder
 
-    def reserve(self) -> float:
-        """Take the next free place and return how many seconds to wait before sending."""
+    def reserve(self, longest: float = inf) -> float:
+        """Take the next free place and return how many seconds to wait before sending.
+
+        :param longest: if the wait is longer, the place is left to others.
+        """
         if self._plan is None:
             return 0.0
         waits: list[float] = []
@@ -56,7 +66,7 @@ class Pace:
         def take(bucket: Bucket) -> Bucket:
             wait, after = bucket.reserve(time())
             waits.append(wait)
-            return after
+            return after if wait <= longest else bucket
 
         self._change(take)
         return waits[-1]
@@ -71,28 +81,74 @@ class Pace:
         try:
             self._change_shared(self._plan, change)
         except OSError:
-            # No folder, a full disk, a file system without locks: this process then keeps the pace by itself.
-            with _CHANGING_OWN:
-                _OWN[self._origin] = change(Bucket(self._plan, _OWN.get(self._origin, 0.0))).empty_at
+            # No folder, a full disk, a file system without locks, or a lock that is not given back: this process then
+            # keeps the pace by itself.
+            with _changing_own:
+                after = change(Bucket(self._plan, *_OWN.get(self._origin, ())))
+                _OWN[self._origin] = after.empty_at, after.noted_at
 
     def _change_shared(self, plan: Plan, change: Callable[[Bucket], Bucket]) -> None:
         descriptor = open_state(self._origin, self._folder)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            stored = os.pread(descriptor, _NUMBER.size, 0)
-            empty_at = _NUMBER.unpack(stored)[0] if len(stored) == _NUMBER.size else 0.0
-            os.pwrite(descriptor, _NUMBER.pack(change(Bucket(plan, empty_at)).empty_at), 0)
+            _lock(descriptor)
+            stored = os.pread(descriptor, _NUMBERS.size, 0)
+            after = change(Bucket(plan, *(_NUMBERS.unpack(stored) if len(stored) == _NUMBERS.size else ())))
+            os.pwrite(descriptor, _NUMBERS.pack(after.empty_at, after.noted_at), 0)
         finally:
-            os.close(descriptor)
+            close_state(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file.
+
+    :raises TimeoutError: another process has locked it and does not give it back.
+    :raises OSError: it cannot be locked.
+    """
+    until = monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if monotonic() > until:
+                raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock") from None
+        sleep(_BETWEEN_TRIES)
 
 
 def open_state(name: str, folder: Path | None) -> int:
     """Open the file of a name that all processes of this user share.
 
     :param folder: where it lies; by default a folder of this user in the system's temporary folder.
+    :return: a descriptor; close it with :func:`close_state`.
     :raises OSError: there can be none.
     """
-    return _open_private(folder or _own_folder(tempfile.gettempdir()), _file_name(name))
+    descriptor = _open_private(folder or _own_folder(tempfile.gettempdir()), _file_name(name))
+    _OPEN.add(descriptor)
+    return descriptor
+
+
+def close_state(descriptor: int) -> None:
+    """Close a file of :func:`open_state`, and give its lock back."""
+    # Before it is closed: the number may be another file's right after.
+    _OPEN.discard(descriptor)
+    try:
+        # Closing alone keeps the lock for as long as a child process has a copy of the descriptor.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _leave_to_parent() -> None:
+    """Close, in a child process, the copies of descriptors whose locks are its parent's."""
+    global _changing_own  # noqa: PLW0603 - of the parent's nobody is left who would release it
+    _changing_own = Lock()
+    for descriptor in _OPEN:
+        with suppress(OSError):
+            os.close(descriptor)
+    _OPEN.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @lru_cache(maxsize=16)

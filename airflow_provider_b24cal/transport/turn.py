@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.transport.lane import sleep
-from airflow_provider_b24cal.transport.pace import open_state
+from airflow_provider_b24cal.transport.pace import close_state, open_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -27,6 +27,8 @@ BETWEEN: Final = 0.05
 """Seconds between two attempts."""
 
 _LOCKS: defaultdict[str, Lock] = defaultdict(Lock)
+# In a child process nobody is left who would release those of its parent.
+os.register_at_fork(after_in_child=_LOCKS.clear)
 
 
 class Turn:
@@ -94,12 +96,12 @@ class Turn:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
-            os.close(descriptor)
+            close_state(descriptor)
             raise
         return descriptor
 
     def _give_back(self) -> None:
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            close_state(self._descriptor)
             self._descriptor = None
         self._lock.release()

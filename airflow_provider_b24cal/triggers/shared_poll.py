@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import aclosing
 from contextvars import Context
 from random import random
@@ -181,6 +182,8 @@ class _Round:
 
 
 _POLLS: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, SharedPoll]] = WeakKeyDictionary()
+# A round that was begun in a parent process is sent there.
+os.register_at_fork(after_in_child=_POLLS.clear)
 
 
 def shared_poll(conn_id: str) -> SharedPoll:

@@ -1,10 +1,14 @@
-"""What must hold for any schedule of senders and for any sequence of errors."""
+"""What must hold for any schedule of senders, any state of shared files, and any sequence of errors."""
 
 from __future__ import annotations
 
+import struct
+import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +16,21 @@ from airflow_provider_b24cal.bitrix24 import errors, methods
 from airflow_provider_b24cal.bitrix24.batch import Outcome
 from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, Permanence
 from airflow_provider_b24cal.bitrix24.exchange import Pause, repeat
-from airflow_provider_b24cal.bitrix24.limits import HEADROOM, PLANS, Bucket, Patience, Plan, RetryPolicy
+from airflow_provider_b24cal.bitrix24.limits import (
+    HEADROOM,
+    MOST_AHEAD,
+    OPERATING_WINDOW,
+    PLANS,
+    Bucket,
+    OperatingTime,
+    Patience,
+    Plan,
+    RetryPolicy,
+)
 from airflow_provider_b24cal.bitrix24.status import MeetingStatus
 from airflow_provider_b24cal.sandbox.limits import Limiter
+from airflow_provider_b24cal.transport.operating import OperatingTimes
+from airflow_provider_b24cal.transport.pace import Pace
 
 NOW = 1_800_000_000.0
 ROUNDING = 1e-3
@@ -27,10 +43,15 @@ plans = st.sampled_from([plan for plan in PLANS.values() if plan]) | st.builds(
 gaps = st.lists(st.just(0.0) | st.floats(0, 0.3) | st.floats(0, 400), min_size=1, max_size=400)
 
 
+def _believed(plan: Plan, gaps: list[float]) -> list[float]:
+    """Return as many as may have reserved places ahead of time; of more a bucket is taken for an error."""
+    return gaps[: int(MOST_AHEAD * plan.rate)]
+
+
 @given(plans, gaps)
 def test_whenever_senders_come_the_portals_bucket_is_never_exceeded(plan: Plan, gaps: list[float]) -> None:
     portal, bucket, now, sent = Limiter(), Bucket(plan), NOW, []
-    for gap in gaps:
+    for gap in _believed(plan, gaps):
         now += gap
         wait, bucket = bucket.reserve(now)
         sent.append(now + wait)
@@ -41,7 +62,7 @@ def test_whenever_senders_come_the_portals_bucket_is_never_exceeded(plan: Plan, 
 @given(st.floats(0.1, 50), gaps)
 def test_of_a_bucket_of_one_each_is_sent_as_the_one_before_has_leaked_away(rate: float, gaps: list[float]) -> None:
     bucket, now, sent = Bucket(Plan(rate, 1.0)), NOW, []
-    for gap in gaps:
+    for gap in _believed(bucket.plan, gaps):
         now += gap
         wait, bucket = bucket.reserve(now)
         sent.append(now + wait)
@@ -66,8 +87,65 @@ def test_refusals_and_a_clock_that_jumps_cost_a_bounded_wait(
     for step, refused in past:
         now += step
         bucket = bucket.refused(now) if refused else bucket.reserve(now)[1]
-    wait, _ = bucket.reserve(now + jump)
-    assert 0 <= wait <= 600 + (1 + HEADROOM) / plan.rate + ROUNDING
+    assert 0 <= bucket.reserve(now + jump)[0] <= bucket.reserve(now)[0] + ROUNDING
+
+
+offsets = st.floats(-1000, 1000) | st.floats(-1e10, 1e10)
+odd = st.sampled_from([float("inf"), float("-inf"), float("nan"), 1e300, -1e300, 0.0]) | st.floats()
+numbers = odd | offsets.map(lambda ahead: NOW + ahead)
+
+
+@given(plans, numbers, numbers)
+def test_a_bucket_of_any_numbers_costs_a_bounded_wait(plan: Plan, empty_at: float, noted_at: float) -> None:
+    most = MOST_AHEAD + (1 + HEADROOM) / plan.rate + ROUNDING
+    wait, after = Bucket(plan, empty_at, noted_at).reserve(NOW)
+    assert 0 <= wait <= most
+    assert after.reserve(NOW)[0] <= most
+    assert 0 <= Bucket(plan, empty_at, noted_at).refused(NOW).reserve(NOW)[0] <= most
+
+
+@given(numbers, odd, st.none() | numbers)
+@settings(max_examples=300)
+def test_an_operating_time_of_any_numbers_ends_within_the_portals_window(
+    told_at: float, used: float, resets_at: float | None
+) -> None:
+    release = OperatingTime(told_at, used, resets_at).release(NOW)
+    assert 0 <= release.seconds <= OPERATING_WINDOW + 60
+    assert 0 <= release.at.timestamp() - NOW <= OPERATING_WINDOW + 61
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the state of :class:`Pace` and :class:`OperatingTimes`, one file each."""
+    folder: Path = tmp_path_factory.mktemp("state")
+    folder.chmod(0o700)
+    return folder
+
+
+# What something else has written there, or a process whose clock was wrong.
+near = offsets.map(lambda ahead: time.time() + ahead)
+contents = st.binary(max_size=32) | st.lists(near | odd, min_size=1, max_size=4).map(
+    lambda numbers: struct.pack(f"<{len(numbers)}d", *numbers)
+)
+
+
+@given(contents)
+@settings(max_examples=300)
+def test_whatever_the_files_hold_nobody_fails_or_waits_for_long(folder: Path, content: bytes) -> None:
+    plan = Plan(2.0, 50.0)
+    times = OperatingTimes("account", folder)
+    before = set(folder.iterdir())
+    Pace("https://portal", plan, folder).reserve()
+    times.note("method", {"operating": 479.0})
+    for file in folder.iterdir():
+        file.write_bytes(content)
+    assert not before or before == set(folder.iterdir()), "always the same two files"
+    pace = Pace("https://portal", plan, folder)
+    assert 0 <= pace.reserve() <= MOST_AHEAD + 1
+    pace.refused()
+    assert 0 <= pace.reserve() <= MOST_AHEAD + 2
+    release = OperatingTimes("account", folder).release("method")
+    assert 0 <= release.seconds <= OPERATING_WINDOW + 60
 
 
 @given(plans, gaps)

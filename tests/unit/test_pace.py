@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_b24cal.bitrix24.limits import HEADROOM, Bucket, Plan
-from airflow_provider_b24cal.transport.pace import Pace
+from airflow_provider_b24cal.transport.pace import LOCK_TIMEOUT, Pace
 
 PLAN = Plan(2.0, 50.0)
 ORIGIN = "https://example.bitrix24.com"
@@ -49,6 +51,35 @@ def test_a_refusal_is_learnt_from() -> None:
 @pytest.mark.parametrize("empty_at", [1e12, float("inf"), float("nan")])
 def test_a_clock_that_was_set_back_or_a_spoilt_state_costs_a_full_bucket_at_most(empty_at: float) -> None:
     assert Bucket(PLAN, empty_at).reserve(1000.0)[0] <= 1.0
+
+
+@pytest.mark.parametrize("back", [1.0, 20.0, 120.0, 590.0, 1e6])
+def test_a_clock_that_is_put_back_costs_no_more_than_was_to_be_waited_for(
+    back: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr("airflow_provider_b24cal.transport.pace.time", lambda: now)
+    pace = Pace(ORIGIN, PLAN, tmp_path)
+    last = max(pace.reserve() for _ in range(60))
+    now -= back
+    assert Pace(ORIGIN, PLAN, tmp_path).reserve() == pytest.approx(last + 0.5)
+
+
+def test_a_lock_that_is_not_given_back_is_not_waited_for(tmp_path: Path) -> None:
+    Pace(ORIGIN, PLAN, tmp_path).reserve()
+    held = os.open(_state_in(tmp_path), os.O_RDWR)
+    waits: list[float] = []
+    thread = threading.Thread(target=lambda: waits.append(Pace(ORIGIN, PLAN, tmp_path).reserve()))
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        began = time.monotonic()
+        thread.start()
+        thread.join(10 * LOCK_TIMEOUT)
+        assert waits == [0.0]
+        assert time.monotonic() - began >= LOCK_TIMEOUT
+    finally:
+        os.close(held)
+        thread.join()
 
 
 def test_threads_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
