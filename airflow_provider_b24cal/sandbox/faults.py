@@ -3,18 +3,23 @@
 A rule is written as a mapping, for example ``{"method": "calendar.meeting.status.set", "times": 2,
 "error": "QUERY_LIMIT_EXCEEDED"}``. It has one kind of trouble: ``error`` (a JSON error), ``body`` (a raw
 answer), ``drop`` (a reset connection), ``harm`` (a true answer that breaks on its way) or just ``delay``;
-``inner`` plans an error for a batch command.
+``inner`` plans an error for a batch command. In a ``body``, ``{c0}``, ``{c1}``, ... stand for the names of the
+commands of the batch that it answers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox import checks
 from airflow_provider_b24cal.sandbox.broken import HARMS
 from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.reply import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _WHEN = ("before", "after")
 _COMMON = ("method", "times", "delay", "when")
@@ -52,6 +57,18 @@ class Fault:
     harm: str = ""
     error: RestError | None = None
     reply: Reply | None = None
+
+    def for_commands(self, names: Iterable[object]) -> Fault:
+        """Return the rule with the names of a batch's commands in its answer, in place of ``{c0}``, ``{c1}``, ...
+
+        Clients may name the commands of each batch anew, and an answer under other names is none.
+        """
+        if self.reply is None:
+            return self
+        body = self.reply.body
+        for number, name in enumerate(names):
+            body = body.replace(b"{c%d}" % number, str(name).encode())
+        return replace(self, reply=replace(self.reply, body=body))
 
 
 def parse(wanted: object, field: str = "") -> Fault:

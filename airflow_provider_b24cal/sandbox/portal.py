@@ -23,6 +23,7 @@ from airflow_provider_b24cal.sandbox import (
     settings,
 )
 from airflow_provider_b24cal.sandbox.auth import Application, authorise
+from airflow_provider_b24cal.sandbox.basic_methods import any_case
 from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.counters import Counters
 from airflow_provider_b24cal.sandbox.errors import PhpFatalError, RestError
@@ -211,7 +212,9 @@ class Portal:
             if bucket is not None and not self._limiter.admit(address, self._clock(), *bucket):
                 self.counters.refused("QUERY_LIMIT_EXCEEDED")
                 return _TOO_MANY
-            return self._plan.take(request.method, inner=False)
+            fault = self._plan.take(request.method, inner=False)
+            commands = any_case(request.parameters, "cmd")
+            return fault.for_commands(commands) if fault and isinstance(commands, dict) else fault
 
     def plan(self, *wanted: object) -> list[dict[str, object]]:
         """Plan faults, each given as a mapping; see :mod:`~airflow_provider_b24cal.sandbox.faults`.

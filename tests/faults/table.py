@@ -170,7 +170,7 @@ def refused(error: type[Bitrix24Error]) -> dict[str, Cell]:
 
 
 EMPTY_BATCH = '{"result":{"result":[],"result_error":[],"result_total":[],"result_next":[],"result_time":[]}}'
-LETTERS = ",".join(f'"c{number}":"M"' for number in range(50))
+LETTERS = ",".join(f'"{{c{number}}}":"M"' for number in range(50))
 
 
 def empty(times: Any) -> dict[str, Rules]:
@@ -248,18 +248,18 @@ FAULTS = [
           [always(**json(f'{{"time":{{"see":"{SECRET}"}}}}'))]),
     Fault("missing-keys", "A batch that leaves commands unanswered, once",
           cells(None, after(4), after(4), None, after(2)),
-          {"set": [once(**json('{"result":{"result":{"c0":true},"result_error":[]}}'))],
-           "many": [once(**json('{"result":{"result":{"c0":"Q"},"result_error":[]}}'))],
-           "wait": [once(**json('{"result":{"result":{"c0":"Y"},"result_error":[]}}'))]}),
+          {"set": [once(**json('{"result":{"result":{"{c0}":true},"result_error":[]}}'))],
+           "many": [once(**json('{"result":{"result":{"{c0}":"Q"},"result_error":[]}}'))],
+           "wait": [once(**json('{"result":{"result":{"{c0}":"Y"},"result_error":[]}}'))]}),
     Fault("unknown-letter", "A status letter that no document explains; a sensor goes on waiting",
           cells(after(1), after(2), after(3), after(2), after(2)),
           {"get": [once(**json('{"result":"M"}'))], "poke": [once(**json('{"result":"M"}'))],
            "set": [once(method=GET, **json('{"result":"M"}'))],
            "many": [once(**json(f'{{"result":{{"result":{{{LETTERS}}},"result_error":[]}}}}'))],
-           "wait": [once(**json('{"result":{"result":{"c0":"M","c1":"M"},"result_error":[]}}'))]}, letter="M"),
+           "wait": [once(**json('{"result":{"result":{"{c0}":"M","{c1}":"M"},"result_error":[]}}'))]}, letter="M"),
     Fault("not-kept", "The portal confirms a write and drops it",
           cells(None, fails(errors.SetNotKeptError, 2), None, None, None),
-          [once(**json('{"result":{"result":{"c0":true,"c1":"Q"},"result_error":[]}}'))]),
+          [once(**json('{"result":{"result":{"{c0}":true,"{c1}":"Q"},"result_error":[]}}'))]),
     # Redirects.
     Fault("moved", "A redirect to another name of the portal in the same zone of Bitrix24",
           cells(after(2), after(3), after((4, 6)), after(2), after(2)),

@@ -71,7 +71,7 @@ def test_only_what_failed_in_passing_is_asked_again(hook: Bitrix24CalendarHook, 
 
 
 def test_a_request_that_cannot_be_read_fails_its_events_alone(hook: Bitrix24CalendarHook, portal: Portal) -> None:
-    body = {"body": '{"result":{"result":{"c0":5},"result_error":[]}}', "http_status": 200}
+    body = {"body": '{"result":{"result":{"{c0}":5},"result_error":[]}}', "http_status": 200}
     portal.plan({"method": "batch", "times": 1, "content_type": "application/json", **body})
     shown = _shown(hook.get_meeting_statuses(MANY))
     assert Counter(shown.values()) == {"UnexpectedReplyError": 1, "Q": 119}
@@ -311,10 +311,10 @@ def test_test_connection(
 def test_test_connection_tells_a_webhook_that_acts_as_somebody_else(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     for result, message in (
         (
-            '{"result":{"c0":{"ID":"99","NAME":"System"},"c1":["calendar"]},"result_error":[]}',
+            '{"result":{"{c0}":{"ID":"99","NAME":"System"},"{c1}":["calendar"]},"result_error":[]}',
             "acts as System (user 99)",
         ),
-        ('{"result":{"c0":[],"c1":["calendar"]},"result_error":[]}', "the acting user is not active"),
+        ('{"result":{"{c0}":[],"{c1}":["calendar"]},"result_error":[]}', "the acting user is not active"),
     ):
         portal.plan({"method": "batch", "times": 1, "http_status": 200, "body": f'{{"result":{result}}}',
                      "content_type": "application/json"})  # fmt: skip

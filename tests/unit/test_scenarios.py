@@ -129,7 +129,7 @@ SCENARIOS = [
             "times": 1,
             "http_status": 200,
             "content_type": "application/json",
-            "body": '{"result":{"result":{"c0":true,"c1":"Q"},"result_error":[]}}',
+            "body": '{"result":{"result":{"{c0}":true,"{c1}":"Q"},"result_error":[]}}',
         },
         stored=(SILENT, "Q"),
     ),
