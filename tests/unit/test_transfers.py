@@ -306,8 +306,9 @@ def test_a_webhook_that_acts_as_somebody_else_writes_nothing(
     before = _query(warehouse, "SELECT * FROM bitrix24_meetings ORDER BY parent_id, occurrence_start")
     for profile, named in (('{"ID":"99","NAME":"System"}', "user 1 acts as user 99"), ("[]", "no active user")):
         nothing = '"{c1}":[]' if "calendars" in source else '"{c1}":null'
-        portal.plan({"method": "batch", "times": 1, "http_status": 200, "content_type": "application/json",
-                     "body": f'{{"result":{{"result":{{"{{c0}}":{profile},{nothing}}},"result_error":[]}}}}'})  # fmt: skip
+        body = f'{{"result":{{"result":{{"{{c0}}":{profile},{nothing}}},"result_error":[]}}}}'
+        answer = {"http_status": 200, "content_type": "application/json", "body": body}
+        portal.plan({"method": "batch", "times": 1, **answer})
         with pytest.raises(CredentialsError, match=named):
             _sync(**source)
     assert _query(warehouse, "SELECT * FROM bitrix24_meetings ORDER BY parent_id, occurrence_start") == before
