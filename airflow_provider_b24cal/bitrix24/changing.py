@@ -12,7 +12,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.batch import CHUNK, Outcome
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, OrganiserError, Permanence, SetNotKeptError
+from airflow_provider_b24cal.bitrix24.errors import (
+    AuthServerError,
+    Bitrix24Error,
+    ConnectError,
+    OperatingLimitError,
+    OrganiserError,
+    Permanence,
+    RateLimitError,
+    SetNotKeptError,
+    TokenError,
+    TokenStoreError,
+)
 from airflow_provider_b24cal.bitrix24.exchange import Terms, attempt, be_patient, in_chunks, insist
 from airflow_provider_b24cal.bitrix24.limits import Patience
 from airflow_provider_b24cal.bitrix24.methods import STATUS_SET, get_status, set_status
@@ -89,6 +100,7 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
     """
     changes = {event_id: Change(event_id, status) for event_id, status in wanted.items()}
     sent: Counter[int] = Counter()
+    failed: dict[int, Bitrix24Error] = {}
     patience = Patience(terms.policy)
     to_read, to_write = list(changes), list[int]()
     while to_read or to_write:
@@ -98,7 +110,10 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
             changes |= {change.event_id: change for change in read}
             to_write += [change.event_id for change in read if _differs(change)]
         spent = [event_id for event_id in to_write if sent[event_id] >= MAX_SETS]
-        changes |= {event_id: replace(changes[event_id], error=_not_kept(changes[event_id])) for event_id in spent}
+        changes |= {
+            event_id: replace(changes[event_id], error=failed.get(event_id) or _not_kept(changes[event_id]))
+            for event_id in spent
+        }
         to_write = [event_id for event_id in to_write if event_id not in spent]
         to_write.sort(key=lambda event_id: wanted[event_id] is not MeetingStatus.ACCEPTED)
         troubles: dict[int, Bitrix24Error] = {}
@@ -112,7 +127,7 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
                 for change in seen
                 if change.error and change.error.permanence is not Permanence.PERMANENT
             }
-        to_write = undone
+        to_write, failed = undone, failed | troubles
         to_read, pause, patience = be_patient(troubles, patience, terms.chance())
         if pause is not None:
             yield pause
@@ -154,7 +169,8 @@ def _write_and_read(
     gets = [get_status(event_id) for event_id in (*event_ids, *(change.event_id for change in beside))]
     outcomes = yield from attempt([*sets, *gets], terms, packed=True)
     confirmed, seen = outcomes[: len(sets)], outcomes[len(sets) :]
-    sent.update({event_id: int(_may_have_run(done)) for event_id, done in zip(event_ids, confirmed, strict=True)})
+    ran = (not isinstance(done.error, _NOT_RUN) for done in confirmed)
+    sent.update(dict(zip(event_ids, map(int, ran), strict=True)))
     again = list(map(_after_reading, beside, seen[len(sets) :]))
     return [
         *map(_after_writing, map(changes.__getitem__, event_ids), confirmed, seen),
@@ -175,8 +191,10 @@ def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[Meeting
     return replace(change, error=error or _not_kept(change))
 
 
-def _may_have_run(written: Outcome[bool]) -> bool:
-    return written.error is None or written.error.permanence is Permanence.AMBIGUOUS
+_NOT_RUN: Final = (
+    AuthServerError, ConnectError, OperatingLimitError, RateLimitError, TokenError, TokenStoreError,
+)  # fmt: skip
+"""Errors by which the portal itself, or the lack of a connection, says that a set was not carried out."""
 
 
 def _not_kept(change: Change) -> SetNotKeptError:

@@ -142,6 +142,7 @@ def _spelled(character: str) -> str:
         ascii(character)[1:-1],
         json.dumps(character)[1:-1],
         f"\\{character}",
+        f"\\u{number:04x}",
         escape(character),
         "+" if character == " " else character,
         *(f"&#{zeros}{form};" for zeros in ("", "0") for form in (str(number), f"x{number:x}")),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.credentials import (
+    HIDDEN,
     SMALL_REPLY_BYTES,
     AccessToken,
     Endpoint,
@@ -51,6 +53,10 @@ TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request
 
 KNOWN_SERVERS: Final = ("https://oauth.bitrix.info", "https://oauth.bitrix24.tech")
 _SECOND_SERVER: Final = frozenset({"am", "az", "by", "ge", "kg", "kz", "ru", "uz"})
+
+
+_LAST_MOMENT: Final = 1e11
+"""Seconds since the epoch that no clock shows; what is later, or no number, is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +111,12 @@ def read_stored(text: str) -> TokenPair:
         Secret(told["access_token"]),
         Secret(told["refresh_token"]),
         server if isinstance(server, str) else None,
-        float(at) if isinstance(at, int | float) else None,
+        float(at) if isinstance(at, int | float) and abs(at) < _LAST_MOMENT else None,
         _user_id(told),
     )
 
 
+_LONG: Final = re.compile(r"[\w-]{32,}")
 _TOKENS: Final = ("access_token", "refresh_token")
 
 
@@ -203,12 +210,15 @@ class Application:
     def _refused(
         self, answer: Mapping[str, Any], scrub: Scrubber, http_status: int, now: float, before: TokenPair | None
     ) -> Bitrix24Error:
-        code = str(answer["error"])
+        error = answer["error"]
+        nested = error if isinstance(error, dict) else {"code": error, "message": answer.get("error_description")}
+        code = str(nested.get("code", ""))
         meaning = TOKEN_CODES.get(code.lower()) or meaning_of_code(code, http_status)
         if meaning.error is RefreshTokenRevokedError:
             meaning = _of_grant(meaning, now, before)
         permanence = meaning.permanence or meaning.error.default_permanence
-        told = printable(scrub(str(answer.get("error_description") or "")))
+        # A token that was just made is in no list of secrets.
+        told = _LONG.sub(HIDDEN, printable(scrub(str(nested.get("message") or ""))))
         says = f" The authorisation server says: {told[:200]}" if told else ""
         if permanence is not Permanence.PERMANENT:
             return unreachable(f"{meaning.advice}{says}", self.server_of(before), code=printable(scrub(code))[:80])

@@ -12,7 +12,7 @@ import os
 from contextlib import aclosing
 from dataclasses import replace
 from math import inf
-from random import random
+from random import SystemRandom
 from threading import Lock
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Webhook
     from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps
     from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+
+# Not the generator that a DAG may seed: two runs with the same numbers would name their commands alike.
+_RANDOM: Final = SystemRandom()
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -216,7 +219,7 @@ class Client:
     def _terms(self, access: Access) -> Terms:
         # The connection's endpoint, for what is remembered of a credential outlasts its tokens.
         memory = operating_times(self.settings().endpoint)
-        return Terms(access.endpoint, self._retry, random, memory, lambda: access.endpoint)
+        return Terms(access.endpoint, self._retry, _RANDOM.random, memory, lambda: access.endpoint)
 
     def _get_access(self) -> Access:
         settings = self.settings()

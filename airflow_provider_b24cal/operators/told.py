@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.status import WORDS
+from airflow_provider_b24cal.bitrix24.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,5 +78,5 @@ def _became(change: Change) -> str:
 
 
 def _cell(value: object) -> str:
-    text = "".join(character if character.isprintable() else " " for character in str(value))
+    text = printable(str(value))
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

@@ -33,11 +33,12 @@ REQUESTS = st.one_of(
 REFUSED: dict[str, Reply | TransportError] = {
     "not connected": ConnectError("x", method="batch"),
     "limit": Reply(503, json.dumps(LIMIT).encode()),
-    "turned away": Reply(503, b"<html>"),
 }
 """What says that a request was not carried out."""
 UNKNOWN: dict[str, Reply | TransportError] = {
     "cut": ConnectionLostError("x", method="batch"),
+    # A gateway may say so after it has passed the request on.
+    "turned away": Reply(503, b"<html>"),
     "fault": Reply(500, json.dumps(FAULT).encode()),
     "another batch": Reply(200, b'{"result":{"result":{"c0":true,"c1":"Y"},"result_error":[]}}'),
 }

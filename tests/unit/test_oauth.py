@@ -153,6 +153,19 @@ def test_an_authorisation_server_that_repeats_the_new_tokens_shows_none() -> Non
         application.read(Reply(200, json.dumps(answer).encode()), Secret("used"), 0.0)
 
 
+def test_a_refusal_in_the_form_of_rest_v3_shows_no_token_either() -> None:
+    application = Application("local.1", Secret("secret"), None, "https://oauth.bitrix.info")
+    answer = {"error": {"code": "invalid_grant", "message": f"issued {'9f' * 32}"}}
+    with pytest.raises(errors.CredentialsError, match=r"issued \*\*\*") as raised:
+        application.read(Reply(400, json.dumps(answer).encode()), Secret("used"), 0.0)
+    assert raised.value.code == "invalid_grant"
+
+
+@pytest.mark.parametrize("at", ["1e400", "NaN", "9" * 400, "-1e300"])
+def test_a_time_that_no_clock_shows_is_not_believed(at: str) -> None:
+    assert read_stored(f'{{"access_token": "a", "refresh_token": "b", "renewed_at": {at}}}').renewed_at is None
+
+
 def test_what_a_token_kept_from_running_in_a_batch_is_made_up_for(
     reader: Any, connect: Connect, portal: Portal
 ) -> None:

@@ -28,6 +28,7 @@ class Gateway:
 
     def __init__(self, portal_url: str) -> None:
         self.choose: Choose = lambda _method, _replies: None
+        self.batch_status = 200
         self.replies: list[bytes] = []
         target, gateway = urlsplit(portal_url), self
 
@@ -40,9 +41,10 @@ class Gateway:
                 behind.request("POST", self.path, sent, {"Content-Type": self.headers["Content-Type"]})
                 own = behind.getresponse().read()
                 behind.close()
-                body = gateway.choose(self.path.rsplit("/", 1)[1], gateway.replies)
+                method = self.path.rsplit("/", 1)[1]
+                body = gateway.choose(method, gateway.replies)
                 gateway.replies.append(own)
-                self.send_response(200)
+                self.send_response(gateway.batch_status if method == "batch" else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body or own)))
                 self.end_headers()
@@ -94,3 +96,16 @@ def test_no_meeting_is_set_more_than_twice_behind_a_gateway_that_repeats_itself(
         hook.set_meeting_status(NOTIFYING, "Y")
     assert portal.counters.methods["calendar.meeting.status.set"] == MAX_SETS
     assert portal.counters.notifications[NOTIFYING] == {"accepted": MAX_SETS}
+
+
+@pytest.mark.parametrize("http_status", [429, 502, 503])
+def test_what_became_of_the_writes_is_the_error(
+    http_status: int, gateway: Gateway, portal: Portal, clock: Clock
+) -> None:
+    """Each write is passed on, and a page of the gateway's own is the answer; readings are those of before."""
+    gateway.choose = lambda method, _replies: b"<html>" if method == "batch" else b'{"result":"Q"}'
+    gateway.batch_status = http_status
+    with _hook() as hook, pytest.raises(errors.NotJsonError) as raised:
+        hook.set_meeting_status(NOTIFYING, "Y")
+    assert raised.value.permanence is not errors.Permanence.PERMANENT, "Airflow may try again"
+    assert portal.counters.methods["calendar.meeting.status.set"] == MAX_SETS

@@ -298,7 +298,7 @@ SCENARIOS = [
     _page(200, '{"result":true}', errors.UnexpectedReplyError),
     _page(200, '{"result":"YES"}', errors.UnexpectedReplyError),
     _page(200, '{"result":["Y"]}', errors.UnexpectedReplyError),
-    _page(200, '{"error":{"code":"V3"},"result":"Y"}', errors.UnexpectedReplyError),
+    _page(200, '{"error":{"code":"V3"},"result":"Y"}', errors.PortalError),
     _page(200, '{"error":"","result":"Y"}', errors.NoSuchMeetingError),
     _page(200, '{"result":"M"}', MeetingStatus("M")),
     # The wire.
