@@ -194,6 +194,10 @@ def _check_webhook(webhook: Webhook) -> None:
             "https://<portal>/rest/<login>/<password>/, where the user id is a number. If Airflow has shown the code "
             "as login, make a new webhook."
         )
+    if not f"{webhook.user_id}{webhook.code.reveal()}".isprintable():
+        raise InvalidConnectionError(
+            f"Invalid {field_name('password')}: expected a code without control characters and halves of characters."
+        )
     if webhook.user_id.isdecimal() and len(webhook.user_id) > _LONGEST_ID:
         raise InvalidConnectionError(f"Invalid {field_name('login')}: expected at most {_LONGEST_ID} digits.")
 

@@ -67,7 +67,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         )
         with sqlite3.connect(home / "airflow.db") as database:
             xcoms = {
-                (task, index, key): json.loads(value)
+                # SQLite returns what is a number as a number.
+                (task, index, key): json.loads(value) if isinstance(value, str | bytes) else value
                 for task, index, key, value in database.execute("select task_id, map_index, key, value from xcom")
                 if value is not None and value != b""
             }
