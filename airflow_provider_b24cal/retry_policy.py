@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES, AirflowFailException, RetryDecision, RetryPolicy
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError, Permanence
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError, Permanence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,9 +24,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.local_airflow import COMPONENTS, Stage
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.stage import COMPONENTS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -71,7 +71,7 @@ def portal_seconds(url: str) -> float:
     import requests
 
     from airflow_provider_b24cal.attendance.calendars import parts
-    from airflow_provider_b24cal.bitrix24.window import MARGIN, Window
+    from airflow_provider_b24cal.bitrix24.calendar.window import MARGIN, Window
 
     window = Window(*(datetime.fromisoformat(bound) for bound in WINDOW.values()))
     with requests.Session() as session:
@@ -103,7 +103,9 @@ def one() -> None:
     import sqlalchemy
 
     from airflow_provider_b24cal._airflow import BaseHook
-    from airflow_provider_b24cal.transfers import reading, source, store
+    from airflow_provider_b24cal.attendance.io import reader as reading
+    from airflow_provider_b24cal.attendance.io import source
+    from airflow_provider_b24cal.attendance.io import sql_store as store
     from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 
     assert all((reading, source, store, sqlalchemy))  # loaded before the clock starts, as the baseline has them
@@ -133,7 +135,7 @@ def upsert_seconds(engine: Engine) -> float:
     """Return how long the database takes for a bulk upsert of the same rows into tables that have none yet."""
     from sqlalchemy.dialects import postgresql, sqlite
 
-    from airflow_provider_b24cal.transfers.tables import Names, define
+    from airflow_provider_b24cal.attendance.io.tables import Names, define
 
     insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
     filled = define(Names())

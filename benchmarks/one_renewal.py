@@ -23,7 +23,7 @@ PROCESSES = 16
 def read(together: Barrier, connection: str) -> tuple[str, float]:
     """Read one status as a task does; return it, or the error, and the seconds it took."""
     os.environ["AIRFLOW_CONN_BITRIX24_DEFAULT"] = connection
-    from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+    from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
     together.wait(120)

@@ -35,12 +35,12 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy") or 
 import pytest
 
 from airflow_provider_b24cal._airflow import BaseSensorOperator
+from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.operating import operating_times
-from tests.gates import Gate
+from tests.sync import Gate
 
 CANARY = "c4n4ryQ7x9z2w5k8"
 """The webhook code of the acting user; it must be seen nowhere but on the wire."""
@@ -160,14 +160,14 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock in place of the real one wherever the provider waits."""
     clock = Clock()
-    monkeypatch.setattr("airflow_provider_b24cal.transport.lane.sleep", clock.sleep)
-    monkeypatch.setattr("airflow_provider_b24cal.transport.lane.asleep", clock.asleep)
-    monkeypatch.setattr("airflow_provider_b24cal.transport.operating.time", clock.time)
-    monkeypatch.setattr("airflow_provider_b24cal.hooks.client.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.client.dispatcher.sleep", clock.sleep)
+    monkeypatch.setattr("airflow_provider_b24cal.client.dispatcher.asleep", clock.asleep)
+    monkeypatch.setattr("airflow_provider_b24cal.client.operating.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.client.client.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.sleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.shared_poll._GATHERING", 0.0)
-    monkeypatch.setattr("airflow_provider_b24cal.sensors.waiting.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.sensors.base.time", clock.time)
     return clock
 
 

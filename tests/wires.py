@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, Self
 
-from airflow_provider_b24cal.bitrix24.credentials import Request
-from airflow_provider_b24cal.bitrix24.replies import Reply
+from airflow_provider_b24cal.bitrix24.auth.credentials import Request
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
-from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
-from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
+from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
+from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from tests.conftest import CANARY
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 Carry = Callable[..., Reply]
 

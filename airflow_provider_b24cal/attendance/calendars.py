@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.inputs import check_event_id, invalid
-from airflow_provider_b24cal.bitrix24.listing import LONGEST
-from airflow_provider_b24cal.bitrix24.window import MARGIN, Window
+from airflow_provider_b24cal.bitrix24.calendar.listing import LONGEST
+from airflow_provider_b24cal.bitrix24.calendar.window import MARGIN, Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import check_event_id, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

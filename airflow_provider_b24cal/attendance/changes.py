@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.attendance.rows import answers
+from airflow_provider_b24cal.attendance.models import answers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.attendance.rows import Look
+from airflow_provider_b24cal.attendance.models import Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from airflow_provider_b24cal.attendance.reconcile import Reading
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 
 MEMORY: Final = timedelta(days=1)
 """How long looks are kept; a reading as old as that has to be made again before it is written."""

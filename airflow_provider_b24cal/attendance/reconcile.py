@@ -18,15 +18,22 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.attendance.looks import Looks, looks_of
-from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, answers, is_host, meeting, occurrence
+from airflow_provider_b24cal.attendance.models import (
+    Attendance,
+    AttendanceChange,
+    answers,
+    is_host,
+    meeting,
+    occurrence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from airflow_provider_b24cal.attendance.rows import Key, Look, Meeting
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent, UnreadableRow
-    from airflow_provider_b24cal.bitrix24.window import Window
+    from airflow_provider_b24cal.attendance.models import Key, Look, Meeting
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, UnreadableRow
+    from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_type_hints
 
+from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Person, answers, is_host, meeting
 from airflow_provider_b24cal.attendance.reconcile import best_views
-from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, Person, answers, is_host, meeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_provider_b24cal.attendance.reconcile import Reading
-    from airflow_provider_b24cal.bitrix24.window import Window
+    from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
 Record: TypeAlias = "dict[str, Any]"
 """A row by its columns."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NoReturn
 
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 
 
 class HookResult:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.bitrix24 import schemas
-from airflow_provider_b24cal.bitrix24.credentials import (
+from airflow_provider_b24cal.bitrix24.auth.credentials import (
     AccessToken,
     Endpoint,
     Secret,
@@ -23,10 +23,10 @@ from airflow_provider_b24cal.bitrix24.credentials import (
     parse_origin,
     parse_webhook_url,
 )
-from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.auth.oauth import Application, Grant, TokenPair, usual_server
 from airflow_provider_b24cal.bitrix24.labels import field_name
-from airflow_provider_b24cal.bitrix24.limits import PLANS, Plan, in_flight
-from airflow_provider_b24cal.bitrix24.oauth import Application, Grant, TokenPair, usual_server
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.protocol.limits import PLANS, Plan, in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -75,7 +75,7 @@ class Bitrix24StatusesDecoratedOperator(DecoratedOperator, Bitrix24SetMeetingSta
 
         :raises InvalidArgumentError: it returned no mapping of event ids to statuses; nothing is sent.
         """
-        from airflow_provider_b24cal.bitrix24.inputs import check_wanted_statuses
+        from airflow_provider_b24cal.bitrix24.validation import check_wanted_statuses
         from airflow_provider_b24cal.retry_policy import repeating
 
         context_merge(context, self.op_kwargs)
@@ -107,7 +107,7 @@ def bitrix24_statuses_task(python_callable: Callable[..., Any] | None = None, **
 
 
 def _check(python_callable: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
-    from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+    from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
     if given := [name for name in _DECIDED if arguments.get(name) is not None]:
         raise InvalidArgumentError(

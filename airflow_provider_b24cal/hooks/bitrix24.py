@@ -7,11 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal._airflow import BaseHook
-from airflow_provider_b24cal.bitrix24 import event_methods, listing, methods
-from airflow_provider_b24cal.bitrix24.batch import Outcome, command
-from airflow_provider_b24cal.bitrix24.changing import Change, change_statuses, in_stages, look_again
-from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Webhook
-from airflow_provider_b24cal.bitrix24.errors import (
+from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Webhook
+from airflow_provider_b24cal.bitrix24.calendar import event_methods, listing, methods
+from airflow_provider_b24cal.bitrix24.calendar.set_status import Change, change_statuses, in_stages, look_again
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome, command
+from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     NotJsonError,
     PortalError,
@@ -19,8 +19,9 @@ from airflow_provider_b24cal.bitrix24.errors import (
     TransportError,
     UnexpectedReplyError,
 )
-from airflow_provider_b24cal.bitrix24.exchange import ask, ask_many
-from airflow_provider_b24cal.bitrix24.inputs import (
+from airflow_provider_b24cal.bitrix24.protocol.exchange import ask, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.validation import (
     check_calls,
     check_event_id,
     check_event_ids,
@@ -29,8 +30,7 @@ from airflow_provider_b24cal.bitrix24.inputs import (
     check_wanted_status,
     check_wanted_statuses,
 )
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.hooks.client import Client
+from airflow_provider_b24cal.client.client import Client
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_b24cal.bitrix24.busy import Busy
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent, EventList
-    from airflow_provider_b24cal.bitrix24.exchange import Steps, Terms
-    from airflow_provider_b24cal.bitrix24.methods import Call, Profile
+    from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
+    from airflow_provider_b24cal.bitrix24.calendar.methods import Call, Profile
+    from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+    from airflow_provider_b24cal.bitrix24.calendar.window import Window
+    from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps, Terms
     from airflow_provider_b24cal.bitrix24.settings import Settings
-    from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-    from airflow_provider_b24cal.bitrix24.window import Window
 
 NEEDED_SCOPE = "calendar"
 _TEST_TIMEOUT = 10.0
@@ -205,7 +205,7 @@ class Bitrix24CalendarHook(BaseHook):
         """
         Make typed calls, fifty to a request.
 
-        :param calls: from :mod:`~airflow_provider_b24cal.bitrix24.methods` and its neighbours.
+        :param calls: from :mod:`~airflow_provider_b24cal.bitrix24.calendar.methods` and its neighbours.
         :return: an outcome per call, in the order given.
         """
         return self._client.run_chunks(calls, ask_many, _refused_call)
@@ -285,7 +285,7 @@ class Bitrix24CalendarHook(BaseHook):
         """
         Return what :meth:`list_events` does, beside the rows that are left out because they cannot be read.
 
-        :param wanted: from :func:`~airflow_provider_b24cal.bitrix24.listing.check_listing`.
+        :param wanted: from :func:`~airflow_provider_b24cal.bitrix24.calendar.listing.check_listing`.
         :raises Bitrix24Error: as :meth:`list_events`.
         """
         return self._log_unreadable(self._client.run(partial(listing.list_events, wanted)))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_b24cal.bitrix24.events import UnreadableRow
-    from airflow_provider_b24cal.hooks.client import Log
+    from airflow_provider_b24cal.bitrix24.calendar.events import UnreadableRow
+    from airflow_provider_b24cal.client.client import Log
 
 
 class UnreadableRows:

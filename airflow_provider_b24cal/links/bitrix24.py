@@ -63,8 +63,8 @@ class LinkedTask(BaseOperator):
         return {"event_id": one}
 
     def _page(self) -> str | None:
-        from airflow_provider_b24cal.bitrix24.inputs import check_event_id
-        from airflow_provider_b24cal.bitrix24.pages import calendar_page, event_page
+        from airflow_provider_b24cal.bitrix24.urls import calendar_page, event_page
+        from airflow_provider_b24cal.bitrix24.validation import check_event_id
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         shown = self.shown_page()

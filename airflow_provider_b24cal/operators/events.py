@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_b24cal._airflow import Context, Templated
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 
 
 class Bitrix24ListEventsOperator(LinkedTask):
@@ -51,7 +51,7 @@ class Bitrix24ListEventsOperator(LinkedTask):
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
         default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
-    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable or what the portal refused.
     """
 
@@ -101,10 +101,10 @@ class Bitrix24ListEventsOperator(LinkedTask):
         return {"calendar_type": self.calendar_type, "owner_id": self.owner_id}
 
     def _list(self) -> tuple[list[dict[str, Any]], int]:
-        from airflow_provider_b24cal.bitrix24.listing import check_listing
-        from airflow_provider_b24cal.bitrix24.window import Window, check_moment
+        from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
+        from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-        from airflow_provider_b24cal.operators.told import in_words, log_table
+        from airflow_provider_b24cal.operators.task_log import in_words, log_table
         from airflow_provider_b24cal.xcom import XCOM_LIMIT, size_of
 
         window = Window(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow_provider_b24cal._airflow import Context, Templated
-    from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+    from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
 
 class Bitrix24GetMeetingStatusOperator(LinkedTask):
@@ -34,7 +34,7 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
         default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
-    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable, that the user is not invited, that there is no such meeting, or what the
     portal refused.
     """
@@ -67,10 +67,10 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
             return self._read(context)
 
     def _read(self, context: Context) -> str | dict[str, Any]:
-        from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_event_id, check_event_ids, one_of
+        from airflow_provider_b24cal.bitrix24.validation import check_choice, check_event_id, check_event_ids, one_of
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-        from airflow_provider_b24cal.operators.many import FAIL_ON, describe, raise_failures
-        from airflow_provider_b24cal.operators.told import in_words, log_table
+        from airflow_provider_b24cal.operators.bulk import FAIL_ON, describe, raise_failures
+        from airflow_provider_b24cal.operators.task_log import in_words, log_table
         from airflow_provider_b24cal.xcom import guard_letters
 
         one_of(event_id=self.event_id, event_ids=self.event_ids)
@@ -132,7 +132,7 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
         default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
-    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable, that the user is not invited or is the organiser, that there is no such
     meeting, that the set was not kept, or what the portal refused.
     """
@@ -169,10 +169,10 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
             return self._set(context)
 
     def _set(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_b24cal.bitrix24.inputs import check_choice
+        from airflow_provider_b24cal.bitrix24.validation import check_choice
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-        from airflow_provider_b24cal.operators.many import FAIL_ON, raise_failures, summarise
-        from airflow_provider_b24cal.operators.told import log_changes
+        from airflow_provider_b24cal.operators.bulk import FAIL_ON, raise_failures, summarise
+        from airflow_provider_b24cal.operators.task_log import log_changes
 
         wanted, fail_on = self._wanted(), check_choice(self.fail_on, FAIL_ON, "fail_on")
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
@@ -193,8 +193,8 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
         return super().shown_page()
 
     def _wanted(self) -> dict[int, MeetingStatus]:
-        from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-        from airflow_provider_b24cal.bitrix24.inputs import (
+        from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+        from airflow_provider_b24cal.bitrix24.validation import (
             check_event_id,
             check_event_ids,
             check_wanted_status,

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_b24cal.sandbox import control
-from airflow_provider_b24cal.sandbox.broken import ConnectionReset, answer
+from airflow_provider_b24cal.sandbox.corrupt_responses import ConnectionReset, answer
 from airflow_provider_b24cal.sandbox.guard import local
 from airflow_provider_b24cal.sandbox.portal import METHODS, Portal
 from airflow_provider_b24cal.sandbox.request import RestRequest, read, read_parameters

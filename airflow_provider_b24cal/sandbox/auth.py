@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox.errors import RestError
-from airflow_provider_b24cal.sandbox.office import Webhook
+from airflow_provider_b24cal.sandbox.models import Webhook
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, key, to_text
 from airflow_provider_b24cal.sandbox.rest import may
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from airflow_provider_b24cal.sandbox.office import Person
+    from airflow_provider_b24cal.sandbox.models import Person
     from airflow_provider_b24cal.sandbox.rest import Compound, Method
 
 

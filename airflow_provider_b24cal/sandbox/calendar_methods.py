@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from airflow_provider_b24cal.sandbox.errors import PhpFatalError, RestError
 from airflow_provider_b24cal.sandbox.event_view import event_record
-from airflow_provider_b24cal.sandbox.office import ANSWERS
+from airflow_provider_b24cal.sandbox.i18n import say
+from airflow_provider_b24cal.sandbox.models import ANSWERS
 from airflow_provider_b24cal.sandbox.participation import NoMeeting, read_status, write_status
 from airflow_provider_b24cal.sandbox.php import PhpValue, is_empty, to_int, to_text
 from airflow_provider_b24cal.sandbox.rest import Call, Method
-from airflow_provider_b24cal.sandbox.texts import say
 
 SCOPES = ("calendar",)
 

@@ -21,7 +21,7 @@ from airflow_provider_b24cal.sandbox.settings import ACCEPTED, Settings, change
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from airflow_provider_b24cal.sandbox.office import Office
+    from airflow_provider_b24cal.sandbox.models import Office
 
 PROGRAM = "python -m airflow_provider_b24cal.sandbox"
 _SETTINGS = (

@@ -15,7 +15,7 @@ import yaml
 
 from airflow_provider_b24cal.sandbox import checks
 from airflow_provider_b24cal.sandbox.checks import BadInputError
-from airflow_provider_b24cal.sandbox.office import (
+from airflow_provider_b24cal.sandbox.models import (
     ACCESSIBILITIES,
     ANSWERS,
     CALENDAR_TYPES,

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_b24cal.sandbox.local_airflow import Stage, StageError
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.stage import Stage, StageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,7 +14,7 @@ from airflow_provider_b24cal.sandbox.recurrence import numbered_days
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from airflow_provider_b24cal.sandbox.office import Book, Event, Person, Row
+    from airflow_provider_b24cal.sandbox.models import Book, Event, Person, Row
     from airflow_provider_b24cal.sandbox.settings import Settings
 
 _DAY_S = 86_400

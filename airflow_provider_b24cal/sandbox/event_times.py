@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from airflow_provider_b24cal.sandbox.recurrence import last_day
 
 if TYPE_CHECKING:
-    from airflow_provider_b24cal.sandbox.office import Event, Person
+    from airflow_provider_b24cal.sandbox.models import Event, Person
     from airflow_provider_b24cal.sandbox.settings import Settings
 
 CULTURES = {

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox.event_times import date_only, date_time, time_fields
+from airflow_provider_b24cal.sandbox.i18n import say
 from airflow_provider_b24cal.sandbox.recurrence import last_day
-from airflow_provider_b24cal.sandbox.texts import say
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from airflow_provider_b24cal.sandbox.office import Book, Event, Person, Repeat, Row
+    from airflow_provider_b24cal.sandbox.models import Book, Event, Person, Repeat, Row
     from airflow_provider_b24cal.sandbox.settings import Settings
 
 _FORMS: dict[str, object] = {"blank": "", "false": False, "list": [], "null": None}

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox import checks
-from airflow_provider_b24cal.sandbox.broken import HARMS
 from airflow_provider_b24cal.sandbox.checks import BadInputError
+from airflow_provider_b24cal.sandbox.corrupt_responses import HARMS
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.reply import Reply
 

@@ -19,14 +19,14 @@ from airflow_provider_b24cal.sandbox.event_list import (
 )
 from airflow_provider_b24cal.sandbox.event_times import date_only, date_time, instants, time_fields
 from airflow_provider_b24cal.sandbox.event_view import masked_name, section_id, view_of
-from airflow_provider_b24cal.sandbox.office import CALENDAR_TYPES
+from airflow_provider_b24cal.sandbox.models import CALENDAR_TYPES
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, array, is_empty, to_int, to_text
 from airflow_provider_b24cal.sandbox.rest import Call, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_b24cal.sandbox.office import Row
+    from airflow_provider_b24cal.sandbox.models import Row
 
 NEAREST_DAYS = 60
 NEAREST_MOST = 75

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 
-from airflow_provider_b24cal.sandbox.office import Book, Event, Row
+from airflow_provider_b24cal.sandbox.models import Book, Event, Row
 
 
 class NoMeeting(Enum):

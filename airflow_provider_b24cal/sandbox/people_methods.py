@@ -9,7 +9,7 @@ from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, is_empty, to
 from airflow_provider_b24cal.sandbox.rest import Call, Method, Page
 
 if TYPE_CHECKING:
-    from airflow_provider_b24cal.sandbox.office import Person
+    from airflow_provider_b24cal.sandbox.models import Person
 
 PAGE = 50
 SCOPES = ("user_brief", "user_basic", "user")

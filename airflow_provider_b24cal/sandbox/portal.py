@@ -28,9 +28,9 @@ from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.counters import Counters
 from airflow_provider_b24cal.sandbox.errors import PhpFatalError, RestError
 from airflow_provider_b24cal.sandbox.limits import Limiter, Tab
+from airflow_provider_b24cal.sandbox.models import ANSWERS, Book, Event, Office, Person, Row
 from airflow_provider_b24cal.sandbox.oauth import METHOD as TOKEN
 from airflow_provider_b24cal.sandbox.oauth import AuthServer, Pair
-from airflow_provider_b24cal.sandbox.office import ANSWERS, Book, Event, Office, Person, Row
 from airflow_provider_b24cal.sandbox.reply import Reply, fatal, render
 from airflow_provider_b24cal.sandbox.rest import Call, Surroundings
 from airflow_provider_b24cal.sandbox.settings import Settings

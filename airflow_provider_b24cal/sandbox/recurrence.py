@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-from airflow_provider_b24cal.sandbox.office import WEEKDAYS, Event, Repeat
+from airflow_provider_b24cal.sandbox.models import WEEKDAYS, Event, Repeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.sandbox.errors import RestError
     from airflow_provider_b24cal.sandbox.limits import Tab
-    from airflow_provider_b24cal.sandbox.office import Book, Person, Webhook
+    from airflow_provider_b24cal.sandbox.models import Book, Person, Webhook
     from airflow_provider_b24cal.sandbox.php import PhpArray
     from airflow_provider_b24cal.sandbox.settings import Settings
 

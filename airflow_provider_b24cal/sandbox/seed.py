@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox import datafile
-from airflow_provider_b24cal.sandbox.office import Event, Office, Row
+from airflow_provider_b24cal.sandbox.models import Event, Office, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

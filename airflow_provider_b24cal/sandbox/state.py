@@ -13,7 +13,7 @@ from airflow_provider_b24cal.sandbox.recurrence import next_day
 MOST_MEETINGS = 1000
 
 if TYPE_CHECKING:
-    from airflow_provider_b24cal.sandbox.office import Book, Event
+    from airflow_provider_b24cal.sandbox.models import Book, Event
 
 
 def snapshot(book: Book, now: datetime) -> dict[str, object]:

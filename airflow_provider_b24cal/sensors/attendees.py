@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.sensors.waiting import DEFERRABLE, Bitrix24WaitSensor
+from airflow_provider_b24cal.sensors.base import DEFERRABLE, Bitrix24WaitSensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow_provider_b24cal._airflow import Templated
-    from airflow_provider_b24cal.waiting.waits import AttendeesWait
+    from airflow_provider_b24cal.waiting.conditions import AttendeesWait
 
 
 class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
@@ -79,9 +79,14 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
         self.deadline_before_start = deadline_before_start
 
     def _wait(self) -> AttendeesWait:
-        from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_flag
-        from airflow_provider_b24cal.bitrix24.listing import check_users
-        from airflow_provider_b24cal.waiting.waits import AttendeesWait, check_rule, check_seconds, check_users_suffice
+        from airflow_provider_b24cal.bitrix24.calendar.listing import check_users
+        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_flag
+        from airflow_provider_b24cal.waiting.conditions import (
+            AttendeesWait,
+            check_rule,
+            check_seconds,
+            check_users_suffice,
+        )
 
         fail_on = ["N"] if check_flag(self.fail_when_declined, "fail_when_declined") else []
         wait = AttendeesWait(

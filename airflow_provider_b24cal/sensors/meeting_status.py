@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.sensors.waiting import DEFERRABLE, Bitrix24WaitSensor
+from airflow_provider_b24cal.sensors.base import DEFERRABLE, Bitrix24WaitSensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_b24cal._airflow import Templated
-    from airflow_provider_b24cal.waiting.waits import MeetingsWait
+    from airflow_provider_b24cal.waiting.conditions import MeetingsWait
 
 
 class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
@@ -82,8 +82,8 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
         self.fail_on_statuses = fail_on_statuses
 
     def _wait(self) -> MeetingsWait:
-        from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_event_ids, one_of
-        from airflow_provider_b24cal.waiting.waits import MeetingsWait, check_meetings, check_rule
+        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_event_ids, one_of
+        from airflow_provider_b24cal.waiting.conditions import MeetingsWait, check_meetings, check_rule
 
         one_of(event_id=self.event_id, event_ids=self.event_ids)
         ids = check_event_ids(self.event_ids) if self.event_id is None else [check_event_id(self.event_id)]

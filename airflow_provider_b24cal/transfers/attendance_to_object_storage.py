@@ -56,7 +56,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
         default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
-    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable or what the portal refused; and with the storage's own errors.
     """
 
@@ -104,7 +104,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
 
     def shown_page(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar that is read."""
-        from airflow_provider_b24cal.transfers.source import shown_calendar
+        from airflow_provider_b24cal.attendance.io.source import shown_calendar
 
         return shown_calendar(self.calendars)
 
@@ -114,15 +114,15 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         from airflow_provider_b24cal._airflow import read_from, written_to
         from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
+        from airflow_provider_b24cal.attendance.io.files import FORMATS, content
+        from airflow_provider_b24cal.attendance.io.reader import People, portal_name
+        from airflow_provider_b24cal.attendance.io.source import as_aside, check_source
+        from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Person
         from airflow_provider_b24cal.attendance.reconcile import nameless
-        from airflow_provider_b24cal.attendance.rows import Attendance, Meeting, Person
         from airflow_provider_b24cal.attendance.snapshot import by_day, days_not_known
-        from airflow_provider_b24cal.bitrix24.inputs import check_choice, check_flag
+        from airflow_provider_b24cal.bitrix24.validation import check_choice, check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
-        from airflow_provider_b24cal.transfers.files import FORMATS, content
-        from airflow_provider_b24cal.transfers.reading import People, portal_name
-        from airflow_provider_b24cal.transfers.source import as_aside, check_source
 
         source = check_source(self.calendars, None, self.window_start, self.window_end, context)
         assert source.window is not None
@@ -167,7 +167,7 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
 
     def _check_folder(self) -> Any:
         from airflow_provider_b24cal._airflow import ObjectStoragePath
-        from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
+        from airflow_provider_b24cal.bitrix24.validation import check_conn_id
 
         if self.storage_conn_id is not None:
             check_conn_id(self.storage_conn_id, "storage_conn_id")
@@ -189,8 +189,8 @@ _COUNTS: Final = ("days", "files", "removed", "occurrences", "answers", "unknown
 def _check_path(path: Any) -> Any:
     """Return the folder; a relative one would be in whatever folder the worker runs in, where nobody looks for it."""
     from airflow_provider_b24cal._airflow import ObjectStoragePath
-    from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-    from airflow_provider_b24cal.bitrix24.inputs import check_name
+    from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+    from airflow_provider_b24cal.bitrix24.validation import check_name
 
     expected = "a URL such as s3://bucket/attendance, or an absolute folder"
     place = check_name(str(path) if isinstance(path, PurePath | ObjectStoragePath) else path, "path", expected)
@@ -203,8 +203,8 @@ def _check_path(path: Any) -> Any:
 
 
 def _check_file_name(name: object) -> str:
-    from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-    from airflow_provider_b24cal.bitrix24.inputs import check_name
+    from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+    from airflow_provider_b24cal.bitrix24.validation import check_name
 
     expected = "a name without dots, slashes and the like"
     text = check_name(name, "file_name", expected)

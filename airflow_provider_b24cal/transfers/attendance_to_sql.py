@@ -70,7 +70,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
         default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
-    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.errors.Bitrix24Error` that says which
+    The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable, which table is missing, or what the portal refused; and with the database's own
     errors. Parts written before stay.
     """
@@ -136,18 +136,18 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     def shown_page(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar or meeting that is read."""
-        from airflow_provider_b24cal.transfers.source import shown_calendar
+        from airflow_provider_b24cal.attendance.io.source import shown_calendar
 
         return super().shown_page() if self.event_ids is not None else shown_calendar(self.calendars)
 
     def _sync(self, context: Context) -> dict[str, int]:
-        from airflow_provider_b24cal.bitrix24.inputs import check_flag
+        from airflow_provider_b24cal.attendance.io.reader import portal_name
+        from airflow_provider_b24cal.attendance.io.source import as_aside, check_source
+        from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
+        from airflow_provider_b24cal.attendance.io.sync import Sync
+        from airflow_provider_b24cal.attendance.io.tables import Names
+        from airflow_provider_b24cal.bitrix24.validation import check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-        from airflow_provider_b24cal.transfers.reading import portal_name
-        from airflow_provider_b24cal.transfers.source import as_aside, check_source
-        from airflow_provider_b24cal.transfers.store import AttendanceStore
-        from airflow_provider_b24cal.transfers.sync import Sync
-        from airflow_provider_b24cal.transfers.tables import Names
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
         names = Names(
@@ -182,8 +182,8 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         return counts
 
     def _sql_hook(self) -> Any:
-        from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-        from airflow_provider_b24cal.bitrix24.inputs import check_conn_id
+        from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+        from airflow_provider_b24cal.bitrix24.validation import check_conn_id
 
         hook = BaseHook.get_hook(check_conn_id(self.sql_conn_id, "sql_conn_id"))
         if not hasattr(hook, "get_sqlalchemy_engine"):

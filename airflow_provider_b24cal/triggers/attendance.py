@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
-from airflow_provider_b24cal.bitrix24.exchange import Pause, repeat
-from airflow_provider_b24cal.bitrix24.limits import Patience
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, repeat
+from airflow_provider_b24cal.bitrix24.protocol.limits import Patience
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
-from airflow_provider_b24cal.waiting.end import End, Ending
-from airflow_provider_b24cal.waiting.judgement import State, Verdict
+from airflow_provider_b24cal.waiting.conditions import wait_from_dict
+from airflow_provider_b24cal.waiting.evaluate import State, Verdict
 from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.schedule import (
     HEARTBEAT,
@@ -23,14 +23,14 @@ from airflow_provider_b24cal.waiting.schedule import (
     tick_from,
     tick_until,
 )
-from airflow_provider_b24cal.waiting.waits import wait_from_dict
+from airflow_provider_b24cal.waiting.trigger_event import End, Ending
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from airflow_provider_b24cal.bitrix24.batch import Outcome
+    from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
-    from airflow_provider_b24cal.waiting.waits import Statuses, Wait
+    from airflow_provider_b24cal.waiting.conditions import Statuses, Wait
 
 
 class Bitrix24AttendanceTrigger(BaseTrigger):
@@ -43,9 +43,9 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
     :param wait: what is waited for, as
-        :meth:`~airflow_provider_b24cal.waiting.waits.Wait.to_dict` describes it.
+        :meth:`~airflow_provider_b24cal.waiting.conditions.Wait.to_dict` describes it.
     :param seen: statuses that the first poll, made in the worker, has read, as
-        :meth:`~airflow_provider_b24cal.waiting.waits.Wait.pack` writes them.
+        :meth:`~airflow_provider_b24cal.waiting.conditions.Wait.pack` writes them.
     :param poke_interval: seconds between polls.
     :param deferred_at: time of the deferral, in seconds since the epoch.
     :param deadline: time at which the wait ends, in seconds since the epoch; a last poll is made then.
@@ -101,7 +101,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire the one event of :class:`~airflow_provider_b24cal.waiting.end.End`."""
+        """Wait, and fire the one event of :class:`~airflow_provider_b24cal.waiting.trigger_event.End`."""
         yield TriggerEvent((await self._end()).to_event())
 
     async def _end(self) -> End:

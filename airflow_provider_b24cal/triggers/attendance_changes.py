@@ -15,30 +15,30 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_b24cal._airflow import BaseEventTrigger
 from airflow_provider_b24cal.attendance.calendars import check_calendar
 from airflow_provider_b24cal.attendance.changes import by_meeting
-from airflow_provider_b24cal.bitrix24.errors import (
+from airflow_provider_b24cal.bitrix24.calendar.event_methods import check_readable, get_event, get_events
+from airflow_provider_b24cal.bitrix24.calendar.events import EventList, UnreadableRow
+from airflow_provider_b24cal.bitrix24.calendar.listing import LONGEST
+from airflow_provider_b24cal.bitrix24.calendar.methods import profile
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     CredentialsError,
     InvalidArgumentError,
     NoSuchEventError,
     UnexpectedReplyError,
 )
-from airflow_provider_b24cal.bitrix24.event_methods import check_readable, get_event, get_events
-from airflow_provider_b24cal.bitrix24.events import EventList, UnreadableRow
-from airflow_provider_b24cal.bitrix24.inputs import check_conn_id, check_letters, check_some_ids
-from airflow_provider_b24cal.bitrix24.listing import LONGEST
-from airflow_provider_b24cal.bitrix24.methods import profile
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.validation import check_conn_id, check_letters, check_some_ids
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
-from airflow_provider_b24cal.triggers.notebook import LONGEST_PAUSE, SETTLED, Notebook
+from airflow_provider_b24cal.triggers.outbox import LONGEST_PAUSE, SETTLED, Notebook
 from airflow_provider_b24cal.waiting.schedule import interval, tick_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from airflow_provider_b24cal.attendance.changes import AnswerChange
-    from airflow_provider_b24cal.bitrix24.batch import Outcome
-    from airflow_provider_b24cal.bitrix24.events import CalendarEvent
-    from airflow_provider_b24cal.bitrix24.methods import Call
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+    from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
 
 _MOST_DAYS: Final = 366

@@ -10,15 +10,15 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from airflow_provider_b24cal.bitrix24.batch import Outcome, command
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome, command
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_b24cal.bitrix24.methods import Call
+    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
 
 # Whoever waits repeats by themselves, within their own patience.
 _ONCE: Final = RetryPolicy(attempts=1)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.bitrix24.errors import AttendanceError
-from airflow_provider_b24cal.bitrix24.status import WORDS
+from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
+from airflow_provider_b24cal.bitrix24.protocol.errors import AttendanceError
 from airflow_provider_b24cal.bitrix24.wording import name_ids, printable
-from airflow_provider_b24cal.waiting.end import Ending
-from airflow_provider_b24cal.waiting.waits import MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import MeetingsWait
+from airflow_provider_b24cal.waiting.trigger_event import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-    from airflow_provider_b24cal.waiting.judgement import Verdict
-    from airflow_provider_b24cal.waiting.waits import Statuses, Wait
+    from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+    from airflow_provider_b24cal.waiting.conditions import Statuses, Wait
+    from airflow_provider_b24cal.waiting.evaluate import Verdict
 
 _MAX_CHANGES: Final = 20
 _MAX_NAME: Final = 60

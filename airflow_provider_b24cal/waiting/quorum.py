@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Final
 
-from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
 _SHARE: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?%")
 _COUNT: Final = re.compile(r"[0-9]{1,18}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, floor
 from typing import Final
 
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 
 PATIENCE: Final = RetryPolicy(total=900.0)
 """What one poll of a wait bears of errors in passing.

@@ -12,8 +12,9 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from airflow_provider_b24cal.bitrix24.errors import CLASSES, Bitrix24Error
-from airflow_provider_b24cal.bitrix24.meanings import (
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_status, set_status
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import (
     CODES,
     EXPIRED_GRANT,
     NOT_JSON,
@@ -23,15 +24,14 @@ from airflow_provider_b24cal.bitrix24.meanings import (
     meaning_of_code,
     meaning_of_page,
 )
-from airflow_provider_b24cal.bitrix24.methods import get_status, set_status
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES, Bitrix24Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sphinx.application import Sphinx
 
-    from airflow_provider_b24cal.bitrix24.meanings import Meaning
+    from airflow_provider_b24cal.bitrix24.protocol.error_codes import Meaning
 
 _UNKNOWN = "a code that is in no table"
 

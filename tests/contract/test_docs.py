@@ -25,9 +25,9 @@ from airflow.cli import cli_parser
 from packaging.requirements import Requirement
 
 from airflow_provider_b24cal import oauth
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import CLASSES
-from airflow_provider_b24cal.bitrix24.limits import Plan
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES
+from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
 from airflow_provider_b24cal.bitrix24.settings import Settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
@@ -37,7 +37,7 @@ from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import CANARY
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

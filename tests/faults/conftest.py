@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import trustme
 
+from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
+from airflow_provider_b24cal.client.operating import operating_times
+from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
-from airflow_provider_b24cal.transport.operating import operating_times
-from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from airflow_provider_b24cal.triggers import shared_poll
 from tests.conftest import CANARY, Clock, office
 from tests.faults.leaks import LOUD, Evidence
@@ -235,7 +235,7 @@ def stage(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("airflow_provider_b24cal.transport.pace.time", airflow_clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.client.rate_limiter.time", airflow_clock.time)
     monkeypatch.setattr(shared_poll, "_GATHERING", 0.001)
     places = {
         "portal": lambda: server.url,

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import airflow_provider_b24cal
-from airflow_provider_b24cal.bitrix24.batch import Outcome
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidConnectionError
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+from airflow_provider_b24cal.client.client import Client
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.hooks.client import Client
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
@@ -199,7 +199,7 @@ def test_nor_does_what_only_other_secrets_backends_give(password: Any, message: 
 
 def test_the_looking_itself() -> None:
     """A frame of this package that holds a secret is found."""
-    from airflow_provider_b24cal.bitrix24.credentials import parse_webhook_url
+    from airflow_provider_b24cal.bitrix24.auth.credentials import parse_webhook_url
 
     with pytest.raises(Bitrix24Error) as caught:
         parse_webhook_url(f"{PORTAL}/{CANARY}")

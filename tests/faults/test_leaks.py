@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.credentials import AccessToken, Endpoint, Request, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import CLASSES
+from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint, Request, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
+from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.sandbox.faults import parse
-from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
-from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from tests.conftest import CANARY
 from tests.faults.conftest import Ear, Player, Stage, filled
 from tests.faults.leaks import LOUD, Evidence

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, MeetingsFailedError
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, MeetingsFailedError
 from tests.conftest import MANY, NOTIFYING, SILENT
 from tests.faults.conftest import Player, Stage
 from tests.faults.leaks import chain

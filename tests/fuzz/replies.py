@@ -21,19 +21,19 @@ from itertools import count, islice
 from random import Random
 from typing import Any
 
-from airflow_provider_b24cal.bitrix24 import event_methods, methods
-from airflow_provider_b24cal.bitrix24.batch import pack
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, error_from_dict
-from airflow_provider_b24cal.bitrix24.meanings import CODES
-from airflow_provider_b24cal.bitrix24.methods import Call
-from airflow_provider_b24cal.bitrix24.replies import Reply, read
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.calendar import event_methods, methods
+from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.batch import pack
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, error_from_dict
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
+from airflow_provider_b24cal.client.operating import OperatingTimes
 from airflow_provider_b24cal.sandbox import request
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
-from airflow_provider_b24cal.transport.operating import OperatingTimes
 
 LONGEST_TEXT = 2000
 """Characters that an error has at most: it goes to logs and XCom."""

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
+from airflow_provider_b24cal.attendance.models import AttendanceChange, Look
 from airflow_provider_b24cal.attendance.reconcile import Difference, Reading, Stored, reconcile
-from airflow_provider_b24cal.attendance.rows import AttendanceChange, Look
-from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent, UnreadableRow
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent, UnreadableRow
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from tests.property.test_events import windows
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)

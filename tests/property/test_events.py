@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24.busy import Busy, read_busy
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.event_methods import get_busy, get_event, get_events
-from airflow_provider_b24cal.bitrix24.events import CalendarEvent, read_event
-from airflow_provider_b24cal.bitrix24.methods import Call
-from airflow_provider_b24cal.bitrix24.replies import Reply, read
-from airflow_provider_b24cal.bitrix24.rows import RowError
-from airflow_provider_b24cal.bitrix24.window import LONGEST, MARGIN, Window, check_moment
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy, read_busy
+from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_busy, get_event, get_events
+from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, read_event
+from airflow_provider_b24cal.bitrix24.calendar.fields import RowError
+from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+from airflow_provider_b24cal.bitrix24.calendar.window import LONGEST, MARGIN, Window, check_moment
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from tests.conftest import CANARY
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY)))

@@ -10,11 +10,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24 import event_methods, methods
-from airflow_provider_b24cal.bitrix24.batch import pack
-from airflow_provider_b24cal.bitrix24.changing import change_statuses
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import (
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.calendar import event_methods, methods
+from airflow_provider_b24cal.bitrix24.calendar.set_status import change_statuses
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.batch import pack
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES
+from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     ConnectError,
     ConnectionLostError,
@@ -23,15 +26,12 @@ from airflow_provider_b24cal.bitrix24.errors import (
     TransportError,
     error_from_dict,
 )
-from airflow_provider_b24cal.bitrix24.exchange import Pause, Send, Terms, ask, ask_many
-from airflow_provider_b24cal.bitrix24.inputs import check_event_id, check_wanted_status
-from airflow_provider_b24cal.bitrix24.limits import Patience, RetryPolicy
-from airflow_provider_b24cal.bitrix24.meanings import CODES
-from airflow_provider_b24cal.bitrix24.replies import Reply, read
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send, Terms, ask, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.limits import Patience, RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.settings import read_settings
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.window import Window
-from airflow_provider_b24cal.transport.operating import OperatingTimes
+from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_wanted_status
+from airflow_provider_b24cal.client.operating import OperatingTimes
 from tests.conftest import CANARY
 from tests.fuzz.replies import LONGEST_TEXT, throw
 

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24 import errors, methods
-from airflow_provider_b24cal.bitrix24.batch import Outcome
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, Permanence
-from airflow_provider_b24cal.bitrix24.exchange import Pause, repeat
-from airflow_provider_b24cal.bitrix24.limits import (
+from airflow_provider_b24cal.bitrix24.calendar import methods
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, Permanence
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, repeat
+from airflow_provider_b24cal.bitrix24.protocol.limits import (
     HEADROOM,
     MOST_AHEAD,
     OPERATING_WINDOW,
@@ -27,10 +29,9 @@ from airflow_provider_b24cal.bitrix24.limits import (
     Plan,
     RetryPolicy,
 )
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.client.operating import OperatingTimes
+from airflow_provider_b24cal.client.rate_limiter import Pace
 from airflow_provider_b24cal.sandbox.limits import Limiter
-from airflow_provider_b24cal.transport.operating import OperatingTimes
-from airflow_provider_b24cal.transport.pace import Pace
 
 NOW = 1_800_000_000.0
 ROUNDING = 1e-3

@@ -12,11 +12,11 @@ from urllib.parse import parse_qs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24.credentials import Request, Secret
-from airflow_provider_b24cal.bitrix24.exchange import Pause, Send
-from airflow_provider_b24cal.bitrix24.oauth import Application, Grant, TokenPair
-from airflow_provider_b24cal.bitrix24.renewal import Load, Save, TokenSteps, renew
-from airflow_provider_b24cal.bitrix24.replies import Reply
+from airflow_provider_b24cal.bitrix24.auth.credentials import Request, Secret
+from airflow_provider_b24cal.bitrix24.auth.oauth import Application, Grant, TokenPair
+from airflow_provider_b24cal.bitrix24.auth.renewal import Load, Save, TokenSteps, renew
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 
 APPLICATION = Application("local.1", Secret("key"), None, "https://oauth.bitrix.info")
 

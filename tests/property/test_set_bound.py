@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24.changing import MAX_SETS, change_statuses
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import ConnectError, ConnectionLostError, TransportError
-from airflow_provider_b24cal.bitrix24.exchange import Send, Terms
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.replies import Reply
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.transport.operating import OperatingTimes
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.calendar.set_status import MAX_SETS, change_statuses
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError, ConnectionLostError, TransportError
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Send, Terms
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
+from airflow_provider_b24cal.client.operating import OperatingTimes
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret("c0dec0dec0de")))
 LIMIT = {"error": "QUERY_LIMIT_EXCEEDED"}

@@ -8,16 +8,16 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24.batch import Outcome
-from airflow_provider_b24cal.bitrix24.errors import (
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+from airflow_provider_b24cal.bitrix24.protocol.errors import (
     ConnectError,
     CredentialsError,
     InvalidArgumentError,
     NotInvitedError,
     UnexpectedReplyError,
 )
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.waiting.judgement import Rule, State, judge
+from airflow_provider_b24cal.waiting.evaluate import Rule, State, judge
 from airflow_provider_b24cal.waiting.quorum import Quorum, check_quorum
 
 shares = st.fractions(0, 100, max_denominator=10**6).filter(bool).map(lambda share: f"{float(share):.9f}%")

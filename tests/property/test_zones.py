@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.bitrix24.busy import read_busy
-from airflow_provider_b24cal.bitrix24.events import read_event
-from airflow_provider_b24cal.bitrix24.listing import LONGEST_BUSY
-from airflow_provider_b24cal.bitrix24.rows import RowError
-from airflow_provider_b24cal.bitrix24.window import Window, check_moment
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import read_busy
+from airflow_provider_b24cal.bitrix24.calendar.events import read_event
+from airflow_provider_b24cal.bitrix24.calendar.fields import RowError
+from airflow_provider_b24cal.bitrix24.calendar.listing import LONGEST_BUSY
+from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
 
 DAY = timedelta(days=1)
 # Clocks that are changed at night, at midnight, by half an hour, by a whole day, and never.

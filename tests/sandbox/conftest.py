@@ -11,7 +11,7 @@ import requests
 from airflow_provider_b24cal.sandbox import datafile
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 Call = Callable[..., requests.Response]
 

@@ -15,7 +15,7 @@ import requests
 
 from airflow_provider_b24cal.sandbox import __main__ as entry
 from airflow_provider_b24cal.sandbox.cli import main
-from tests.gates import PATIENCE, ending
+from tests.sync import PATIENCE, ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.sandbox import participation
-from airflow_provider_b24cal.sandbox.office import Book, Office, Row
+from airflow_provider_b24cal.sandbox.models import Book, Office, Row
 from airflow_provider_b24cal.sandbox.seed import crowd, default_office
 
 

@@ -16,7 +16,7 @@ from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 EXAMPLE = Path(str(files("airflow_provider_b24cal.sandbox").joinpath("example.yaml")))
 HOURS = {"start": "2026-09-16T10:00", "end": "2026-09-16T11:00"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_b24cal.sandbox.office import Event
+    from airflow_provider_b24cal.sandbox.models import Event
     from airflow_provider_b24cal.sandbox.portal import Portal
 
 GETBYID = "calendar.event.getbyid"

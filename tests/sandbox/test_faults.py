@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from tests.gates import PATIENCE, Gate, wait_until
+from tests.sync import PATIENCE, Gate, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.settings import Settings
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 GET = "calendar.meeting.status.get"
 SET = "calendar.meeting.status.set"

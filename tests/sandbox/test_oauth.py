@@ -11,7 +11,7 @@ import requests
 
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.settings import Settings
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 GET = "calendar.meeting.status.get"
 DAY = 24 * 3600

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from airflow_provider_b24cal.bitrix24.pages import calendar_page, event_page
-from tests.gates import PATIENCE
+from airflow_provider_b24cal.bitrix24.urls import calendar_page, event_page
+from tests.sync import PATIENCE
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.sandbox.server import SandboxServer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_b24cal.sandbox.local_airflow import Stage
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.stage import Stage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, StorageState

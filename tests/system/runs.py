@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from airflow_provider_b24cal.sandbox.local_airflow import Stage
 from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.stage import Stage
 
 ENDED = {"success", "failed"}
 

@@ -17,9 +17,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_b24cal.sandbox.local_airflow import Stage
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.stage import Stage
 from tests.system.browser import PATIENCE_MS, Window
 
 AIRFLOW = version("apache-airflow")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.sandbox.datafile import parse
+from airflow_provider_b24cal.sandbox.local_airflow import Stage
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.stage import Stage
 
 pytestmark = pytest.mark.xdist_group("airflow of attendance")
 

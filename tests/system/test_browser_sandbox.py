@@ -12,12 +12,12 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Locator, ViewportSize, expect
 
-from airflow_provider_b24cal.bitrix24.pages import calendar_page, event_page
+from airflow_provider_b24cal.bitrix24.urls import calendar_page, event_page
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 from tests.system.browser import Window
 
 MORNING = datetime(2026, 9, 14, 6, tzinfo=UTC)

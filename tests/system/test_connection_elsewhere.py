@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_b24cal.sandbox.local_airflow import Stage
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.stage import Stage
 
 pytestmark = pytest.mark.xdist_group("airflow")
 

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.gates import FOR_A_PROCESS, PATIENCE, ending
+from tests.sync import FOR_A_PROCESS, PATIENCE, ending
 
 pytestmark = pytest.mark.xdist_group("demo")
 ROOT = Path(__file__).parents[2]

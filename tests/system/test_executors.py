@@ -20,12 +20,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
+from airflow_provider_b24cal.sandbox.local_airflow import Stage
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.sandbox.settings import Settings
-from airflow_provider_b24cal.sandbox.stage import Stage
 from tests.databases import database
 from tests.system.runs import ENDED, pause, states_of
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_b24cal.sandbox.local_airflow import Stage, StageError
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.stage import Stage, StageError
 from tests.system.conftest import AIRFLOW
 from tests.system.runs import answer_once_deferred, finish, states_of
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES
+from airflow_provider_b24cal.sandbox.local_airflow import Stage
 from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.stage import Stage
 
 # One Airflow serves all of them, so they run in one process one after the other.
 pytestmark = pytest.mark.xdist_group("airflow")

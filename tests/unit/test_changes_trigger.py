@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.attendance.changes import memory_from_json
-from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
-from airflow_provider_b24cal.triggers.notebook import LONGEST_PAUSE
+from airflow_provider_b24cal.triggers.outbox import LONGEST_PAUSE
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from tests.conftest import CANARY, FOREIGN, HOSTED, NOTIFYING, SILENT, Clock
 
@@ -40,7 +40,7 @@ def clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock.now = datetime(2026, 9, 15, 12, tzinfo=UTC).timestamp()
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance_changes.sleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance_changes.time", clock.time)
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.notebook.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.triggers.outbox.time", clock.time)
     return clock
 
 

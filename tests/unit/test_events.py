@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.busy import Busy
-from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent
-from airflow_provider_b24cal.bitrix24.inputs import check_letters
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy
+from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.validation import check_letters
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.sandbox.datafile import parse

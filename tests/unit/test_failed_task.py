@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal._airflow import AirflowFailException
-from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
@@ -17,7 +17,7 @@ from airflow_provider_b24cal.operators.meeting_status import (
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from tests.conftest import FOREIGN, HOSTED, MANY, UNKNOWN, Clock
-from tests.waits import MODES, Lines, run_sensor
+from tests.sensor_runner import MODES, Lines, run_sensor
 
 FAILURES = [
     (FOREIGN, "The acting user is not invited to this meeting. Check the id, and as whom the connection acts. "),

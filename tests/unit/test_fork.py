@@ -16,7 +16,7 @@ from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import ACCEPTED, MANY, SILENT, office
-from tests.gates import ending
+from tests.sync import ending
 
 # A child that hangs is ended by the alarm, and counts as failed.
 COMMON = """
@@ -51,7 +51,7 @@ def _run(script: str, *arguments: str) -> Any:
 
 USED_AND_FORKED = """
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.transport import pace
+from airflow_provider_b24cal.client import rate_limiter as pace
 
 first, each, rounds = 1001, 20, 2
 hook = Bitrix24CalendarHook()
@@ -180,7 +180,7 @@ def test_on_event_loops_and_in_shared_polls_too(server: SandboxServer, connectio
 
 RENEWAL_LOCK = """
 from pathlib import Path
-from airflow_provider_b24cal.transport.turn import Turn
+from airflow_provider_b24cal.client.lock import Turn
 
 folder = Path(sys.argv[1])
 holding, leave, done = threading.Event(), threading.Event(), threading.Event()
@@ -226,8 +226,8 @@ def test_a_lock_of_a_token_belongs_to_who_took_it(tmp_path: Path) -> None:
 
 OWN_RATE = """
 from pathlib import Path
-from airflow_provider_b24cal.bitrix24.limits import Plan
-from airflow_provider_b24cal.transport import pace as module
+from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
+from airflow_provider_b24cal.client import rate_limiter as module
 
 inside, go_on = threading.Event(), threading.Event()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import ACCEPTED, FOREIGN, SILENT
 

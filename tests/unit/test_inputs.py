@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal._airflow import BaseOperator, ObjectStoragePath
-from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,

@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.client.log_filter import MAX_KNOWN, keep_out_of_logs
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.log_filter import MAX_KNOWN, keep_out_of_logs
 from tests.conftest import CANARY, SILENT
 from tests.faults.leaks import Evidence
-from tests.gates import PATIENCE
+from tests.sync import PATIENCE
 from tests.wires import CARRIERS, GOOD, Carry, Listener, answer, settings_for
 
 LOGINS = {"number": "1", "e-mail": "anna@example.com", "Cyrillic": "Анна Орлова", "percent": "50%"}

@@ -12,7 +12,7 @@ from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from tests.conftest import SILENT, Clock
-from tests.waits import MODES, run_sensor
+from tests.sensor_runner import MODES, run_sensor
 
 HUGE = [timedelta.max, 1e12, 2_000_000_000, timedelta(days=365_000)]
 # Airflow's times on MySQL end in January 2038.

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.credentials import Secret
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.oauth import REFRESH_TOKEN_LIFE, Application, read_stored
-from airflow_provider_b24cal.bitrix24.replies import Reply
-from airflow_provider_b24cal.hooks.access import TRIAL
+from airflow_provider_b24cal.bitrix24.auth.credentials import Secret
+from airflow_provider_b24cal.bitrix24.auth.oauth import REFRESH_TOKEN_LIFE, Application, read_stored
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
+from airflow_provider_b24cal.client.auth import TRIAL
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24GetMeetingStatusOperator
 from airflow_provider_b24cal.sandbox.portal import Portal
@@ -288,7 +288,7 @@ def test_a_pair_that_nobody_used_for_half_a_year(
     portal.revoke_tokens()
     with pytest.raises(errors.RefreshTokenRevokedError):
         reader().status(SILENT)
-    from airflow_provider_b24cal.hooks import access
+    from airflow_provider_b24cal.client import auth as access
 
     late = access.time() + REFRESH_TOKEN_LIFE
     monkeypatch.setattr(access, "time", lambda: late)

@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.errors import OperatingLimitError
-from airflow_provider_b24cal.bitrix24.limits import OPERATING_WINDOW, OperatingTime, RetryPolicy, read_operating_time
-from airflow_provider_b24cal.bitrix24.methods import STATUS_GET, STATUS_SET
+from airflow_provider_b24cal.bitrix24.calendar.methods import STATUS_GET, STATUS_SET
+from airflow_provider_b24cal.bitrix24.protocol.errors import OperatingLimitError
+from airflow_provider_b24cal.bitrix24.protocol.limits import (
+    OPERATING_WINDOW,
+    OperatingTime,
+    RetryPolicy,
+    read_operating_time,
+)
+from airflow_provider_b24cal.client.operating import OperatingTimes, operating_times
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.operating import OperatingTimes, operating_times
 from tests.conftest import ACCEPTED, CANARY, DECLINED, SILENT, Clock, office
 
 BEGAN = 1_800_000_000.0

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.limits import HEADROOM, Bucket, Plan
-from airflow_provider_b24cal.transport.pace import LOCK_TIMEOUT, Pace
+from airflow_provider_b24cal.bitrix24.protocol.limits import HEADROOM, Bucket, Plan
+from airflow_provider_b24cal.client.rate_limiter import LOCK_TIMEOUT, Pace
 
 PLAN = Plan(2.0, 50.0)
 ORIGIN = "https://example.bitrix24.com"
@@ -58,7 +58,7 @@ def test_a_clock_that_is_put_back_costs_no_more_than_was_to_be_waited_for(
     back: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_800_000_000.0
-    monkeypatch.setattr("airflow_provider_b24cal.transport.pace.time", lambda: now)
+    monkeypatch.setattr("airflow_provider_b24cal.client.rate_limiter.time", lambda: now)
     pace = Pace(ORIGIN, PLAN, tmp_path)
     last = max(pace.reserve() for _ in range(60))
     now -= back
@@ -83,7 +83,7 @@ def test_a_lock_that_is_not_given_back_is_not_waited_for(tmp_path: Path) -> None
 
 
 def test_threads_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_b24cal.transport.pace.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr("airflow_provider_b24cal.client.rate_limiter.time", lambda: 1_800_000_000.0)
     waits: list[float] = []
 
     def take() -> None:
@@ -103,8 +103,8 @@ def test_threads_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 TAKE = """
 import sys
 from pathlib import Path
-from airflow_provider_b24cal.bitrix24.limits import Plan
-from airflow_provider_b24cal.transport import pace as module
+from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
+from airflow_provider_b24cal.client import rate_limiter as module
 module.time = lambda: 1_800_000_000.0
 pace = module.Pace(sys.argv[1], Plan(2.0, 50.0), Path(sys.argv[2]))
 print(max(pace.reserve() for _ in range(40)))

@@ -10,9 +10,9 @@ from contextlib import aclosing
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import methods
+from airflow_provider_b24cal.bitrix24.calendar import methods
+from airflow_provider_b24cal.client.progress import Progress
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.hooks.progress import Progress
 from tests.conftest import MANY, Clock
 
 
@@ -104,6 +104,6 @@ def test_every_way_of_asking_many_tells(
         return clock.now
 
     # Every look at the clock finds it six seconds later.
-    monkeypatch.setattr("airflow_provider_b24cal.hooks.client.time", hasten)
+    monkeypatch.setattr("airflow_provider_b24cal.client.client.time", hasten)
     run(hook)
     assert lines() == ["50 of 120 done", "100 of 120 done"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.server import SandboxServer

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.limits import HEADROOM
+from airflow_provider_b24cal.bitrix24.protocol.limits import HEADROOM
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer

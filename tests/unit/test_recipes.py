@@ -33,7 +33,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES
-from airflow_provider_b24cal.bitrix24.errors import ConnectError, NotInvitedError
+from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError, NotInvitedError
 
 NOW = datetime.now(UTC)
 WHEN = {"dag_run": SimpleNamespace(run_after=NOW), "macros": SimpleNamespace(timedelta=timedelta)}
@@ -59,7 +59,7 @@ def test_calendars_in_python(office: Portal) -> None:
     # [START howto_hook_events]
     from datetime import UTC, datetime, timedelta
 
-    from airflow_provider_b24cal.bitrix24.window import Window
+    from airflow_provider_b24cal.bitrix24.calendar.window import Window
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
     now = datetime.now(UTC)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.changing import MAX_SETS
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.calendar.set_status import MAX_SETS
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer

@@ -14,18 +14,19 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors, methods
-from airflow_provider_b24cal.bitrix24.batch import pack
-from airflow_provider_b24cal.bitrix24.credentials import MAX_REPLY_BYTES, SMALL_REPLY_BYTES, Secret
-from airflow_provider_b24cal.bitrix24.event_methods import get_event
-from airflow_provider_b24cal.bitrix24.exchange import Send, Terms, ask, ask_many
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.oauth import Application
-from airflow_provider_b24cal.bitrix24.replies import Reply
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.auth.credentials import MAX_REPLY_BYTES, SMALL_REPLY_BYTES, Secret
+from airflow_provider_b24cal.bitrix24.auth.oauth import Application
+from airflow_provider_b24cal.bitrix24.calendar import methods
+from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.batch import pack
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Send, Terms, ask, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
+from airflow_provider_b24cal.client.operating import operating_times
+from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.transport.operating import operating_times
-from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from tests.conftest import CANARY
 from tests.wires import CARRIERS, GOOD, Carry, Listener, answer, settings_for
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES, AirflowFailException
-from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,

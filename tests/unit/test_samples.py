@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.batch import Outcome
-from airflow_provider_b24cal.bitrix24.events import CalendarEvent
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.listing import check_listing
-from airflow_provider_b24cal.bitrix24.methods import get_names
-from airflow_provider_b24cal.bitrix24.oauth import read_stored
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.auth.oauth import read_stored
+from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
+from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_names
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import CANARY, Clock
 from tests.standin import Answer, Request, serve, webhook

@@ -11,21 +11,22 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors, methods
-from airflow_provider_b24cal.bitrix24.changing import Change, change_statuses
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint
-from airflow_provider_b24cal.bitrix24.exchange import Pause, Steps, Terms, ask
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint
+from airflow_provider_b24cal.bitrix24.calendar import methods
+from airflow_provider_b24cal.bitrix24.calendar.set_status import Change, change_statuses
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Steps, Terms, ask
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.settings import read_settings
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.client.dispatcher import AsyncLane, Lane
+from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
+from airflow_provider_b24cal.client.operating import OperatingTimes
+from airflow_provider_b24cal.client.rate_limiter import Pace
+from airflow_provider_b24cal.client.requests_transport import RequestsTransport
+from airflow_provider_b24cal.client.runner import arun, run
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.transport.async_httpx import HttpxTransport
-from airflow_provider_b24cal.transport.drive import arun, run
-from airflow_provider_b24cal.transport.lane import AsyncLane, Lane
-from airflow_provider_b24cal.transport.operating import OperatingTimes
-from airflow_provider_b24cal.transport.pace import Pace
-from airflow_provider_b24cal.transport.sync_requests import RequestsTransport
 from tests.conftest import (
     ACCEPTED,
     CANARY,

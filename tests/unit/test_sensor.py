@@ -17,11 +17,11 @@ from airflow_provider_b24cal._airflow import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
-from airflow_provider_b24cal.bitrix24 import errors
+from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from tests.conftest import DECLINED, FOREIGN, HOSTED, PLAIN, SILENT, UNKNOWN, Clock
-from tests.waits import MODES, context_of, run_sensor
+from tests.sensor_runner import MODES, context_of, run_sensor
 
 GET = "calendar.meeting.status.get"
 

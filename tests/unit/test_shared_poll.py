@@ -19,10 +19,10 @@ from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.triggers import shared_poll
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from airflow_provider_b24cal.waiting.judgement import Rule
-from airflow_provider_b24cal.waiting.waits import AttendeesWait, MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import AttendeesWait, MeetingsWait
+from airflow_provider_b24cal.waiting.evaluate import Rule
 from tests.conftest import CANARY, FOREIGN, MANY, SILENT, UNKNOWN
-from tests.gates import Gate, await_until
+from tests.sync import Gate, await_until
 
 GET = "calendar.meeting.status.get"
 
@@ -449,7 +449,7 @@ def test_a_round_that_dies_is_no_cancellation(connection: str, monkeypatch: pyte
     async def deadlock(conn_id: str) -> None:
         raise Deadlock
 
-    monkeypatch.setattr("airflow_provider_b24cal.hooks.client.get_async_connection", deadlock)
+    monkeypatch.setattr("airflow_provider_b24cal.client.client.get_async_connection", deadlock)
 
     async def main() -> Any:
         waits = Waits()

@@ -16,15 +16,15 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
 from airflow_provider_b24cal.attendance.calendars import Calendar
+from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
+from airflow_provider_b24cal.attendance.io.tables import Names
+from airflow_provider_b24cal.attendance.models import Attendance, AttendanceChange, Look, Meeting, Person
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.attendance.rows import Attendance, AttendanceChange, Look, Meeting, Person
-from airflow_provider_b24cal.bitrix24.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.events import Attendee, CalendarEvent, read_event
-from airflow_provider_b24cal.bitrix24.methods import get_names
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.window import Window
-from airflow_provider_b24cal.transfers.store import AttendanceStore
-from airflow_provider_b24cal.transfers.tables import Names
+from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent, read_event
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_names
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from tests.databases import DATABASES, database
 
 DAY = timedelta(days=1)

@@ -22,25 +22,30 @@ from sqlalchemy.engine import URL
 from airflow_provider_b24cal._airflow import AirflowFailException
 from airflow_provider_b24cal.assets import table_asset
 from airflow_provider_b24cal.attendance.calendars import Calendar
+from airflow_provider_b24cal.attendance.io.reader import read_calendars
+from airflow_provider_b24cal.attendance.io.source import _ahead as ahead
+from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
+from airflow_provider_b24cal.attendance.io.sync import Sync
+from airflow_provider_b24cal.attendance.io.tables import Names
 from airflow_provider_b24cal.attendance.reconcile import Reading
-from airflow_provider_b24cal.bitrix24.errors import Bitrix24Error, CredentialsError, InvalidArgumentError, ScopeError
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import (
+    Bitrix24Error,
+    CredentialsError,
+    InvalidArgumentError,
+    ScopeError,
+)
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+from airflow_provider_b24cal.client.dispatcher import Stopped
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
-from airflow_provider_b24cal.transfers.reading import read_calendars
-from airflow_provider_b24cal.transfers.source import _ahead as ahead
-from airflow_provider_b24cal.transfers.store import AttendanceStore
-from airflow_provider_b24cal.transfers.sync import Sync
-from airflow_provider_b24cal.transfers.tables import Names
-from airflow_provider_b24cal.transport.lane import Stopped
 from tests.conftest import CANARY, Clock
 from tests.databases import database
-from tests.gates import Gate, wait_until
+from tests.sync import Gate, wait_until
 
 ANNA, MARTIN, DORA = 1, 2, 5
 BUDGET, DAILY, PRIVATE, GROUP, COMPANY, DAYS, PLAIN = range(10, 80, 10)

@@ -17,10 +17,10 @@ import pytest
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
-from airflow_provider_b24cal.waiting.judgement import Rule
-from airflow_provider_b24cal.waiting.waits import MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import MeetingsWait
+from airflow_provider_b24cal.waiting.evaluate import Rule
 from tests.conftest import CANARY, SILENT, Clock
-from tests.gates import Gate, await_until
+from tests.sync import Gate, await_until
 
 
 def _trigger(now: float, **more: Any) -> Bitrix24AttendanceTrigger:

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 import pytest
 from sqlalchemy import create_engine, text
 
-from airflow_provider_b24cal.bitrix24.errors import UnexpectedReplyError
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import UnexpectedReplyError
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator

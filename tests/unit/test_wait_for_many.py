@@ -17,16 +17,16 @@ from airflow_provider_b24cal._airflow import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
-from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from airflow_provider_b24cal.waiting.judgement import Rule
-from airflow_provider_b24cal.waiting.waits import MOST_DEFERRED, MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import MOST_DEFERRED, MeetingsWait
+from airflow_provider_b24cal.waiting.evaluate import Rule
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, PLAIN, SILENT, UNKNOWN, Clock
-from tests.waits import MODES, context_of, run_sensor
+from tests.sensor_runner import MODES, context_of, run_sensor
 
 GET = "calendar.meeting.status.get"
 FIVE = [SILENT, DECLINED, 1001, 1002, 1003]

@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.errors import NoSuchMeetingError
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.errors import NoSuchMeetingError
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
+from airflow_provider_b24cal.sensors.base import Bitrix24WaitSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
-from airflow_provider_b24cal.sensors.waiting import Bitrix24WaitSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from airflow_provider_b24cal.waiting.end import Ending
-from airflow_provider_b24cal.waiting.judgement import Rule, State, Verdict
+from airflow_provider_b24cal.waiting.conditions import AttendeesWait, MeetingsWait
+from airflow_provider_b24cal.waiting.evaluate import Rule, State, Verdict
 from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.quorum import check_quorum
-from airflow_provider_b24cal.waiting.waits import AttendeesWait, MeetingsWait
+from airflow_provider_b24cal.waiting.trigger_event import Ending
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, SILENT, Clock
-from tests.waits import MODES, Lines, run_sensor
+from tests.sensor_runner import MODES, Lines, run_sensor
 
 Y, N, Q = MeetingStatus.ACCEPTED, MeetingStatus.DECLINED, MeetingStatus.NOT_ANSWERED
 AIRFLOWS_OWN = ("Poking", "Sensor poke failed", "Success criteria met", "Poll failed", "First poll failed")

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors, methods
-from airflow_provider_b24cal.bitrix24.batch import Outcome, pack
-from airflow_provider_b24cal.bitrix24.replies import Reply, read
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar import methods
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome, pack
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 
 
 def _answer(count: int, result: Any) -> list[Any]:

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.errors import CLASSES, Bitrix24Error, Permanence, error_from_dict
-from airflow_provider_b24cal.bitrix24.meanings import CODES, meaning_of_code
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES, meaning_of_code
+from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES, Bitrix24Error, Permanence, error_from_dict
 
 
 def test_the_drawing_is_the_tree() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.busy import read_busy
-from airflow_provider_b24cal.bitrix24.errors import UnexpectedReplyError
-from airflow_provider_b24cal.bitrix24.event_methods import get_busy, get_event, get_events
-from airflow_provider_b24cal.bitrix24.events import Attendee, read_event
-from airflow_provider_b24cal.bitrix24.rows import RowError
-from airflow_provider_b24cal.bitrix24.window import Window
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import read_busy
+from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_busy, get_event, get_events
+from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, read_event
+from airflow_provider_b24cal.bitrix24.calendar.fields import RowError
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import UnexpectedReplyError
 
 ROW: dict[str, Any] = {
     "ID": "651", "PARENT_ID": "650", "NAME": "Budget", "CAL_TYPE": "user", "OWNER_ID": "1", "MEETING_HOST": "2",

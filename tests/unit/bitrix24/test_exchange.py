@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from airflow_provider_b24cal.bitrix24.changing import change_statuses
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import ConnectionLostError
-from airflow_provider_b24cal.bitrix24.exchange import Pause, Refused, Send, Steps, Terms, ask_many
-from airflow_provider_b24cal.bitrix24.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.methods import get_status
-from airflow_provider_b24cal.bitrix24.replies import Reply
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.transport.operating import OperatingTimes
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_status
+from airflow_provider_b24cal.bitrix24.calendar.set_status import change_statuses
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectionLostError
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Refused, Send, Steps, Terms, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
+from airflow_provider_b24cal.client.operating import OperatingTimes
 
 LIMIT = {"error": "QUERY_LIMIT_EXCEEDED", "error_description": ""}
 SPENT = {"error": "OPERATION_TIME_LIMIT", "error_description": ""}

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors, methods
-from airflow_provider_b24cal.bitrix24.replies import Reply, read
+from airflow_provider_b24cal.bitrix24.calendar import methods
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 
 ENDLESS = "9" * 5000
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.credentials import Scrubber, Secret, hide_webhook_paths
+from airflow_provider_b24cal.bitrix24.auth.credentials import Scrubber, Secret, hide_webhook_paths
 
 SECRETS = ["c4n4ryQ7x9z2w5k8", "a b/c+d%e", "\u043f@\u0440\u043e\u043b\u044c'x\"<&", "back\\slash.and*star"]
 SPELLINGS = {

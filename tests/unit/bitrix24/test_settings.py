@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from airflow.models.connection import Connection
 
-from airflow_provider_b24cal.bitrix24.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.errors import InvalidConnectionError
-from airflow_provider_b24cal.bitrix24.limits import Plan
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
 from airflow_provider_b24cal.bitrix24.settings import FORM_STAND_IN, Settings, read_settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import CANARY

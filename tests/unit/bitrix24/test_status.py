@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
 
 def test_letters_are_text() -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24 import errors
-from airflow_provider_b24cal.bitrix24.batch import Outcome
-from airflow_provider_b24cal.bitrix24.errors import Permanence
-from airflow_provider_b24cal.bitrix24.status import MeetingStatus
-from airflow_provider_b24cal.waiting.end import End, Ending, end_from_event
-from airflow_provider_b24cal.waiting.judgement import Rule, State, judge
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+from airflow_provider_b24cal.bitrix24.protocol.errors import Permanence
+from airflow_provider_b24cal.waiting.conditions import MeetingsWait
+from airflow_provider_b24cal.waiting.evaluate import Rule, State, judge
 from airflow_provider_b24cal.waiting.schedule import interval
-from airflow_provider_b24cal.waiting.waits import MeetingsWait
+from airflow_provider_b24cal.waiting.trigger_event import End, Ending, end_from_event
 
 PASSING = errors.RateLimitError("slow down")
 LASTING = errors.CredentialsError("no")

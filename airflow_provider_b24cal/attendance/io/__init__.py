@@ -1,0 +1,1 @@
+"""Reading calendars and writing attendance to tables and files."""

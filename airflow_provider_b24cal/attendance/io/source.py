@@ -1,0 +1,112 @@
+"""What a transfer reads: calendars in a window, or single meetings; checked, and then read."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars
+from airflow_provider_b24cal.attendance.io.reader import read_calendars, read_events, resolve
+from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import check_event_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_provider_b24cal.attendance.reconcile import Reading
+    from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is read; made by :func:`check_source`.
+
+    :param event_ids: single meetings; nothing else is set then.
+    """
+
+    calendars: tuple[Calendar, ...] = ()
+    window: Window | None = None
+    event_ids: tuple[int, ...] = ()
+
+    def read(self, hook: Bitrix24CalendarHook) -> Iterator[Reading]:
+        """Yield what is shown, part by part; while one is dealt with the next is read."""
+        if self.window is None:
+            yield read_events(hook, self.event_ids)
+        else:
+            yield from _ahead(read_calendars(hook, resolve(hook, self.calendars), self.window))
+
+
+def _next(items: Iterator[T]) -> T | None:
+    return next(items, None)
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        following = pool.submit(copy_context().run, _next, items)
+        while (item := following.result()) is not None:
+            following = pool.submit(copy_context().run, _next, items)
+            yield item
+    finally:
+        # After a failure nobody wants what is being read; the hook ends it when it is closed.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def check_source(
+    calendars: object, event_ids: object, window_start: object, window_end: object, context: Mapping[str, Any]
+) -> Source:
+    """Return what is to be read.
+
+    :param context: has the data interval, which is the window where none is given.
+    :raises InvalidArgumentError: an argument is not acceptable, or is given beside one that excludes it.
+    """
+    if event_ids is not None:
+        others = {"calendars": calendars, "window_start": window_start, "window_end": window_end}
+        beside = [name for name, value in others.items() if value is not None]
+        if beside:
+            raise InvalidArgumentError(f"event_ids is not accepted together with {', '.join(beside)}.")
+        return Source(event_ids=tuple(check_event_ids(event_ids)))
+    return Source(
+        calendars=tuple(check_calendars(["user"] if calendars is None else calendars)),
+        window=_window(window_start, window_end, context),
+    )
+
+
+def shown_calendar(calendars: object) -> dict[str, Any]:
+    """Return what the button of a task opens: the calendar that it reads, if it is one.
+
+    :raises InvalidArgumentError: they are no calendars.
+    """
+    first, *others = check_calendars(["user"] if calendars is None else calendars)
+    # A group without a number has no page.
+    one = Calendar("group", None) if others else first
+    return {"calendar_type": one.kind, "owner_id": one.owner_id or None}
+
+
+@contextmanager
+def as_aside(what: str, log: Any) -> Iterator[None]:
+    """Let something fail that the task can do without; it is told at debug."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the rows are written
+        log.debug("No %s: %s", what, type(error).__name__)
+
+
+def _window(window_start: object, window_end: object, context: Mapping[str, Any]) -> Window:
+    if window_start is None and window_end is None:
+        start, end = context.get("data_interval_start"), context.get("data_interval_end")
+        if start is None or end is None or start >= end:
+            raise InvalidArgumentError(
+                "window_start and window_end are needed, for this run has no data interval: it was started by hand or "
+                "by an asset, or its schedule is a CronTriggerTimetable, which is what Airflow 3 makes of cron "
+                "expressions."
+            )
+        return Window(start, end)
+    return Window(check_moment(window_start, "window_start"), check_moment(window_end, "window_end"))

@@ -1,0 +1,179 @@
+"""The tables of attendance, in the terms of SQLAlchemy Core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.types import TypeDecorator
+
+from airflow_provider_b24cal.bitrix24.calendar.fields import ZONE_LENGTH
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection, Dialect
+
+    TimeType = TypeDecorator[datetime]
+else:
+    TimeType = TypeDecorator
+
+
+_MOMENTS: Final = 4096
+"""How many times are kept in a database's form: the rows of a reading have few different ones."""
+
+
+class _SqliteTime(sqlite.DATETIME):
+    """SQLite's times, which are texts; each is written and read once, not once a row."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return what makes a text of a time."""
+        write: Any = super().bind_processor(dialect)
+        return lru_cache(_MOMENTS)(write)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return what makes a time of a text."""
+        read: Any = super().result_processor(dialect, coltype)
+        return lru_cache(_MOMENTS)(read)
+
+
+class Moment(TimeType):
+    """An aware time, kept in UTC: with its zone where the database has such a type, and without one elsewhere."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return the database's own type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SqliteTime())  # type: ignore[no-untyped-call]  # the base has no types
+        # The bare type drops the parts of a second.
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return what is written."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if dialect.name == "postgresql" else _without_zone(value)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return what was read, aware."""
+        return None if value is None else _in_utc(value)
+
+
+@lru_cache(_MOMENTS)
+def _without_zone(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)
+
+
+@lru_cache(_MOMENTS)
+def _in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the tables are called.
+
+    :param schema: ``None`` for the database's default.
+    """
+
+    schema: str | None = None
+    meetings: str = "bitrix24_meetings"
+    attendance: str = "bitrix24_attendance"
+    changes: str = "bitrix24_attendance_changes"
+    looks: str = "bitrix24_attendance_looks"
+    people: str = "bitrix24_people"
+
+    def __post_init__(self) -> None:
+        named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes,
+                 "looks_table": self.looks, "people_table": self.people}  # fmt: skip
+        for argument, name in {**named, **({} if self.schema is None else {"schema": self.schema})}.items():
+            expected = "a name of 1 to 63 characters"
+            if len(check_name(name, argument, expected)) > 63 or not name.isprintable():
+                raise InvalidArgumentError(f"Invalid {argument} {ascii(name)[:80]}: expected {expected}.")
+        if len(set(named.values())) != len(named):
+            raise InvalidArgumentError(f"{', '.join(named)} are not acceptable: two of them are the same.")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables, in the order in which they are written."""
+
+    meetings: Table
+    attendance: Table
+    changes: Table
+    looks: Table
+    people: Table
+
+    def needed(self, *, people_names: bool) -> tuple[Table, ...]:
+        """Return those that are written; that of people only if names are asked for."""
+        more = (self.people,) if people_names else ()
+        return self.meetings, self.attendance, self.changes, self.looks, *more
+
+
+def define(names: Names) -> Tables:
+    """Return the tables; their columns are the portal and the fields of the rows."""
+    metadata = MetaData(schema=names.schema, naming_convention={"ix": "ix_%(table_name)s_%(column_1_name)s"})
+    options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB",
+               "mariadb_charset": "utf8mb4"}  # fmt: skip
+
+    def key(name: str, kind: Any) -> Column[Any]:
+        return Column(name, kind, primary_key=True, autoincrement=False)
+
+    def needed(name: str, kind: Any) -> Column[Any]:
+        return Column(name, kind, nullable=False)
+
+    def table(name: str, *columns: Column[Any]) -> Table:
+        occurrence = (key("portal", String(255)), key("parent_id", BigInteger), key("occurrence_start", Moment))
+        return Table(name, metadata, *occurrence, *columns, Index(None, "portal", "occurrence_start"), **options)
+
+    return Tables(
+        table(
+            names.meetings,
+            needed("name", Text), Column("host_id", BigInteger), needed("calendar", String(64)),
+            needed("occurrence_end", Moment), Column("zone", String(ZONE_LENGTH)), needed("all_day", Boolean),
+            needed("is_recurring", Boolean), Column("recurrence_id", BigInteger), Column("accepted", Integer),
+            Column("declined", Integer), Column("silent", Integer), Column("total", Integer),
+            Column("share", Float(53)), needed("first_seen", Moment), needed("last_seen", Moment),
+            Column("vanished_at", Moment),
+        ),
+        table(
+            names.attendance,
+            key("user_id", BigInteger), needed("status", String(1)), needed("is_host", Boolean),
+            needed("first_seen", Moment), needed("last_seen", Moment), Column("changed_at", Moment),
+            Column("vanished_at", Moment),
+        ),
+        # An answer last seen at some time changes once, so no change can be stored twice.
+        table(
+            names.changes,
+            key("user_id", BigInteger), Column("old_status", String(1)), Column("new_status", String(1)),
+            key("old_seen_at", Moment), needed("new_seen_at", Moment),
+        ),
+        Table(
+            names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", Moment),
+            key("window_end", Moment), needed("read_at", Moment),
+            Index(None, "portal", "read_at"), **options,
+        ),
+        Table(
+            names.people, metadata, key("portal", String(255)), key("user_id", BigInteger), needed("name", Text),
+            needed("last_seen", Moment), **options,
+        ),
+    )  # fmt: skip
+
+
+def ddl(tables: Sequence[Table], connection: Connection) -> str:
+    """Return the statements that create tables, in the database's own words."""
+    statements: list[CreateTable | CreateIndex] = []
+    for table in tables:
+        statements += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    return "\n".join(f"{str(statement.compile(dialect=connection.dialect)).strip()};" for statement in statements)

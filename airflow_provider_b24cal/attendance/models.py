@@ -1,0 +1,170 @@
+"""One row per truth: an occurrence of a meeting, somebody's answer to it, and a change of that answer.
+
+All times are aware and in UTC. ``last_seen`` and the like are the times of our readings, for a portal keeps no
+time of an answer. The fields have the names that the columns of tables and files have.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
+
+Key: TypeAlias = "tuple[int, datetime]"
+"""What tells occurrences apart within a portal: id of the meeting and start."""
+
+
+class Meeting(NamedTuple):
+    """One occurrence of a meeting.
+
+    :param parent_id: id of the meeting, the same in all calendars.
+    :param occurrence_start: an all-day event begins at midnight UTC of its first day.
+    :param calendar: the calendar that has shown it last, such as ``user:7``.
+    :param zone: name of the zone in which it was set; ``None`` for all-day events.
+    :param recurrence_id: for an edited occurrence, the series it was split from.
+    :param accepted: how many have accepted; this and the other counts are without the organiser, and ``None``
+        where the portal does not show who is invited.
+    :param total: how many are invited.
+    :param share: ``accepted`` of ``total``, 0 to 1; ``None`` also when nobody is invited.
+    :param vanished_at: when it was first found to be gone, or moved to another start.
+    """
+
+    parent_id: int
+    occurrence_start: datetime
+    name: str
+    host_id: int | None
+    calendar: str
+    occurrence_end: datetime
+    zone: str | None
+    all_day: bool
+    is_recurring: bool
+    recurrence_id: int | None
+    accepted: int | None
+    declined: int | None
+    silent: int | None
+    total: int | None
+    share: float | None
+    first_seen: datetime
+    last_seen: datetime
+    vanished_at: datetime | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells occurrences apart."""
+        return self.parent_id, self.occurrence_start
+
+
+class Attendance(NamedTuple):
+    """Somebody's answer to one occurrence.
+
+    :param status: the letter last seen, also after it has vanished.
+    :param changed_at: when a change was last observed; ``None`` while nothing but the first answer was seen.
+    :param vanished_at: when this person was first found to be no longer invited, or the occurrence to be gone.
+    """
+
+    parent_id: int
+    occurrence_start: datetime
+    user_id: int
+    status: str
+    is_host: bool
+    first_seen: datetime
+    last_seen: datetime
+    changed_at: datetime | None = None
+    vanished_at: datetime | None = None
+
+
+class AttendanceChange(NamedTuple):
+    """A change of somebody's answer, which happened between two readings.
+
+    :param old_status: ``None``: was not invited.
+    :param new_status: ``None``: is no longer invited.
+    :param old_seen_at: the last reading that saw the old one.
+    :param new_seen_at: the first reading that saw the new one.
+    """
+
+    parent_id: int
+    occurrence_start: datetime
+    user_id: int
+    old_status: str | None
+    new_status: str | None
+    old_seen_at: datetime
+    new_seen_at: datetime
+
+
+class Person(NamedTuple):
+    """What somebody is called, where names are asked for.
+
+    :param name: first and last name; empty where the portal has none.
+    """
+
+    user_id: int
+    name: str
+    last_seen: datetime
+
+
+class Look(NamedTuple):
+    """That somebody has looked into a calendar, whether or not anything was there.
+
+    :param calendar: such as ``user:7``, or ``event:7`` of a meeting that was asked for by its id.
+    :param window_start: the part of the calendar that was read whole.
+    :param read_at: when the reading was complete.
+    """
+
+    calendar: str
+    window_start: datetime
+    window_end: datetime
+    read_at: datetime
+
+
+def occurrence(event: CalendarEvent) -> Key:
+    """Return which occurrence an event of any calendar is."""
+    return event.parent_id, event.start
+
+
+def answers(event: CalendarEvent) -> dict[int, MeetingStatus] | None:
+    """Return everybody's answer by user id; ``None`` where the portal does not show who is invited."""
+    if event.attendees is None:
+        return None
+    return {attendee.user_id: attendee.status for attendee in event.attendees}
+
+
+def is_host(event: CalendarEvent, user_id: int, status: str) -> bool:
+    """Tell whether an attendee is the organiser, whom group meetings show as an ordinary attendee."""
+    return status == MeetingStatus.ORGANISER or user_id == event.host_id
+
+
+def meeting(event: CalendarEvent, calendar: str, first_seen: datetime, last_seen: datetime) -> Meeting:
+    """Return the row of an event that was just seen."""
+    given = answers(event)
+    accepted = declined = silent = total = None
+    if given is not None:
+        counted = [status for user_id, status in given.items() if not is_host(event, user_id, status)]
+        total = len(counted)
+        accepted, declined, silent = (
+            counted.count(status)
+            for status in (MeetingStatus.ACCEPTED, MeetingStatus.DECLINED, MeetingStatus.NOT_ANSWERED)
+        )
+    return Meeting(
+        parent_id=event.parent_id,
+        occurrence_start=event.start,
+        name=event.name,
+        host_id=event.host_id,
+        calendar=calendar,
+        occurrence_end=event.end,
+        zone=event.zone,
+        all_day=event.all_day,
+        is_recurring=event.is_recurring,
+        recurrence_id=event.recurrence_id,
+        accepted=accepted,
+        declined=declined,
+        silent=silent,
+        total=total,
+        share=accepted / total if accepted is not None and total else None,
+        first_seen=first_seen,
+        last_seen=last_seen,
+    )

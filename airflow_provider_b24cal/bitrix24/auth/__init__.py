@@ -1,0 +1,1 @@
+"""Credentials, OAuth and the renewal of tokens."""

@@ -1,0 +1,307 @@
+"""Secrets, and the one place that can build a URL.
+
+A webhook's code travels in the path of every request, an access token in its body. Both are held in
+:class:`Secret`, which shows itself nowhere, and leave it only through :meth:`Secret.reveal`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from html import escape
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote, urlsplit
+
+from airflow_provider_b24cal.bitrix24.labels import field_name
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HIDDEN: Final = "***"
+
+MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a response, unpacked, that are read at most; fifty full lists of events have a few million."""
+
+SMALL_REPLY_BYTES: Final = 1024 * 1024
+"""The same for methods whose response is short: fifty statuses have some ten thousand bytes."""
+
+_WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
+# The same as it may be quoted: with JSON's escaped slashes, percent-encoded in somebody's query, or in HTML.
+_QUOTED_PATH: Final = re.compile(
+    r"(?P<slash>\\?/|%(?:25)?2F|&#(?:0?47|x0?2F);|&sol;)rest(?P=slash)(?:api(?P=slash))?"
+    r"(?:(?!(?P=slash))[^/?#\s\\])+(?P=slash)(?:(?!(?P=slash))[^/?#\s\\'\"&<>])+",
+    re.IGNORECASE,
+)
+# A cloud portal: one name in a zone of Bitrix24, such as example.bitrix24.com or example.bitrix24.com.br.
+_ZONE: Final = re.compile(r"[a-z0-9-]+\.(?P<zone>bitrix24\.[a-z]{2,}(\.[a-z]{2})?)")
+_PORTS: Final = {"https": 443, "http": 80}
+_HOST: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
+
+
+def hide_webhook_paths(text: str) -> str:
+    """Take the user id and code out of every ``/rest/<user>/<code>/`` in a text, known secret or not.
+
+    Also where a part ``api`` comes before them, as in the addresses of the newer kind.
+    """
+    return _QUOTED_PATH.sub(lambda found: found["slash"].join(("", "rest", HIDDEN, HIDDEN)), text)
+
+
+class Secret:
+    """A text that no log, repr, pickle or format shows."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself; for the wire and for Airflow's masker only."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret({HIDDEN})"
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled: it would be stored in clear")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST, ready for the wire. Its URL or its body holds the secret.
+
+    :param max_reply_bytes: how much of the response is read at most, unpacked.
+    """
+
+    url: Secret
+    body: bytes = field(repr=False)
+    method: str
+    content_type: str = "application/json"
+    max_reply_bytes: int = MAX_REPLY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An inbound webhook: the user it acts as by name, and its code."""
+
+    user_id: str
+    code: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token that an application was given for one user.
+
+    :param user_id: who that is, if the authorisation server has said so.
+    """
+
+    token: Secret
+    user_id: int | None = None
+
+
+class Scrubber:
+    """Takes secrets out of a text, however a portal or a gateway may have spelled them.
+
+    Recognised are upper and lower case, percent-encoding, also twice, HTML entities, and the escapes of JSON and
+    Python, each character in its own way.
+    """
+
+    __slots__ = ("_pattern",)
+
+    def __init__(self, *secrets: Secret) -> None:
+        texts = sorted({text for secret in secrets if (text := secret.reveal())}, key=len, reverse=True)
+        spelled = "|".join("".join(map(_spelled, text)) for text in texts)
+        self._pattern = re.compile(spelled, re.IGNORECASE) if spelled else None
+
+    def __call__(self, text: str) -> str:
+        return hide_webhook_paths(text if self._pattern is None else self._pattern.sub(HIDDEN, text))
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Scrubber is not pickled: it holds secrets, which would be stored in clear")
+
+
+def _spelled(character: str) -> str:
+    """Return a pattern for the ways in which encoders write a character; letters and digits they leave alone."""
+    if character.isascii() and character.isalnum():
+        return character
+    number, octets = ord(character), character.encode("utf-8", "surrogatepass")
+    ways = [
+        character,
+        *("".join(f"{percent}{octet:02x}" for octet in octets) for percent in ("%", "%25")),
+        ascii(character)[1:-1],
+        json.dumps(character)[1:-1],
+        f"\\{character}",
+        f"\\u{number:04x}",
+        escape(character),
+        "+" if character == " " else character,
+        *(f"&#{zeros}{form};" for zeros in ("", "0") for form in (str(number), f"x{number:x}")),
+    ]
+    return f"(?:{'|'.join(re.escape(way) for way in sorted(set(ways), key=len, reverse=True))})"
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """Return a secret as it is and percent-encoded; both must be masked."""
+    return tuple(dict.fromkeys((text, quote(text, safe=""))))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A portal's origin and the credential for it.
+
+    :param origin: scheme, host and port, for example ``https://example.bitrix24.com``; not secret.
+    """
+
+    origin: str
+    credential: Webhook | AccessToken
+    scrub: Scrubber = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scrub", Scrubber(self._secret()))
+
+    def request(self, method: str, params: Mapping[str, Any], max_reply_bytes: int = MAX_REPLY_BYTES) -> Request:
+        """Build the request for a REST method."""
+        sent = dict(params)
+        if isinstance(self.credential, AccessToken):
+            # In the body, for the address of a request ends in the logs of whatever passes it on.
+            sent["auth"] = self.credential.token.reveal()
+        url, body = Secret(f"{self._base()}{method}"), json.dumps(sent).encode()
+        return Request(url, body, method, max_reply_bytes=max_reply_bytes)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text that must be masked: code or token, percent-encoded too, and the webhook URL."""
+        texts = spellings(self._secret().reveal())
+        return (*texts, self._base()) if isinstance(self.credential, Webhook) else texts
+
+    def renamed(self, location: str | None) -> Endpoint | None:
+        """Return the endpoint that a redirect leads to, if a portal's secret may go there.
+
+        It may go to another name in the same zone of Bitrix24, such as ``bitrix24.com``, on the same port, and
+        never from https to http.
+
+        :param location: scheme, host and port that the redirect names.
+        """
+        try:
+            here, there = urlsplit(self.origin), urlsplit(location or "")
+            port, new_port = (None if parts.port == _PORTS.get(parts.scheme) else parts.port for parts in (here, there))
+        except ValueError:
+            return None
+        zone, new_zone = (_ZONE.fullmatch(parts.hostname or "") for parts in (here, there))
+        safe = there.scheme == "https" or (here.scheme == there.scheme == "http")
+        if not (zone and new_zone and zone["zone"] == new_zone["zone"] and safe and port == new_port):
+            return None
+        origin = f"{there.scheme}://{there.hostname}" + (f":{port}" if port else "")
+        return None if origin == self.origin else Endpoint(origin, self.credential)
+
+    def _base(self) -> str:
+        if isinstance(self.credential, AccessToken):
+            return f"{self.origin}/rest/"
+        user_id, code = self.credential.user_id, self.credential.code.reveal()
+        return f"{self.origin}/rest/{quote(user_id, safe='')}/{quote(code, safe='')}/"
+
+    def _secret(self) -> Secret:
+        return self.credential.token if isinstance(self.credential, AccessToken) else self.credential.code
+
+
+def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
+    """Take a webhook URL apart, as the portal shows it, with or without a method at its end.
+
+    :return: origin and webhook; ``None`` when the text is no URL at all.
+    :raises InvalidConnectionError: it is a URL, but not a webhook's. The text is not repeated.
+    """
+    if "://" not in text:
+        return None
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if unquote(parts.path).lower().startswith("/rest/api/"):
+        raise InvalidConnectionError(
+            f"{field_name('password')} holds a webhook URL of the newer kind, which has no calendar methods; leave api/"
+            " out of it: https://<portal>/rest/<user id>/<code>/."
+        )
+    found = re.fullmatch(_WEBHOOK_PATH.pattern + r"(/[\w.]*)?", parts.path)
+    if found is None or not parts.hostname or parts.username is not None:
+        raise InvalidConnectionError(
+            f"Invalid {field_name('password')}: it looks like a URL, but not like a webhook's; expected the webhook's "
+            "code, or the whole URL as the portal shows it: https://<portal>/rest/<user id>/<code>/."
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+    return origin, Webhook(unquote(found["user"]), Secret(unquote(found["code"])))
+
+
+def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = "host") -> str:
+    """Return the origin that the host field of a connection names.
+
+    :param host: ``example.bitrix24.com`` or with ``https://``; ``http://`` only for this machine.
+    :param port: 0 and ``None`` mean none.
+    :param allow_http: permit plain http for any host.
+    :param field: what a message calls the host.
+    :raises InvalidConnectionError: the host is not acceptable.
+    """
+    if _WEBHOOK_PATH.search(host):
+        raise InvalidConnectionError(
+            f"{field_name(field)} holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into "
+            f"{field_name('password')}, leave {field_name('host')} empty, and make a new webhook, since this one was "
+            "visible."
+        )
+    if port and not 0 < port < 65536:
+        raise InvalidConnectionError(f"Invalid {field_name('port')} {port}: expected 1 to 65535, or none.")
+    text = host.strip() if "://" in host else f"https://{host.strip()}"
+    try:
+        parts = urlsplit(text)
+        name, own_port = parts.hostname or "", parts.port
+    except ValueError:
+        parts, name, own_port = urlsplit(""), "", None
+    address = _as_address(name)
+    plain = parts.scheme in {"http", "https"} and parts.username is None
+    bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
+    if not plain or not bare or not (address or _HOST.match(_to_ascii(name))):
+        raise InvalidConnectionError(
+            f"Invalid {field_name(field)} {hide_webhook_paths(host)!a}: expected a host such as "
+            "example.bitrix24.com or https://example.bitrix24.com."
+        )
+    if parts.scheme == "http" and not (is_loopback(text) or allow_http):
+        raise InvalidConnectionError(
+            f"{field_name(field)} {host!a} would send the secret in clear; use https, or set "
+            f"{field_name('allow_http')} to true."
+        )
+    if own_port and port and own_port != port:
+        raise InvalidConnectionError(
+            f"{field_name(field)} {host!a} and {field_name('port')} {port} name two different ports."
+        )
+    shown = f"[{name}]" if address == 6 else _to_ascii(name)
+    final = own_port or port
+    return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL leads to this machine, so that nothing goes over a network."""
+    name = urlsplit(url).hostname or ""
+    return name == "localhost" or (_as_address(name) is not None and ip_address(name).is_loopback)
+
+
+def _as_address(name: str) -> int | None:
+    try:
+        return ip_address(name).version
+    except ValueError:
+        return None
+
+
+def _to_ascii(name: str) -> str:
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ""

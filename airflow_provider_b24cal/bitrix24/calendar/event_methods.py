@@ -1,0 +1,246 @@
+"""The portal's REST methods that read events, as :class:`~airflow_provider_b24cal.bitrix24.calendar.methods.Call` s."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy, read_busy
+from airflow_provider_b24cal.bitrix24.calendar.date_formats import formats_of
+from airflow_provider_b24cal.bitrix24.calendar.events import (
+    CalendarEvent,
+    EventList,
+    UnreadableRow,
+    read_event,
+    unreadable_row,
+)
+from airflow_provider_b24cal.bitrix24.calendar.fields import DAY, RowError, is_empty, needed_number, truth
+from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import Meaning
+from airflow_provider_b24cal.bitrix24.protocol.errors import CalendarError, NoSuchEventError, UnexpectedReplyError
+from airflow_provider_b24cal.bitrix24.protocol.replies import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import tzinfo
+
+    from airflow_provider_b24cal.bitrix24.calendar.date_formats import DateFormats
+    from airflow_provider_b24cal.bitrix24.calendar.window import Window
+
+    Scrub = Callable[[str], str]
+
+T = TypeVar("T")
+
+EVENT_GET: Final = "calendar.event.get"
+EVENT_GET_BY_ID: Final = "calendar.event.getbyid"
+EVENT_GET_NEAREST: Final = "calendar.event.get.nearest"
+ACCESSIBILITY_GET: Final = "calendar.accessibility.get"
+
+_REFUSED: Final[Mapping[str, Meaning]] = {
+    # The call is checked before it is sent, so this is the one refusal left that is known.
+    "": Meaning(CalendarError, "The calendar refused to show events; external (extranet) users may not read them.")
+}
+
+
+def get_events(calendar_type: str, owner_id: int, window: Window, sections: Sequence[int] = ()) -> Call[EventList]:
+    """Ask for the events of one calendar, each occurrence of a series by itself.
+
+    The answer holds what a portal finds, which reaches beyond the window on both sides, in one list. A row that
+    cannot be read is told beside the events; :func:`check_readable` tells when that is all there is.
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html
+
+    :param calendar_type: ``user``, ``group`` or ``company_calendar``.
+    :param owner_id: user or group; 0 for the company. A calendar that does not exist is an empty list.
+    :param window: always sent with both ends, for without one a portal chooses, up to the year 2038.
+    :param sections: only these sections; invitations lie in one of their own.
+    """
+    params = {"type": calendar_type, "ownerId": owner_id, **_span(window)}
+    if sections:
+        params["section"] = list(sections)
+
+    def read(result: list[Any] | dict[str, Any], scrub: Scrub) -> EventList:
+        rows = _list(result)
+        # Portals of today write every time in fixed English too, and their lists are long.
+        dates = formats_of((row for row in rows if _is_of_old_portal(row)), window)
+        return _read_each(rows, lambda row: read_event(row, dates), dates, EVENT_GET, scrub)
+
+    return Call(EVENT_GET, params, "events", read, own_codes=_REFUSED)
+
+
+def get_event(event_id: int) -> Call[CalendarEvent]:
+    """Ask for one event; a series is one row, that of its first date.
+
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-by-id.html
+
+    :param event_id: checked by :func:`~airflow_provider_b24cal.bitrix24.validation.check_event_id`.
+    """
+
+    def read(result: dict[str, Any] | list[Any] | None, scrub: Scrub) -> CalendarEvent:
+        row = _existing(result, event_id)
+        return _row(lambda item: read_event(item, formats_of([item])), row, EVENT_GET_BY_ID, scrub, event_id)
+
+    return Call(EVENT_GET_BY_ID, {"id": event_id}, "event", read, event_id=event_id, own_codes=_REFUSED)
+
+
+def get_nearest(days: int, most: int, calendar_type: str | None = None) -> Call[list[Any]]:
+    """Ask for what comes next, as rows: they lack the time zone that :func:`read_nearest` needs.
+
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-nearest.html
+
+    :param days: 0 is today, up to its end.
+    :param most: at most 75, for a portal gives no more; 0 is none.
+    :param calendar_type: everything of this type that the acting user may see, in place of their own
+        calendar. A portal takes an owner here and pays no attention to it.
+    """
+    params: dict[str, Any] = {"days": days, "maxEventsCount": most}
+    if calendar_type is not None:
+        # All three, or the portal shows the acting user's own; 0 is false also as the text of a batch.
+        params |= {"type": calendar_type, "ownerId": 0, "forCurrentUser": 0}
+
+    def read(result: list[Any] | dict[str, Any], _scrub: Scrub) -> list[Any]:
+        return _list(result)
+
+    return Call(EVENT_GET_NEAREST, params, "events", read, own_codes=_REFUSED)
+
+
+def get_zone(event_id: int) -> Call[dict[str, Any]]:
+    """Ask for the fields of an event that tell its time zone."""
+
+    def read(result: dict[str, Any] | list[Any] | None, _scrub: Scrub) -> dict[str, Any]:
+        row = _existing(result, event_id)
+        return {name: value for name, value in row.items() if name.startswith("TZ_")}
+
+    return Call(EVENT_GET_BY_ID, {"id": event_id}, "event", read, event_id=event_id, own_codes=_REFUSED)
+
+
+def read_nearest(rows: Sequence[Any], zones: Mapping[int, Mapping[str, Any]], scrub: Scrub) -> EventList:
+    """Return the events of the rows of :func:`get_nearest`.
+
+    Their other times are those of the acting user's zone, so that rows without fixed English cannot be read.
+
+    :param zones: from :func:`get_zone`, by event id.
+    """
+
+    def read(row: Mapping[str, Any]) -> CalendarEvent:
+        return read_event(row if _is_all_day(row) else {**row, **zones[needed_number(row, "ID")]})
+
+    return _read_each(rows, read, None, EVENT_GET_NEAREST, scrub)
+
+
+def timed_ids(rows: Sequence[Any]) -> list[int]:
+    """Return the ids of rows whose times need a zone, each once; rows without a readable id are left out."""
+    found = (unreadable_row(row, "").event_id for row in rows if isinstance(row, dict) and not _is_all_day(row))
+    return list(dict.fromkeys(event_id for event_id in found if event_id is not None))
+
+
+def _is_of_old_portal(row: object) -> bool:
+    return isinstance(row, dict) and is_empty(row.get("DATE_FROM_FORMATTED"))
+
+
+def _is_all_day(row: Mapping[str, Any]) -> bool:
+    return truth(row, "DT_SKIP_TIME")
+
+
+def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -> Call[dict[int, list[Busy]]]:
+    """Ask when users are busy. The portal goes by whole days of its server's zone.
+
+    https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-accessibility-get.html
+
+    :param users: checked ids, at least one.
+    :param window: at most three weeks, for times that can be read in two ways are told apart by it.
+    :param zone: of hours that come without one; default that of the window.
+    """
+
+    def read(result: dict[str, Any] | list[Any], scrub: Scrub) -> dict[int, list[Busy]]:
+        told = result if isinstance(result, dict) else {}
+        missing = [user for user in users if str(user) not in told]
+        if missing:
+            # Who is not in the answer is unknown to the portal, and not free.
+            raise UnexpectedReplyError(
+                f"Expected a list for each user; got none for {str(missing)[1:-1][:80]}.", method=ACCESSIBILITY_GET
+            )
+        rows = {user: _list(told[str(user)]) for user in users}
+        dates = formats_of((row for some in rows.values() for row in some), window)
+
+        def read_row(row: Mapping[str, Any]) -> Busy:
+            return read_busy(row, window, dates, zone)
+
+        return {user: [_row(read_row, row, ACCESSIBILITY_GET, scrub) for row in some] for user, some in rows.items()}
+
+    params = {"users": list(users), **_span(window)}
+    return Call(ACCESSIBILITY_GET, params, "busy", read, own_codes=_REFUSED)
+
+
+def _existing(result: dict[str, Any] | list[Any] | None, event_id: int) -> dict[str, Any]:
+    if not isinstance(result, dict) or not result:
+        raise NoSuchEventError(
+            "The portal shows no such event: the id is unknown or deleted, or the acting user may not see it.",
+            method=EVENT_GET_BY_ID,
+            event_id=event_id,
+        )
+    return result
+
+
+def _list(rows: list[Any] | dict[str, Any]) -> list[Any]:
+    return rows if isinstance(rows, list) else list(rows.values())
+
+
+def _span(window: Window) -> dict[str, Any]:
+    # A portal was seen to find nothing between two equal days.
+    bounds = (window.start, max(window.end, window.start + DAY))
+    return dict(zip(("from", "to"), (bound.isoformat(timespec="seconds") for bound in bounds), strict=True))
+
+
+def check_readable(lists: Iterable[EventList], method: str = EVENT_GET) -> None:
+    """Check that not all rows of some lists are unreadable: then it is not the rows that are wrong.
+
+    :raises UnexpectedReplyError: there are rows, and none can be read.
+    """
+    unreadable: list[UnreadableRow] = []
+    for one in lists:
+        if one.events:
+            return
+        unreadable += one.unreadable
+    if unreadable:
+        raise UnexpectedReplyError(unreadable[0].reason, method=method)
+
+
+def _read_each(
+    rows: Iterable[Any],
+    read: Callable[[Mapping[str, Any]], CalendarEvent],
+    dates: DateFormats | None,
+    method: str,
+    scrub: Scrub,
+) -> EventList:
+    """Return the events of rows, and the rows that cannot be read."""
+    events: list[CalendarEvent] = []
+    unreadable: list[UnreadableRow] = []
+    for row in rows:
+        if not isinstance(row, dict):
+            reason = f"Expected a list of events; got list with {type(row).__name__} {excerpt(row, scrub)}."
+            unreadable.append(UnreadableRow(None, None, None, reason))
+            continue
+        try:
+            events.append(_row(read, row, method, scrub))
+        except UnexpectedReplyError as problem:
+            unreadable.append(unreadable_row(row, problem.message, dates))
+    return EventList(tuple(events), tuple(unreadable))
+
+
+def _row(
+    read: Callable[[Mapping[str, Any]], T],
+    row: Mapping[str, Any],
+    method: str,
+    scrub: Scrub,
+    event_id: int | None = None,
+) -> T:
+    name = row.get("NAME")
+    try:
+        # Names travel on to logs and XCom, and people paste addresses into them.
+        return read({**row, "NAME": scrub(name)} if isinstance(name, str) else row)
+    except RowError as problem:
+        shown = f"{type(problem.value).__name__} {excerpt(problem.value, scrub)}"
+        refusal = UnexpectedReplyError(
+            f"Expected {problem.expected} as {problem.field} of a row; got {shown}.", method=method, event_id=event_id
+        )
+    # Outside the except block: an error raised there would keep the row as context.
+    raise refusal

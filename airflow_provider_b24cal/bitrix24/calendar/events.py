@@ -1,0 +1,254 @@
+"""Calendar events as values, from the rows in which a portal writes them.
+
+The one reliable instant of an event is ``DATE_FROM_FORMATTED``, a wall clock in fixed English, together with
+``TZ_FROM``. Older portals do not have it; there ``DATE_FROM`` is read, which is written in the portal's culture.
+``DATE_FROM_TS_UTC`` can be hours off and is the first start of a series.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_b24cal.bitrix24.calendar.date_formats import EVENT_FIELDS
+from airflow_provider_b24cal.bitrix24.calendar.fields import (
+    DAY,
+    TYPE_LENGTH,
+    YEARS,
+    ZONE_LENGTH,
+    RowError,
+    instant,
+    is_empty,
+    needed_number,
+    number,
+    positive_number,
+    text,
+    truth,
+)
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.serialization import HookResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_provider_b24cal.bitrix24.calendar.date_formats import DateFormats
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_WALL_CLOCK: Final = re.compile(
+    rf"[A-Z][a-z]{{2}} ({'|'.join(_MONTHS)}) ([0-9]{{1,2}}) ([0-9]{{4}})(?: ([0-9]{{1,2}}):([0-9]{{2}}):([0-9]{{2}}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attendee(HookResult):
+    """One participant's answer.
+
+    :param row_id: id of the event in this participant's own calendar.
+    """
+
+    user_id: int
+    status: MeetingStatus
+    row_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarEvent(HookResult):
+    """One event, or one occurrence of a series.
+
+    :param id: id of the row; differs per attendee, and is shared by all occurrences of a series.
+    :param parent_id: id of the meeting, the same for all of its attendees.
+    :param name: a label of the portal's in place of the name where the acting user may not see it.
+    :param start: when it begins, in UTC; an all-day event begins at midnight UTC of its first day.
+    :param end: when it ends, in UTC; an all-day event ends at midnight UTC after its last day.
+    :param zone: name of the zone in which it was set; ``None`` for all-day events.
+    :param calendar_type: ``user``, ``group`` or ``company_calendar``.
+    :param owner_id: user or group whose calendar the row lies in; 0 for the company's.
+    :param host_id: the organiser; ``None`` where the row names none.
+    :param status: answer of the row's owner, not of the acting user; ``None`` without a meeting, whatever letter the
+        row has.
+    :param attendees: everybody's answers; ``None`` means that the portal does not show them, not nobody. An event that
+        is no meeting has none, whatever the row lists.
+    :param recurrence_id: for an edited occurrence, the series it was split from.
+    """
+
+    id: int
+    parent_id: int
+    name: str
+    start: datetime
+    end: datetime
+    zone: str | None
+    all_day: bool
+    calendar_type: str
+    owner_id: int
+    host_id: int | None
+    is_meeting: bool
+    is_recurring: bool
+    status: MeetingStatus | None
+    attendees: tuple[Attendee, ...] | None
+    recurrence_id: int | None = None
+
+    @property
+    def key(self) -> tuple[int, datetime]:
+        """What tells occurrences apart: id and start."""
+        return self.id, self.start
+
+    @property
+    def guests(self) -> tuple[Attendee, ...] | None:
+        """Attendees without the organiser, who has none to answer; ``None`` where the portal does not show them.
+
+        In meetings of groups and of the company the organiser is listed like anybody else, as having accepted.
+        """
+        if self.attendees is None:
+            return None
+        return tuple(
+            one for one in self.attendees if one.status is not MeetingStatus.ORGANISER and one.user_id != self.host_id
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When an event takes place; the fields are those of :class:`CalendarEvent`."""
+
+    start: datetime
+    end: datetime
+    all_day: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row of a reply that is no event, since one of its fields cannot be read.
+
+    :param event_id: ``None`` if it cannot be read either.
+    :param parent_id: id of the meeting; ``None`` if it, or ``event_id``, cannot be read.
+    :param span: when it takes place; ``None`` if that cannot be read either.
+    :param reason: which field, what is expected and what came; without secrets.
+    """
+
+    event_id: int | None
+    parent_id: int | None
+    span: Span | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventList:
+    """What a reply lists: events, and rows that are left out because they cannot be read."""
+
+    events: tuple[CalendarEvent, ...] = ()
+    unreadable: tuple[UnreadableRow, ...] = ()
+
+    def __iter__(self) -> Iterator[CalendarEvent]:
+        """Iterate over the events."""
+        return iter(self.events)
+
+
+def read_event(row: Mapping[str, Any], dates: DateFormats | None = None) -> CalendarEvent:
+    """Return the event that a portal's row describes.
+
+    :param dates: how to read a row without ``DATE_FROM_FORMATTED``; ``None`` refuses such a row.
+    :raises RowError: a field that every row has is missing, or one cannot be read.
+    """
+    span = _span(row, dates)
+    event_id, parent_id = _ids(row)
+    is_meeting = truth(row, "IS_MEETING")
+    return CalendarEvent(
+        id=event_id,
+        parent_id=parent_id,
+        name=text(row, "NAME") or "",
+        start=span.start,
+        end=span.end,
+        zone=None if span.all_day else text(row, "TZ_FROM", ZONE_LENGTH),
+        all_day=span.all_day,
+        calendar_type=text(row, "CAL_TYPE", TYPE_LENGTH) or "user",
+        owner_id=positive_number(row, "OWNER_ID") or 0,
+        host_id=positive_number(row, "MEETING_HOST"),
+        is_meeting=is_meeting,
+        is_recurring=_is_recurring(row),
+        # Portals fill in a letter and an attendee, the owner or nobody, also where there is no meeting.
+        status=_status(row, "MEETING_STATUS") if is_meeting and not is_empty(row.get("MEETING_STATUS")) else None,
+        attendees=_attendees(row.get("ATTENDEE_LIST")) if is_meeting else (),
+        recurrence_id=positive_number(row, "RECURRENCE_ID"),
+    )
+
+
+def unreadable_row(row: Mapping[str, Any], reason: str, dates: DateFormats | None = None) -> UnreadableRow:
+    """Return what can be told of a row that :func:`read_event` has refused.
+
+    :param reason: what was wrong with it.
+    """
+    event_id = parent_id = span = None
+    with suppress(RowError):
+        event_id = needed_number(row, "ID")
+        _, parent_id = _ids(row)
+    with suppress(RowError):
+        span = _span(row, dates)
+    return UnreadableRow(event_id, parent_id, span, reason)
+
+
+def _ids(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the ids of a row and of its meeting."""
+    event_id = needed_number(row, "ID")
+    return event_id, positive_number(row, "PARENT_ID") or event_id
+
+
+def _is_recurring(row: Mapping[str, Any]) -> bool:
+    return not is_empty(row.get("RRULE"))
+
+
+def _attendees(listed: Any) -> tuple[Attendee, ...] | None:
+    if not isinstance(listed, list | dict):
+        if is_empty(listed):
+            return None
+        raise RowError("ATTENDEE_LIST", "a list", listed)
+    # An object where PHP has filtered a list and kept its keys.
+    rows = listed if isinstance(listed, list) else list(listed.values())
+    for row in rows:
+        if not isinstance(row, dict):
+            raise RowError("ATTENDEE_LIST", "a list of objects", listed)
+    return tuple(
+        Attendee(user_id, _status(row, "status"), positive_number(row, "entryId"))
+        for row in rows
+        if (user_id := positive_number(row, "id")) is not None
+    )
+
+
+def _status(row: Mapping[str, Any], field: str) -> MeetingStatus:
+    letter = row.get(field)
+    try:
+        # The class itself refuses whatever is no letter.
+        return MeetingStatus(letter)  # type: ignore[arg-type]
+    except ValueError:
+        raise RowError(field, "one capital letter", letter) from None
+
+
+def _span(row: Mapping[str, Any], dates: DateFormats | None) -> Span:
+    all_day = truth(row, "DT_SKIP_TIME")
+    if dates is not None and is_empty(row.get("DATE_FROM_FORMATTED")) and not is_empty(row.get("DATE_FROM")):
+        # The timestamp of a series is that of its first date, which only a reply about one event is sure to be.
+        listed = dates.asked is not None
+        timestamp = None if listed and _is_recurring(row) else number(row, "DATE_FROM_TS_UTC")
+        walls = dates.wall_clocks(row, EVENT_FIELDS, timestamp)
+    else:
+        walls = _formatted(row, "DATE_FROM_FORMATTED"), _formatted(row, "DATE_TO_FORMATTED")
+    if all_day:
+        start, end = (wall.replace(hour=0, minute=0, second=0) for wall in walls)
+        end += DAY
+    else:
+        start, end = (instant(wall, row, side) for wall, side in zip(walls, ("FROM", "TO"), strict=True))
+    return Span(start, max(start, end), all_day)
+
+
+def _formatted(row: Mapping[str, Any], field: str) -> datetime:
+    """Return the wall clock of a field in fixed English, in the guise of UTC."""
+    given = row.get(field)
+    found = _WALL_CLOCK.fullmatch(given) if isinstance(given, str) else None
+    if found is None or int(found[3]) not in YEARS:
+        raise RowError(field, "a time such as Mon Feb 10 2025 00:45:00", given)
+    hour, minute, second = (int(part or 0) for part in found.group(4, 5, 6))
+    try:
+        return datetime(int(found[3]), _MONTHS.index(found[1]) + 1, int(found[2]), hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        raise RowError(field, "a time of the calendar", given) from None

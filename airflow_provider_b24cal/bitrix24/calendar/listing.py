@@ -1,0 +1,218 @@
+"""Reading of calendars: what is asked, checked; in as few requests as possible; and what of the answer counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_b24cal.bitrix24.calendar.event_methods import (
+    EVENT_GET_NEAREST,
+    check_readable,
+    get_busy,
+    get_events,
+    get_nearest,
+    get_zone,
+    read_nearest,
+    timed_ids,
+)
+from airflow_provider_b24cal.bitrix24.calendar.events import EventList
+from airflow_provider_b24cal.bitrix24.calendar.methods import profile
+from airflow_provider_b24cal.bitrix24.calendar.window import LONGEST as LONGEST_WINDOW
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.protocol.exchange import ask, ask_many
+from airflow_provider_b24cal.bitrix24.validation import (
+    check_calendar_type,
+    check_event_id,
+    check_event_ids,
+    check_flag,
+    check_letters,
+    check_sections,
+    check_up_to,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, UnreadableRow
+    from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+    from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps, Terms
+
+LONGEST: Final = timedelta(days=31)
+"""The longest part of a window in one call: a portal answers it in one list, without pages."""
+LONGEST_BUSY: Final = timedelta(days=14)
+"""Shorter than the month by which two readings of a date, day or month first, lie apart."""
+NEAREST_DAYS: Final = 60
+NEAREST_MOST: Final = 75
+"""More occurrences than these a portal does not give, whatever is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which events are wanted; made by :func:`check_listing`.
+
+    :param owner_id: ``None`` for the acting user.
+    :param statuses: answers of the rows' owners; ``None`` for any, and for events without an answer.
+    :param sections: ids of the calendar's sections; none for all of them.
+    """
+
+    window: Window
+    calendar_type: str
+    owner_id: int | None
+    only_meetings: bool
+    statuses: frozenset[MeetingStatus] | None
+    sections: tuple[int, ...] = ()
+
+    def wants(self, event: CalendarEvent) -> bool:
+        """Tell whether an event is one of those wanted."""
+        return (
+            self.window.touches(event)
+            and (event.is_meeting or not self.only_meetings)
+            and (self.statuses is None or event.status in self.statuses)
+        )
+
+    def may_want(self, row: UnreadableRow) -> bool:
+        """Tell whether an unreadable row may be one of the events wanted: of most of its fields nothing is known."""
+        return row.span is None or self.window.touches(row.span)
+
+
+def check_window(value: object) -> Window:
+    """Return a window.
+
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if not isinstance(value, Window):
+        raise InvalidArgumentError(f"window={ascii(value)[:80]} is not acceptable; accepted is a Window.")
+    return value
+
+
+def check_listing(
+    window: object,
+    calendar_type: object = "user",
+    owner_id: object = None,
+    only_meetings: object = False,
+    statuses: object = None,
+    sections: object = None,
+) -> Listing:
+    """Return which events are wanted.
+
+    :raises InvalidArgumentError: an argument is not acceptable.
+    """
+    kind = check_calendar_type(calendar_type)
+    return Listing(
+        window=check_window(window),
+        calendar_type=kind,
+        owner_id=_check_owner(kind, owner_id),
+        only_meetings=check_flag(only_meetings, "only_meetings"),
+        statuses=None if statuses is None else check_letters(statuses),
+        sections=check_sections(sections),
+    )
+
+
+def _check_owner(kind: str, owner_id: object) -> int | None:
+    if kind == "company_calendar":
+        if owner_id is None or (owner_id == 0 and not isinstance(owner_id, bool)):
+            return 0
+        raise InvalidArgumentError(
+            f"owner_id={ascii(owner_id)[:80]} is not acceptable with calendar_type='company_calendar'; "
+            "accepted is None or 0."
+        )
+    return None if kind == "user" and owner_id is None else check_event_id(owner_id, "owner_id")
+
+
+def check_users(users: object) -> list[int]:
+    """Return user ids, each once.
+
+    :raises InvalidArgumentError: the value is no list of ids.
+    """
+    return check_event_ids(users, "users")
+
+
+def list_events(listing: Listing, terms: Terms) -> Steps[EventList]:
+    """Return the events wanted, in order of their start and id, and the rows of the window that cannot be read.
+
+    :raises Bitrix24Error: a part of the window could not be read; a list with gaps would be taken for whole.
+    """
+    owner_id = listing.owner_id
+    if owner_id is None:
+        user = yield from ask(profile(), terms)
+        owner_id = user.active_id()
+    parts = listing.window.chunks(LONGEST)
+    calls = [get_events(listing.calendar_type, owner_id, part, listing.sections) for part in parts]
+    outcomes = yield from ask_many(calls, terms)
+    lists: list[EventList] = [outcome.unwrap() for outcome in outcomes]
+    check_readable(lists)
+    # What reaches over the end of a part is in two answers.
+    found = {event.key: event for one in lists for event in one.events}
+    unreadable: Counter[UnreadableRow] = Counter()
+    for one in lists:
+        unreadable |= Counter(filter(listing.may_want, one.unreadable))
+    return EventList(_in_order(filter(listing.wants, found.values())), tuple(unreadable.elements()))
+
+
+def _in_order(events: Iterable[CalendarEvent]) -> tuple[CalendarEvent, ...]:
+    return tuple(sorted(events, key=lambda event: (event.start, event.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """What of the near future is wanted; made by :func:`check_nearest`."""
+
+    days: int
+    most: int
+    calendar_type: str | None
+
+
+def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
+    """Return what of the near future is wanted.
+
+    :raises InvalidArgumentError: an argument is not acceptable.
+    """
+    return Nearest(
+        check_up_to(days, LONGEST_WINDOW.days, "days"),
+        check_up_to(most, NEAREST_MOST, "most"),
+        None if calendar_type is None else check_calendar_type(calendar_type),
+    )
+
+
+def list_nearest(nearest: Nearest, terms: Terms) -> Steps[EventList]:
+    """Return what comes next, in order of the start and id, and the rows that cannot be read.
+
+    The rows have no time zone, and what else they say of time cannot be relied upon. So the zones are asked
+    for by id, in one request.
+
+    :raises Bitrix24Error: the list or a zone could not be read.
+    """
+    if not nearest.most:
+        return EventList()
+    rows = yield from ask(get_nearest(nearest.days, nearest.most, nearest.calendar_type), terms)
+    ids = timed_ids(rows)
+    outcomes = yield from ask_many([get_zone(event_id) for event_id in ids], terms)
+    zones = {event_id: outcome.unwrap() for event_id, outcome in zip(ids, outcomes, strict=True)}
+    found = read_nearest(rows, zones, terms.endpoint.scrub)
+    check_readable([found], EVENT_GET_NEAREST)
+    return EventList(_in_order(found.events), found.unreadable)
+
+
+def list_busy(users: Iterable[int], window: Window, terms: Terms) -> Steps[dict[int, list[Busy]]]:
+    """Return when users are busy, in order of the start.
+
+    :raises Bitrix24Error: a part of the window could not be read; who seems free may not be.
+    """
+    asked = list(users)
+    if not asked:
+        return {}
+    outcomes = yield from ask_many(
+        [get_busy(asked, part, window.start.tzinfo) for part in window.chunks(LONGEST_BUSY)], terms
+    )
+    answers: list[dict[int, list[Busy]]] = [outcome.unwrap() for outcome in outcomes]
+    return {
+        user: sorted(
+            {busy for answer in answers for busy in answer[user] if window.touches(busy)},
+            key=lambda busy: (busy.start, busy.event_id),
+        )
+        for user in asked
+    }

@@ -1,0 +1,110 @@
+"""Spans of time: what is asked for, in parts that a portal can answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST: Final = timedelta(days=1461)
+"""The longest window: four years, so that a wrong year does not make a portal expand series to 2038."""
+
+MARGIN: Final = timedelta(days=3)
+"""How much more than the window is asked for, on both sides.
+
+A portal compares with times that are off by up to the distance of its server's zone from UTC, and ends an
+all-day event at the beginning of its last day.
+"""
+
+_YEARS: Final = range(1970, 2101)
+_FIRST: Final = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(_YEARS.stop - 1, 12, 31, tzinfo=UTC)
+_ACCEPTED: Final = "a datetime with a time zone, or its ISO text such as 2026-09-16T10:00:00+02:00"
+
+
+class Timed(Protocol):
+    """Something that takes time.
+
+    :param all_day: whether ``start`` and ``end`` name days, as midnights UTC, and no instants.
+    """
+
+    @property
+    def start(self) -> datetime: ...
+    @property
+    def end(self) -> datetime: ...
+    @property
+    def all_day(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time: from ``start`` up to, and without, ``end``.
+
+    :param start: an aware datetime; days of all-day events are understood in its time zone.
+    :param end: an aware datetime after ``start``, at most four years later.
+    :raises InvalidArgumentError: a bound is not aware or out of reach, or the end is not after the start.
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        for name, bound in (("start", self.start), ("end", self.end)):
+            object.__setattr__(self, name, _check_aware(bound, f"window {name}"))
+        length = self.end.astimezone(UTC) - self.start.astimezone(UTC)
+        if not timedelta() < length <= LONGEST:
+            raise InvalidArgumentError(
+                f"window end={self.end.isoformat()} is not acceptable with start={self.start.isoformat()}; "
+                f"accepted is a later time, at most {LONGEST.days} days later."
+            )
+
+    def chunks(self, longest: timedelta) -> Iterator[Window]:
+        """Yield what to ask for: the window and its margins, in parts that touch each other.
+
+        :param longest: no part is longer than this.
+        """
+        start = max(self.start.astimezone(UTC) - MARGIN, _FIRST)
+        last = min(self.end.astimezone(UTC) + MARGIN, _LAST)
+        while start < last:
+            end = min(last, start + longest)
+            yield Window(start, end)
+            start = end
+
+    def touches(self, timed: Timed) -> bool:
+        """Tell whether any of an event lies in the window; an event without length lies at its start."""
+        start, end = timed.start, timed.end
+        if timed.all_day:
+            # Nobody's zone is told with days: they are the days of whoever asks.
+            start, end = start.replace(tzinfo=self.start.tzinfo), end.replace(tzinfo=self.start.tzinfo)
+        first, last, lower = start.astimezone(UTC), end.astimezone(UTC), self.start.astimezone(UTC)
+        return first < self.end.astimezone(UTC) and (last > lower or first >= lower)
+
+
+def check_moment(value: object, argument: str) -> datetime:
+    """Return an aware datetime.
+
+    :param value: an aware datetime or its ISO text.
+    :param argument: the argument's name, for the error.
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if isinstance(value, str):
+        try:
+            return _check_aware(datetime.fromisoformat(value), argument)
+        except ValueError:
+            pass
+    return _check_aware(value, argument)
+
+
+def _check_aware(value: object, argument: str) -> datetime:
+    if isinstance(value, datetime) and value.utcoffset() is not None and value.year in _YEARS:
+        # Airflow's own times are pendulum's, whose sums lose a time zone of the standard library.
+        return datetime.combine(value.date(), value.time(), value.tzinfo).replace(fold=value.fold)
+    shown = value.isoformat() if isinstance(value, datetime) else ascii(value)
+    raise InvalidArgumentError(
+        f"{argument}={shown[:80]} is not acceptable; accepted is {_ACCEPTED}, from {_YEARS.start} to {_YEARS.stop - 1}."
+    )

@@ -1,0 +1,1 @@
+"""The exchange with a portal: requests, replies, batches, limits and errors."""

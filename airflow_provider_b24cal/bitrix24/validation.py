@@ -1,0 +1,260 @@
+"""The check of what people hand in: event ids, statuses, method names and parameters.
+
+A portal forgives too much: it reads ``True`` or a list as event 1 and ``"651abc"`` as event 651, and it
+answers ``true`` to a set that it dropped. So everything doubtful is refused here, before it is sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from operator import index
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_b24cal.bitrix24 import schemas
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LARGEST: Final = 2**63
+_TEXT_HINT: Final = (
+    " If a template rendered this text, set render_template_as_native_obj=True on the DAG, or pass the .output of the "
+    "task before."
+)
+
+
+def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
+    """Return the error for an argument of which a text is not accepted.
+
+    A text there is nearly always a list, a mapping or a flag that a template has rendered.
+    """
+    hint = _TEXT_HINT if isinstance(value, str) else ""
+    return InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.{hint}")
+
+
+def check_name(value: object, argument: str, expected: str) -> str:
+    """Return a text that names something.
+
+    :raises InvalidArgumentError: it is no text, blank, has space around it, or is ``None`` as a template renders it.
+    """
+    if not isinstance(value, str) or not value or value != value.strip() or value == "None":
+        raise InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.")
+    return value
+
+
+def check_conn_id(value: object, argument: str = "bitrix24_conn_id") -> str:
+    """Return the id of a connection.
+
+    :raises InvalidArgumentError: the value names none.
+    """
+    return check_name(value, argument, "the id of an Airflow connection")
+
+
+def _check(value: Any, part: str, argument: str) -> Any:
+    # A schema takes 651.0 for a whole number; beyond 2**53 such a number is another one than was meant.
+    if isinstance(value, float) or schemas.mismatch(value, "inputs", part) is not None:
+        shown = ascii(value)
+        raise InvalidArgumentError(
+            f"{argument}={shown if len(shown) <= 80 else shown[:77] + '...'} is not acceptable; "
+            f"accepted is {schemas.expected('inputs', part)}."
+        )
+    return value
+
+
+def _as_plain_integer(value: Any) -> Any:
+    # Numbers of other libraries (a data frame's ids) say by __index__ that they are whole numbers.
+    if isinstance(value, bool | int | str):
+        return value
+    try:
+        return index(value)
+    except TypeError:
+        return value
+
+
+def check_event_id(value: object, argument: str = "event_id") -> int:
+    """Return an event id as a number.
+
+    :param value: a positive whole number, or its decimal text.
+    :param argument: the argument's name, for the error.
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    # What nearly all ids are needs no schema: it would take most of the time that many statuses take.
+    if type(value) is int and 0 < value < _LARGEST:
+        return value
+    return int(_check(_as_plain_integer(value), "event_id", argument))
+
+
+def check_event_ids(values: object, argument: str = "event_ids") -> list[int]:
+    """Return event ids as numbers, each once, in the order given.
+
+    :param values: an iterable of ids; a text is refused, for it would be taken apart.
+    :raises InvalidArgumentError: it is none, or one of them is not an id.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise invalid(argument, values, "a list of ids")
+    return list(dict.fromkeys(check_event_id(value, argument) for value in values))
+
+
+def check_some_ids(values: object, argument: str) -> list[int]:
+    """Return ids as :func:`check_event_ids` does, at least one.
+
+    :raises InvalidArgumentError: there is none, for where ``None`` means all an empty list would be taken for it.
+    """
+    ids = check_event_ids(values, argument)
+    if not ids:
+        raise invalid(argument, values, "a list of at least one id, or None for all")
+    return ids
+
+
+def one_of(**arguments: object) -> None:
+    """Check that exactly one of some arguments is given.
+
+    :raises InvalidArgumentError: none or several are.
+    """
+    given = [name for name, value in arguments.items() if value is not None]
+    if len(given) != 1:
+        told = "none is given" if not given else f"given are {' and '.join(given)}"
+        raise InvalidArgumentError(f"Exactly one of {', '.join(arguments)} is accepted; {told}.")
+
+
+def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[int, MeetingStatus]:
+    """Return the wanted status by event id.
+
+    :raises InvalidArgumentError: it is no mapping of ids to statuses, or gives one event two statuses.
+    """
+    if not isinstance(values, Mapping):
+        raise invalid(argument, values, 'a mapping such as {651: "Y"}')
+    wanted: dict[int, MeetingStatus] = {}
+    for event_id, status in values.items():
+        checked, letter = check_event_id(event_id, argument), check_wanted_status(status, argument)
+        if wanted.setdefault(checked, letter) != letter:
+            raise InvalidArgumentError(f"{argument} gives event {checked} two different statuses.")
+    return wanted
+
+
+def check_choice(value: object, choices: Sequence[str], argument: str) -> str:
+    """Return one of a few words.
+
+    :raises InvalidArgumentError: the value is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidArgumentError(
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is {', '.join(choices)}."
+        )
+    return value
+
+
+def check_wanted_status(value: object, argument: str = "status") -> MeetingStatus:
+    """Return a status that can be set or waited for.
+
+    :param value: ``Y``, ``N`` or ``Q`` in any case, or the member of :class:`MeetingStatus`.
+    :param argument: the argument's name, for the error.
+    :raises InvalidArgumentError: the value is anything else; ``H`` (organiser) cannot be chosen.
+    """
+    return MeetingStatus(_check(value, "wanted_status", argument).upper())
+
+
+def check_letters(value: object, argument: str = "statuses") -> frozenset[MeetingStatus]:
+    """Return statuses to look for.
+
+    :param value: an iterable of ``Y``, ``N``, ``Q`` and ``H`` in any case; not an empty one.
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if isinstance(value, str):
+        raise invalid(argument, value, schemas.expected("inputs", "letters"))
+    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
+        value = list(value)
+    return frozenset(MeetingStatus(letter.upper()) for letter in _check(value, "letters", argument))
+
+
+def check_calendar_type(value: object, argument: str = "calendar_type") -> str:
+    """Return the kind of a calendar.
+
+    :raises InvalidArgumentError: the portal has no such kind.
+    """
+    return str(_check(value, "calendar_type", argument))
+
+
+def check_flag(value: object, argument: str) -> bool:
+    """Return a truth value; a text is none, for ``"False"`` would be true.
+
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if not isinstance(value, bool):
+        raise invalid(argument, value, "True or False")
+    return value
+
+
+def check_up_to(value: object, most: int, argument: str) -> int:
+    """Return a whole number from 0 on that is not too large.
+
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    number = _as_plain_integer(value)
+    if type(number) is not int or not 0 <= number <= most:
+        raise InvalidArgumentError(
+            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a whole number from 0 to {most}."
+        )
+    return number
+
+
+def check_sections(values: object, argument: str = "sections") -> tuple[int, ...]:
+    """Return ids of sections, each once; ``None`` is none, for all of them.
+
+    :param values: an iterable of ids; an empty one is refused, for a portal takes it for all sections.
+    :raises InvalidArgumentError: it is none, it is empty, or one of them is not an id.
+    """
+    return () if values is None else tuple(check_some_ids(values, argument))
+
+
+def check_method(value: object, argument: str = "method") -> str:
+    """Return the name of a REST method.
+
+    :raises InvalidArgumentError: the value is not a method name.
+    """
+    return str(_check(value, "method", argument))
+
+
+def check_calls(values: object, argument: str = "calls") -> list[tuple[str, dict[str, Any]]]:
+    """Return the methods and parameters of raw calls.
+
+    :param values: an iterable of pairs; parameters may be ``None`` for none.
+    :raises InvalidArgumentError: it is none, or one of them is not such a pair.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"{argument}={ascii(values)[:80]} is not acceptable; accepted is a list of pairs.")
+    checked = []
+    for number, pair in enumerate(values):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidArgumentError(
+                f"{argument}[{number}]={ascii(pair)[:80]} is not acceptable; accepted is a pair of method and "
+                'params, such as ("calendar.section.get", {"type": "user"}).'
+            )
+        method, params = pair
+        checked.append(
+            (
+                check_method(method, f"method of {argument}[{number}]"),
+                check_params({} if params is None else params, f"params of {argument}[{number}]"),
+            )
+        )
+    return checked
+
+
+def check_params(value: object, argument: str = "params") -> dict[str, Any]:
+    """Return the parameters of a raw call.
+
+    :raises InvalidArgumentError: the value is not a mapping, or holds what JSON cannot.
+    """
+    params = dict(_check(value, "params", argument))
+    try:
+        json.dumps(params, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as problem:
+        reason = f"{type(problem).__name__}: {problem}"
+    else:
+        return params
+    raise InvalidArgumentError(
+        f"{argument} is not acceptable ({ascii(reason)[1:-1][:120]}); "
+        f"accepted is {schemas.expected('inputs', 'params')}."
+    )

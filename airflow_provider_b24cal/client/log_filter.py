@@ -1,0 +1,110 @@
+"""Log lines of the HTTP libraries without secrets.
+
+At DEBUG ``urllib3`` logs the path of every request and ``httpcore`` the headers of every response; what they
+cannot read they quote, ``urllib3`` at WARNING and with a traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_b24cal.bitrix24.auth.credentials import HIDDEN, Scrubber, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_KNOWN: Final = 1000
+"""Secrets that are remembered at most; a connection has two to ten, and each renewal of a token four more."""
+
+_LOGGERS: Final = (
+    # One by one, for a logger's filter does not see what its children log.
+    "charset_normalizer",
+    "httpcore",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+    "httpx",
+    "requests",
+    "urllib3",
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.contrib.pyopenssl",
+    "urllib3.http2.connection",
+    "urllib3.poolmanager",
+    "urllib3.response",
+    "urllib3.util.retry",
+)
+
+_BYTES: Final = r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_HEADER: Final = re.compile(rf"\(({_BYTES}), {_BYTES}\)")
+# What a library could not read it quotes up to the end of the line.
+_UNREADABLE: Final = re.compile(
+    r"(HeaderParsingError: |Failed to parse headers \(url=.*?\): |illegal \w+ \w+:? ).*", re.IGNORECASE
+)
+
+
+class _KnownSecrets:
+    """The secrets that this process has read lately, and what takes them out of a text."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, None] = {}
+        self._scrubber: Scrubber | None = None
+        self._lock = Lock()
+        # Another thread may hold the lock while the process is forked, and is not there any more in the child.
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Remember secrets; of too many the oldest are forgotten."""
+        with self._lock:
+            for text in texts:
+                if text:
+                    self._texts.pop(text, None)
+                    self._texts[text] = None
+            for text in list(self._texts)[:-MAX_KNOWN]:
+                del self._texts[text]
+            self._scrubber = None
+
+    def scrub(self, text: str) -> str:
+        """Take every secret out of a text, and what looks like a webhook's path."""
+        with self._lock:
+            if self._scrubber is None:
+                self._scrubber = Scrubber(*map(Secret, self._texts))
+            scrubber = self._scrubber
+        return scrubber(text)
+
+    def _renew_lock(self) -> None:
+        self._lock = Lock()
+
+
+class _SecretFilter(logging.Filter):
+    """Rewrites records: known secrets, webhook paths and values of headers become ``***``."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        lines = [record.getMessage()]
+        if record.exc_info:
+            # As text, for log handlers may show the error itself, with its causes and the variables of its frames.
+            lines.append(_FORMATTER.formatException(record.exc_info))
+        text = _UNREADABLE.sub(rf"\1{HIDDEN}", _HEADER.sub(rf"(\1, {HIDDEN})", "\n".join(lines)))
+        record.msg, record.args = _KNOWN.scrub(text), None
+        record.exc_info = record.exc_text = None
+        if record.stack_info:
+            record.stack_info = _KNOWN.scrub(record.stack_info)
+        return True
+
+
+_KNOWN: Final = _KnownSecrets()
+_FORMATTER: Final = logging.Formatter()
+_FILTER: Final = _SecretFilter()
+
+
+def keep_out_of_logs(secrets: Iterable[str]) -> None:
+    """Make the loggers of the HTTP libraries hide secrets, from now on and in this process."""
+    _KNOWN.add(secrets)
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)

@@ -1,0 +1,151 @@
+"""Where later pairs of tokens are kept: an Airflow variable, a file, or whatever a dotted path names."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from airflow_provider_b24cal._airflow import read_variable, write_variable
+from airflow_provider_b24cal.bitrix24.auth.oauth import TokenPair, read_stored
+from airflow_provider_b24cal.bitrix24.labels import field_name
+from airflow_provider_b24cal.bitrix24.protocol.errors import (
+    InvalidConnectionError,
+    TokenStoreError,
+    without_inner_frames,
+)
+
+
+@runtime_checkable
+class TokenStore(Protocol):
+    """Keeps texts by key, for all processes that use a connection.
+
+    The texts are secret. Both methods block, and are called from threads also where an event loop runs. What
+    :meth:`save` has stored, every later :meth:`load` of any process must see.
+    """
+
+    def load(self, key: str) -> str | None:
+        """Return the text of a key, or ``None``."""
+
+    def save(self, key: str, text: str) -> None:
+        """Store a text, in place of an earlier one."""
+
+
+class VariableStore:
+    """Keeps texts as Airflow variables: encrypted, and hidden in the web UI for what their keys are called."""
+
+    def load(self, key: str) -> str | None:
+        """Return the text of a key, or ``None``."""
+        return read_variable(key)
+
+    def save(self, key: str, text: str) -> None:
+        """Store a text, in place of an earlier one."""
+        write_variable(key, text, "Written by the Bitrix24 provider: the present tokens of a connection.")
+
+
+class FileStore:
+    """Keeps texts as files that only this user may read.
+
+    :param folder: made if there is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, key: str) -> str | None:
+        """Return the text of a key, or ``None``."""
+        try:
+            return self._path(key).read_text("utf-8")
+        except FileNotFoundError:
+            return None
+
+    def save(self, key: str, text: str) -> None:
+        """Store a text, in place of an earlier one: whole or not at all, whenever the power fails."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            Path(name).replace(self._path(key))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.json"
+
+
+def make_store(name: str) -> TokenStore:
+    """Return the store that a connection names.
+
+    :param name: ``variable``, ``file:<folder>``, or the dotted path of a class or function that is called
+        without arguments and returns a :class:`TokenStore`.
+    :raises InvalidConnectionError: there is no such store.
+    """
+    if name == "variable":
+        return VariableStore()
+    if name.startswith("file:"):
+        return FileStore(Path(name.removeprefix("file:")))
+    module, _, attribute = name.rpartition(".")
+    try:
+        store = getattr(import_module(module), attribute)()
+    except Exception as problem:  # noqa: BLE001 - it is other people's code, and may fail in any way
+        reason = f"{type(problem).__name__}: {problem}" if isinstance(problem, _TELLING) else type(problem).__name__
+    else:
+        if isinstance(store, TokenStore):
+            return store
+        reason = f"{type(store).__name__} has not both of the methods load and save"
+    raise InvalidConnectionError(
+        f"Invalid {field_name('token_store')} {name!a} ({ascii(reason)[1:-1][:200]}): expected variable, file:<folder>,"
+        " or the dotted path of a class that is made without arguments and has load(key) and save(key, text)."
+    )
+
+
+_TELLING = (ImportError, AttributeError, TypeError)
+
+
+@without_inner_frames
+def load_pair(store: TokenStore, key: str) -> TokenPair | None:
+    """Return the pair that a store holds, or ``None``.
+
+    :raises TokenStoreError: the store fails, or holds something else.
+    """
+    try:
+        text = store.load(key)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold tokens
+        failure = _failure("read", store, problem)
+    else:
+        return None if text is None else read_stored(text)
+    raise failure
+
+
+@without_inner_frames
+def save_text(store: TokenStore, key: str, text: str) -> None:
+    """Store a text.
+
+    :raises TokenStoreError: the store fails.
+    """
+    try:
+        store.save(key, text)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold tokens
+        failure = _failure("written", store, problem)
+    else:
+        return
+    raise failure
+
+
+def _failure(what: str, store: TokenStore, problem: Exception) -> TokenStoreError:
+    # By its number, for the text that comes with it is whatever the store has put there.
+    reason = f": {os.strerror(problem.errno)}" if isinstance(problem, OSError) and problem.errno else ""
+    return TokenStoreError(
+        f"The token store {type(store).__name__} could not be {what}{reason}.", cause=type(problem).__name__
+    )

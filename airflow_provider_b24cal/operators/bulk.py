@@ -1,0 +1,103 @@
+"""What operators over many meetings have in common: their forms, their failure policy, their XCom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, MeetingsFailedError, Permanence
+from airflow_provider_b24cal.bitrix24.wording import name_ids
+from airflow_provider_b24cal.xcom import XCOM_LIMIT, guard, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
+
+    from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
+
+    class Logger(Protocol):
+        """What is used of a task's logger, which is another class in each version of Airflow."""
+
+        def info(self, message: str, /, *values: object) -> object:
+            """Log what is as it should be."""
+
+        def error(self, message: str, /, *values: object) -> object:
+            """Log an error."""
+
+        def warning(self, message: str, /, *values: object) -> object:
+            """Log a warning."""
+
+
+FAIL_ON: Final = ("any", "all", "none")
+_FEW: Final = 100
+_LONGEST: Final = 200
+_LOGGED: Final = 20
+
+
+def describe(failed: Mapping[int, Bitrix24Error]) -> dict[str, dict[str, Any]]:
+    """Return failures as JSON values, by event id.
+
+    The first hundred of them, and no more than half of what XCom bears: a letter that is not Latin takes six
+    bytes there. Long texts are cut; of the first twenty the log has the whole.
+    """
+    described: dict[str, dict[str, Any]] = {}
+    left = XCOM_LIMIT // 2
+    for event_id, error in islice(failed.items(), _FEW):
+        told = {"error": type(error).__name__, "code": error.code, "text": _cut(str(error))}
+        left -= size_of({str(event_id): told})
+        if left < 0:
+            break
+        described[str(event_id)] = told
+    return described
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def raise_failures(failed: Mapping[int, Bitrix24Error], total: int, fail_on: str, log: Logger) -> None:
+    """Log each failure, and raise if the policy says so; the error of a single meeting is raised without a log line.
+
+    :raises Bitrix24Error: the one error of a single meeting, or :class:`MeetingsFailedError` for several.
+    """
+    goes_on = fail_on == "none" or (fail_on == "all" and len(failed) < total)
+    if total == 1 and not goes_on:
+        raise next(iter(failed.values()))
+    kinds = Counter(map(_kind, failed.values()))
+    told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_LOGGED))
+    for event_id, error in islice(failed.items(), _LOGGED):
+        log.error("Event %s: %s", event_id, error)
+    if len(failed) > _LOGGED:
+        log.error("... and %d more", len(failed) - _LOGGED)
+    which = f"{len(failed)} of {total} meetings failed ({name_ids('event', list(failed))})"
+    if goes_on:
+        log.warning("%s, and the task goes on because of fail_on=%r: %s", which, fail_on, told)
+        return
+    times = [error.retry_after for error in failed.values() if error.retry_after is not None]
+    lasting = all(error.permanence is Permanence.PERMANENT for error in failed.values())
+    raise MeetingsFailedError(
+        f"{which}: {told}. The errors are in the log and in XCom.",
+        permanence=Permanence.PERMANENT if lasting else Permanence.AMBIGUOUS,
+        retry_after=max(times, default=None),
+    )
+
+
+def _kind(error: Bitrix24Error) -> str:
+    return type(error).__name__ if error.code is None else f"{type(error).__name__} (code {error.code!r})"
+
+
+def summarise(changes: Iterable[Change]) -> dict[str, Any]:
+    """Return counts, statuses read back, statuses before, and failures, within the size that XCom bears."""
+    changes = list(changes)
+    failed = {change.event_id: change.error for change in changes if change.error is not None}
+    summary: dict[str, Any] = {
+        "total": len(changes),
+        "changed": sum(change.changed for change in changes),
+        "unchanged": sum(change.error is None and not change.changed for change in changes),
+        "failed": len(failed),
+        "statuses": {str(change.event_id): change.current.value for change in changes if change.current},
+        "previous": {str(change.event_id): change.previous.value for change in changes if change.previous},
+        "failures": describe(failed),
+    }
+    return guard(summary, "statuses", "previous")

@@ -1,0 +1,82 @@
+"""What operators tell in the task's log, for a person to read."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
+from airflow_provider_b24cal.bitrix24.wording import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
+    from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+    from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
+    from airflow_provider_b24cal.operators.bulk import Logger
+
+ROWS: Final = 100
+"""Rows that a table in the log has at most."""
+_WIDTH: Final = 60
+
+
+def in_words(status: MeetingStatus | None, error: Bitrix24Error | None = None) -> str:
+    """Return a status in words; in place of one that could not be read, the error's class."""
+    if error is not None:
+        return type(error).__name__
+    return "-" if status is None else WORDS.get(status, f"unknown letter {status.value}")
+
+
+def as_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Return lines with columns below each other; longer cells are cut, and control characters left out."""
+    cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def log_table(log: Logger, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Log a table as a group, which Airflow's pages show folded; nothing for no rows."""
+    if not rows:
+        return
+    log.info("::group::%s (%d)", title, len(rows))
+    for line in as_table(header, islice(rows, ROWS)):
+        log.info("%s", line)
+    if len(rows) > ROWS:
+        log.info("... and %d more", len(rows) - ROWS)
+    log.info("::endgroup::")
+
+
+def log_changes(log: Logger, changes: Sequence[Change]) -> None:
+    """Log what was asked and what became of it: one line for one meeting, counts and a table for many."""
+    if len(changes) == 1:
+        (change,) = changes
+        log.info("Event %s, wanted %s: %s", change.event_id, in_words(change.wanted), _became(change))
+        return
+    failed = sum(change.error is not None for change in changes)
+    changed = sum(change.changed for change in changes)
+    log.info(
+        "%d meetings: %d changed, %d unchanged, %d failed",
+        len(changes), changed, len(changes) - changed - failed, failed,
+    )  # fmt: skip
+    rows = [
+        (change.event_id, in_words(change.wanted), in_words(change.previous), _outcome(change)) for change in changes
+    ]
+    log_table(log, "Changes", ("event", "wanted", "before", "outcome"), rows)
+
+
+def _outcome(change: Change) -> str:
+    if change.error is not None:
+        return in_words(None, change.error)
+    return "set and read back" if change.changed else "was so already"
+
+
+def _became(change: Change) -> str:
+    if change.error is not None or not change.changed:
+        return _outcome(change)
+    return f"{in_words(change.previous)} -> {in_words(change.current)}, {_outcome(change)}"
+
+
+def _cell(value: object) -> str:
+    text = printable(str(value))
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
