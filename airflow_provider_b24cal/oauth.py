@@ -35,7 +35,7 @@ _NO_PAIR: Final = TokenPair(Secret("none-yet"), Secret("none-yet"))
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AuthorizationResponse:
     """What a portal tells when a person has let an application in.
 
     :param server: origin of the authorisation server that it names.
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_told(text: str, state: str, server: str | None = None) -> Told:
+def read_told(text: str, state: str, server: str | None = None) -> AuthorizationResponse:
     """Return the code in what a person has pasted.
 
     :param text: a code, or the whole address that the portal has led to.
@@ -86,7 +86,7 @@ def read_told(text: str, state: str, server: str | None = None) -> Told:
     """
     if "://" not in text:
         if text.isascii() and text.isalnum():
-            return Told(Secret(text))
+            return AuthorizationResponse(Secret(text))
         raise InvalidArgumentError("That is neither a code nor the address with the code in it.")
     try:
         given = {name: values[0] for name, values in parse_qs(urlsplit(text).query).items()}
@@ -102,10 +102,10 @@ def read_told(text: str, state: str, server: str | None = None) -> Told:
             f"The portal names the authorisation server {named.removeprefix('https://')!a}, which is not one of "
             f"Bitrix24's; if you trust it with the application's key, name it with --auth-server."
         )
-    return Told(Secret(given["code"]), named)
+    return AuthorizationResponse(Secret(given["code"]), named)
 
 
-def exchange(application: Application, told: Told, origin: str) -> TokenPair:
+def exchange(application: Application, told: AuthorizationResponse, origin: str) -> TokenPair:
     """Return the first pair of tokens for a code.
 
     :raises Bitrix24Error: the authorisation server cannot be reached, or refuses.

@@ -78,7 +78,7 @@ def _check_delay(value: object, argument: str) -> float:
 
 
 @contextmanager
-def repeating(*, permanent_errors: bool) -> Iterator[None]:
+def fail_fast(*, permanent_errors: bool) -> Iterator[None]:
     """Let a permanent error end the task for good, unless they are to be repeated as Airflow repeats anything.
 
     :raises AirflowFailException: in place of a permanent error, with its class and text.

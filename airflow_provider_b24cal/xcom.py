@@ -18,7 +18,7 @@ def size_of(value: Any) -> int:
     return len(json.dumps(value))
 
 
-def guard(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
+def cap_size(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return a summary that XCom bears.
 
     :param summary: JSON values.
@@ -30,7 +30,7 @@ def guard(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {**summary, **{name: {"counts": dict(Counter(summary[name].values()))} for name in names}}
 
 
-def guard_letters(letters: Mapping[str, str]) -> dict[str, Any]:
+def cap_letters(letters: Mapping[str, str]) -> dict[str, Any]:
     """Return letters by id, ``{"651": "Y"}``, or ``{"counts": {"Y": 5000}}`` when they are too many for XCom."""
-    guarded: dict[str, Any] = guard({"letters": letters}, "letters")["letters"]
+    guarded: dict[str, Any] = cap_size({"letters": letters}, "letters")["letters"]
     return dict(guarded)

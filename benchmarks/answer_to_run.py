@@ -24,7 +24,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.local_airflow import COMPONENTS, Stage
+from airflow_provider_b24cal.sandbox.local_airflow import COMPONENTS, LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 
@@ -92,7 +92,7 @@ def measure(interval: int, answers: int, components: Sequence[str]) -> list[dict
             "AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(1),
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "5",  # Airflow's own; the stage is quicker
         }
-        with Stage(home, dags, settings) as stage:
+        with LocalAirflow(home, dags, settings) as stage:
             stage.migrate()
             stage.start(components)
             stage.wait_for("the first poll", lambda: _polls(server.portal) >= 2)
@@ -100,7 +100,7 @@ def measure(interval: int, answers: int, components: Sequence[str]) -> list[dict
             return [_one(stage, server.portal, interval * dice.random(), number) for number in range(answers)]
 
 
-def _one(stage: Stage, portal: Portal, pause: float, number: int) -> dict[str, float]:
+def _one(stage: LocalAirflow, portal: Portal, pause: float, number: int) -> dict[str, float]:
     time.sleep(pause)
     answered = datetime.now(UTC)
     portal.answer(101, 1, "NY"[number % 2])

@@ -135,11 +135,11 @@ def upsert_seconds(engine: Engine) -> float:
     """Return how long the database takes for a bulk upsert of the same rows into tables that have none yet."""
     from sqlalchemy.dialects import postgresql, sqlite
 
-    from airflow_provider_b24cal.attendance.io.tables import Names, define
+    from airflow_provider_b24cal.attendance.io.tables import TableNames, define
 
     insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
-    filled = define(Names())
-    empty = define(Names(meetings="bare_meetings", attendance="bare_attendance", changes="bare_changes"))
+    filled = define(TableNames())
+    empty = define(TableNames(meetings="bare_meetings", attendance="bare_attendance", changes="bare_changes"))
     empty.meetings.metadata.create_all(engine)
     with engine.connect() as connection:
         selects = (filled.meetings.select(), filled.attendance.select())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.bitrix24.calendar.listing import LONGEST
+from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_CALL_SPAN
 from airflow_provider_b24cal.bitrix24.calendar.window import MARGIN, Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.validation import check_event_id, invalid
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 COMPANY: Final = "company_calendar"
-PART: Final = LONGEST - 2 * MARGIN
+PART: Final = MAX_CALL_SPAN - 2 * MARGIN
 """The longest part of a window that one request reads, with the margins that are read around it."""
 
 _ACCEPTED: Final = "user (the acting user's), user:7, group:7 or company_calendar"

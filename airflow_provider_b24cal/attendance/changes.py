@@ -36,7 +36,7 @@ class AnswerChange:
 
 
 @dataclass(slots=True)
-class Memory:
+class WatcherState:
     """What was seen and told; kept where a watcher's restart can find it.
 
     :param since: when the first reading was made.
@@ -58,7 +58,7 @@ class Memory:
         parts = (self.since, self.told, change.parent_id, change.user_id, change.old, change.new)
         return sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
 
-    def tell(self, change: AnswerChange) -> None:
+    def mark_emitted(self, change: AnswerChange) -> None:
         """Note that a change was told."""
         letters = self.answers.setdefault(change.parent_id, {})
         self.told += 1
@@ -67,7 +67,7 @@ class Memory:
         else:
             letters[change.user_id] = change.new
 
-    def see(self, seen: Mapping[int, Meeting], unreadable: Collection[int | None] = ()) -> None:
+    def update(self, seen: Mapping[int, MeetingAnswers], unreadable: Collection[int | None] = ()) -> None:
         """Note what a reading shows, after its changes were told; what it does not show is forgotten.
 
         :param unreadable: meetings of rows that cannot be read, with ``None`` for any: they are not forgotten.
@@ -80,7 +80,7 @@ class Memory:
         shown = {parent: dict(one.letters) for parent, one in seen.items() if one.letters is not None}
         self.answers = {**kept, **shown}
 
-    def changes(self, seen: Mapping[int, Meeting]) -> Iterator[AnswerChange]:
+    def changes(self, seen: Mapping[int, MeetingAnswers]) -> Iterator[AnswerChange]:
         """Yield what differs from a reading; meetings not known yet, and answers not shown, differ from nothing."""
         for parent_id, meeting in sorted(seen.items()):
             before, after = self.answers.get(parent_id), meeting.letters
@@ -92,20 +92,20 @@ class Memory:
                     yield AnswerChange(parent_id, meeting.start, user_id, old, new)
 
 
-def memory_from_json(stored: Any) -> Memory | None:
-    """Return what :meth:`Memory.to_json` has kept; ``None`` for anything else."""
+def memory_from_json(stored: Any) -> WatcherState | None:
+    """Return what :meth:`WatcherState.to_json` has kept; ``None`` for anything else."""
     try:
         letters = {
             int(parent): {int(user): str(letter) for user, letter in by.items()}
             for parent, by in stored["answers"].items()
         }
-        return Memory(str(stored["since"]), int(stored["told"]), letters)
+        return WatcherState(str(stored["since"]), int(stored["told"]), letters)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class MeetingAnswers:
     """A meeting in one reading.
 
     :param start: its first date that was read.
@@ -116,15 +116,15 @@ class Meeting:
     letters: Mapping[int, str] | None
 
 
-def by_meeting(events: Iterable[CalendarEvent]) -> dict[int, Meeting]:
+def by_meeting(events: Iterable[CalendarEvent]) -> dict[int, MeetingAnswers]:
     """Return the meetings of a reading."""
-    meetings: dict[int, Meeting] = {}
+    meetings: dict[int, MeetingAnswers] = {}
     for event in sorted(events, key=lambda one: one.start):
         given = answers(event)
         letters = None if given is None else {user: status.value for user, status in given.items()}
         known = meetings.get(event.parent_id)
         if known is None:
-            meetings[event.parent_id] = Meeting(event.start, letters)
+            meetings[event.parent_id] = MeetingAnswers(event.start, letters)
         elif known.letters is None:
-            meetings[event.parent_id] = Meeting(known.start, letters)
+            meetings[event.parent_id] = MeetingAnswers(known.start, letters)
     return meetings

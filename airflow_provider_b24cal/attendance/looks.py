@@ -10,7 +10,7 @@ from airflow_provider_b24cal.attendance.models import Look
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from airflow_provider_b24cal.attendance.reconcile import Reading
+    from airflow_provider_b24cal.attendance.reconcile import Snapshot
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 
 MEMORY: Final = timedelta(days=1)
@@ -54,7 +54,7 @@ class Looks:
         ]
 
 
-def looks_of(reading: Reading) -> Iterator[Look]:
+def looks_of(reading: Snapshot) -> Iterator[Look]:
     """Yield where a reading has looked."""
     if reading.window is not None:
         bounds = reading.window.start.astimezone(UTC), reading.window.end.astimezone(UTC)

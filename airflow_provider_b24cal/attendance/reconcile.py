@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Snapshot:
     """What calendars have shown.
 
     :param started: when the reading began.
@@ -76,7 +76,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Diff:
     """What has to be written.
 
     :param meetings: rows to insert or to replace.
@@ -97,10 +97,10 @@ class Difference:
     emptied: Counter[str] = field(default_factory=Counter)
 
 
-def reconcile(stored: Stored, reading: Reading) -> Difference:
+def reconcile(stored: Stored, reading: Snapshot) -> Diff:
     """Return what a reading changes; the same reading again changes nothing."""
     looks = Looks(stored.looks)
-    difference = Difference(looks=looks.newer(looks_of(reading)))
+    difference = Diff(looks=looks.newer(looks_of(reading)))
     views, whole = best_views(reading.seen), reading.whole_calendars()
     seen_at = _seen_at(stored.meetings.values())
     single_at = _seen_at(row for row in stored.meetings.values() if not row.is_recurring)
@@ -117,12 +117,12 @@ def reconcile(stored: Stored, reading: Reading) -> Difference:
         if before is not None and not same_place and _shows_less(event, before):
             difference.counts["unchanged"] += 1
         elif later:
-            _see(difference, reading.ended, calendar, event, before, attendances)
+            upsert(difference, reading.ended, calendar, event, before, attendances)
         elif before is not None and _shows_the_same(event, before, attendances):
             difference.counts["unchanged"] += 1
         else:
             difference.counts["outdated"] += 1
-    _miss(difference, stored, reading, views)
+    mark_missing(difference, stored, reading, views)
     return difference
 
 
@@ -134,8 +134,8 @@ def _seen_at(rows: Iterable[Meeting]) -> dict[int, datetime]:
     return seen_at
 
 
-def _miss(
-    difference: Difference, stored: Stored, reading: Reading, views: Mapping[Key, tuple[str, CalendarEvent]]
+def mark_missing(
+    difference: Diff, stored: Stored, reading: Snapshot, views: Mapping[Key, tuple[str, CalendarEvent]]
 ) -> None:
     """Let vanish what a reading would show if it were still there."""
     moved = {key[0] for key, (_, event) in views.items() if not event.is_recurring}
@@ -150,20 +150,20 @@ def _miss(
         ):
             continue
         if _later(reading, before.last_seen):
-            _vanish(difference, reading.ended, before, stored.attendances.get(key, {}).values())
+            mark_vanished(difference, reading.ended, before, stored.attendances.get(key, {}).values())
             difference.emptied.update({before.calendar} & empty)
         elif key[0] not in moved:
             difference.counts["outdated"] += 1
 
 
-def people_of(reading: Reading) -> frozenset[int]:
+def people_of(reading: Snapshot) -> frozenset[int]:
     """Return who is invited to what a reading shows, and who has called it."""
     invited = {attendee.user_id for _, event in reading.seen for attendee in event.attendees or ()}
     hosts = {event.host_id for _, event in reading.seen if event.host_id is not None}
     return frozenset(invited | hosts)
 
 
-def nameless(reading: Reading) -> Reading:
+def without_names(reading: Snapshot) -> Snapshot:
     """Return a reading without the names of meetings."""
     return replace(reading, seen=tuple((calendar, replace(event, name="")) for calendar, event in reading.seen))
 
@@ -185,7 +185,7 @@ def _rank(calendar: str, *, hidden: bool) -> tuple[bool, str]:
     return hidden, calendar
 
 
-def _later(reading: Reading, *told_at: datetime | None) -> bool:
+def _later(reading: Snapshot, *told_at: datetime | None) -> bool:
     return all(at is None or reading.started > at for at in told_at)
 
 
@@ -212,8 +212,8 @@ def _looked_for(before: Meeting, window: Window | None) -> bool:
     return window.start.astimezone(UTC) <= start.astimezone(UTC) < window.end.astimezone(UTC)
 
 
-def _see(
-    difference: Difference,
+def upsert(
+    difference: Diff,
     now: datetime,
     calendar: str,
     event: CalendarEvent,
@@ -264,7 +264,7 @@ def _answered_at(before: Meeting | None, attendances: Iterable[Attendance]) -> d
     return max((max(row.last_seen, row.changed_at or row.last_seen) for row in attendances), default=None)
 
 
-def _vanish(difference: Difference, now: datetime, before: Meeting, attendances: Iterable[Attendance]) -> None:
+def mark_vanished(difference: Diff, now: datetime, before: Meeting, attendances: Iterable[Attendance]) -> None:
     difference.counts["vanished"] += 1
     difference.meetings.append(before._replace(vanished_at=now))
     difference.attendances.extend(row._replace(vanished_at=now) for row in attendances if row.vanished_at is None)

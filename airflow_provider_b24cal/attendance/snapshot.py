@@ -11,7 +11,7 @@ from airflow_provider_b24cal.attendance.reconcile import best_views
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from airflow_provider_b24cal.attendance.reconcile import Reading
+    from airflow_provider_b24cal.attendance.reconcile import Snapshot
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
 Record: TypeAlias = "dict[str, Any]"
@@ -31,7 +31,7 @@ def _record(portal: str, row: Meeting | Attendance | Person) -> Record:
     return {"portal": portal, **kept, "seen_at": row.last_seen}
 
 
-def by_day(reading: Reading, portal: str, names: Mapping[int, str]) -> dict[date, dict[type, list[Record]]]:
+def by_day(reading: Snapshot, portal: str, names: Mapping[int, str]) -> dict[date, dict[type, list[Record]]]:
     """Return the rows of each day by their kind, in order; a day in UTC on which nothing begins has none.
 
     :param names: what people are called; who is invited or has called a meeting, and is among them, has a row.
@@ -59,7 +59,7 @@ def by_day(reading: Reading, portal: str, names: Mapping[int, str]) -> dict[date
     }
 
 
-def days_not_known(reading: Reading) -> frozenset[date]:
+def days_not_known(reading: Snapshot) -> frozenset[date]:
     """Return the days on which something begins that cannot be read; any day, where not even that can be read."""
     assert reading.window is not None
     if any(row.span is None for _, row in reading.unreadable):

@@ -86,7 +86,7 @@ def check_event_id(value: object, argument: str = "event_id") -> int:
     return int(_check(_as_plain_integer(value), "event_id", argument))
 
 
-def check_event_ids(values: object, argument: str = "event_ids") -> list[int]:
+def check_ids(values: object, argument: str = "event_ids") -> list[int]:
     """Return event ids as numbers, each once, in the order given.
 
     :param values: an iterable of ids; a text is refused, for it would be taken apart.
@@ -98,17 +98,17 @@ def check_event_ids(values: object, argument: str = "event_ids") -> list[int]:
 
 
 def check_some_ids(values: object, argument: str) -> list[int]:
-    """Return ids as :func:`check_event_ids` does, at least one.
+    """Return ids as :func:`check_ids` does, at least one.
 
     :raises InvalidArgumentError: there is none, for where ``None`` means all an empty list would be taken for it.
     """
-    ids = check_event_ids(values, argument)
+    ids = check_ids(values, argument)
     if not ids:
         raise invalid(argument, values, "a list of at least one id, or None for all")
     return ids
 
 
-def one_of(**arguments: object) -> None:
+def exactly_one(**arguments: object) -> None:
     """Check that exactly one of some arguments is given.
 
     :raises InvalidArgumentError: none or several are.

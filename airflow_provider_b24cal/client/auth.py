@@ -14,12 +14,12 @@ from asgiref.sync import sync_to_async
 from airflow_provider_b24cal._airflow import mask_secret
 from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.auth.oauth import TOKEN_METHOD, Grant, TokenPair, unreachable, with_pair
-from airflow_provider_b24cal.bitrix24.auth.renewal import Load, Renewal, Save, TryOut, renew
+from airflow_provider_b24cal.bitrix24.auth.renewal import CheckWritable, Load, Renewal, Save, renew
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send
-from airflow_provider_b24cal.client import dispatcher as lane
+from airflow_provider_b24cal.client import dispatcher as dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
-from airflow_provider_b24cal.client.lock import Turn
+from airflow_provider_b24cal.client.lock import InterprocessLock
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, run
@@ -39,7 +39,7 @@ TRIAL: Final = "_trial"
 _UNDER_WAY: Final[set[asyncio.Task[bool]]] = set()
 
 
-class Access:
+class CredentialManager:
     """What is needed to be let in to a portal, at present.
 
     Making one blocks: it reads the token store, and registers what it finds with Airflow's masker.
@@ -55,18 +55,18 @@ class Access:
     def __init__(
         self,
         settings: Settings,
-        tell: Callable[[Pause], None],
+        on_pause: Callable[[Pause], None],
         warn: Callable[[str], None],
         *,
         renews: bool = True,
     ) -> None:
         self.endpoint = settings.endpoint
         self._settings = settings
-        self._tell = tell
+        self._on_pause = on_pause
         self._warn = warn
         self._renews = renews
         self._changing = Lock()
-        self._keeper = None if settings.grant is None else _Keeper(settings.grant)
+        self._keeper = None if settings.grant is None else _TokenCache(settings.grant)
         if self._keeper is not None:
             self._use(Renewal(self._keeper.load(), is_new=False))
 
@@ -98,7 +98,7 @@ class Access:
         if keeper is None:
             return False
         try:
-            with Turn(keeper.grant.key, LONGEST_TURN).held(stop):
+            with InterprocessLock(keeper.grant.key, LONGEST_TURN).acquire(stop):
                 if (token := self._refused(stale)) is not None:
                     # Airflow stops a task by an exception in its main thread, wherever that is. In a thread beside
                     # it, which is waited for, a renewal is seen through to its end: a pair that was given out must
@@ -110,10 +110,10 @@ class Access:
             failure = _crowded(keeper.grant)
         raise failure
 
-    def _renew(self, token: AccessToken, keeper: _Keeper) -> bool:
+    def _renew(self, token: AccessToken, keeper: _TokenCache) -> bool:
         with closing(RequestsTransport(self._settings.for_auth_server(keeper.grant))) as transport:
             steps = renew(keeper.grant, token.token, time())
-            return self._use(run(steps, _TokenLane(transport, keeper, self._tell)))
+            return self._use(run(steps, _TokenLane(transport, keeper, self._on_pause)))
 
     async def arenew(self, stale: Endpoint) -> bool:
         """Replace an access token without blocking the event loop; the twin of :meth:`renew`."""
@@ -126,14 +126,14 @@ class Access:
         task.add_done_callback(_UNDER_WAY.discard)
         return await asyncio.shield(task)
 
-    async def _arenew(self, stale: Endpoint, keeper: _Keeper) -> bool:
+    async def _arenew(self, stale: Endpoint, keeper: _TokenCache) -> bool:
         try:
-            async with Turn(keeper.grant.key, LONGEST_TURN).aheld():
+            async with InterprocessLock(keeper.grant.key, LONGEST_TURN).aacquire():
                 if (token := self._refused(stale)) is not None:
                     transport = HttpxTransport(self._settings.for_auth_server(keeper.grant))
                     try:
                         steps = renew(keeper.grant, token.token, time())
-                        return self._use(await arun(steps, _AsyncTokenLane(transport, keeper, self._tell)))
+                        return self._use(await arun(steps, _AsyncTokenLane(transport, keeper, self._on_pause)))
                     finally:
                         await transport.aclose()
             return False
@@ -141,7 +141,7 @@ class Access:
             failure = _crowded(keeper.grant)
         raise failure
 
-    def _needed_keeper(self, stale: Endpoint) -> _Keeper | None:
+    def _needed_keeper(self, stale: Endpoint) -> _TokenCache | None:
         if self._refused(stale) is None or self._keeper is None:
             return None
         if not self._renews:
@@ -163,7 +163,7 @@ class Access:
         return renewal.is_new
 
 
-class _Keeper:
+class _TokenCache:
     """Keeps the pairs of one grant; blocking."""
 
     def __init__(self, grant: Grant) -> None:
@@ -204,44 +204,44 @@ class _Keeper:
 class _TokenLane:
     """Does the steps of a renewal."""
 
-    def __init__(self, transport: RequestsTransport, keeper: _Keeper, tell: Callable[[Pause], None]) -> None:
+    def __init__(self, transport: RequestsTransport, keeper: _TokenCache, on_pause: Callable[[Pause], None]) -> None:
         self._transport = transport
         self._keeper = keeper
-        self._tell = tell
+        self._on_pause = on_pause
 
-    def do(self, step: Send | Pause | Load | TryOut | Save) -> Any:
+    def do(self, step: Send | Pause | Load | CheckWritable | Save) -> Any:
         if isinstance(step, Send):
             return self._transport.send(step.request)
         if isinstance(step, Load):
             return self._keeper.load()
-        if isinstance(step, TryOut):
+        if isinstance(step, CheckWritable):
             return self._keeper.try_out()
         if isinstance(step, Save):
             return self._keeper.save(step.pair)
-        self._tell(step)
+        self._on_pause(step)
         # Not cut short by the end of the run: a pair that was given out must be stored.
-        return lane.sleep(step.seconds, Event())
+        return dispatcher.sleep(step.seconds, Event())
 
 
 class _AsyncTokenLane:
     """The same on an event loop; what blocks goes to a thread that Airflow can be talked to from."""
 
-    def __init__(self, transport: HttpxTransport, keeper: _Keeper, tell: Callable[[Pause], None]) -> None:
+    def __init__(self, transport: HttpxTransport, keeper: _TokenCache, on_pause: Callable[[Pause], None]) -> None:
         self._transport = transport
         self._keeper = keeper
-        self._tell = tell
+        self._on_pause = on_pause
 
-    async def do(self, step: Send | Pause | Load | TryOut | Save) -> Any:
+    async def do(self, step: Send | Pause | Load | CheckWritable | Save) -> Any:
         if isinstance(step, Send):
             return await self._transport.send(step.request)
         if isinstance(step, Load):
             return await sync_to_async(self._keeper.load)()
-        if isinstance(step, TryOut):
+        if isinstance(step, CheckWritable):
             return await sync_to_async(self._keeper.try_out)()
         if isinstance(step, Save):
             return await sync_to_async(self._keeper.save)(step.pair)
-        self._tell(step)
-        return await lane.asleep(step.seconds)
+        self._on_pause(step)
+        return await dispatcher.asleep(step.seconds)
 
 
 def _crowded(grant: Grant) -> Exception:

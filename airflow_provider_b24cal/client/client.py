@@ -24,15 +24,15 @@ from airflow_provider_b24cal._airflow import get_async_connection
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidConnectionError, without_inner_frames
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Terms, doom, in_chunks
+from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, fatal_error, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.bitrix24.validation import check_conn_id
-from airflow_provider_b24cal.client.auth import Access, mask_all
-from airflow_provider_b24cal.client.dispatcher import AsyncLane, Lane
+from airflow_provider_b24cal.client.auth import CredentialManager, mask_all
+from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.client.progress import Progress
-from airflow_provider_b24cal.client.rate_limiter import Pace
+from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, arun_many, run, run_many
 
@@ -52,10 +52,10 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer", bound=Outcome[Any] | Change)
 
-Exchange: TypeAlias = "Callable[[Terms], Steps[T]]"
+Exchange: TypeAlias = "Callable[[ExchangeContext], Steps[T]]"
 """Begins an exchange on the terms of a connection."""
 
-ChunkExchange: TypeAlias = "Callable[[Sequence[Item], Terms], Steps[list[Answer]]]"
+ChunkExchange: TypeAlias = "Callable[[Sequence[Item], ExchangeContext], Steps[list[Answer]]]"
 """The same for up to fifty of many items; returns an answer for each."""
 
 Refusal: TypeAlias = "Callable[[Item, Bitrix24Error], Answer]"
@@ -90,7 +90,7 @@ class Client:
         self.warnings: list[str] = []
         self._renews = True
         self._settings: Settings | None = None
-        self._access: Access | None = None
+        self._access: CredentialManager | None = None
         self._deadline = inf
         self._begin()
         _CLIENTS.add(self)
@@ -100,7 +100,7 @@ class Client:
         self._blocking: RequestsTransport | None = None
         self._asynchronous: HttpxTransport | None = None
         self._opening = Lock()
-        self._lanes: WeakSet[Lane] = WeakSet()
+        self._dispatchers: WeakSet[Dispatcher] = WeakSet()
 
     def leave_to_parent(self) -> None:
         """Forget, in a child process, the connections and locks of its parent; nothing is sent or closed there."""
@@ -108,7 +108,7 @@ class Client:
         if self._access is not None:
             self._access.leave_to_parent()
 
-    def hasty(self, timeout: float, retry: RetryPolicy) -> Client:
+    def with_timeout(self, timeout: float, retry: RetryPolicy) -> Client:
         """Return a client of the same connection with less patience, which renews no token; close it by itself.
 
         :param timeout: seconds, for an answer and for all waits from now on.
@@ -145,12 +145,12 @@ class Client:
 
     def run(self, exchange: Exchange[T]) -> T:
         """Run one exchange to its end."""
-        return run(exchange(self._terms(self._get_access())), self._lane())
+        return run(exchange(self._context(self._get_access())), self._dispatcher())
 
     async def arun(self, exchange: Exchange[T]) -> T:
         """Run one exchange to its end on an event loop."""
-        lane = await self._alane()
-        return await arun(exchange(self._terms(await self._aget_access())), lane)
+        dispatcher = await self._adispatcher()
+        return await arun(exchange(self._context(await self._aget_access())), dispatcher)
 
     def run_chunks(
         self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
@@ -169,11 +169,11 @@ class Client:
         :param stages: items by stage; none is begun before all of the one before it are done.
         """
         settings = self.settings()
-        begin = _hopeful(exchange, self._terms(self._get_access()), refused)
+        begin = _until_fatal(exchange, self._context(self._get_access()), refused)
         progress = self._progress(sum(map(len, stages)))
         for items in stages:
             many = map(begin, in_chunks(items))
-            for part in run_many(many, self._lane(), settings.max_in_flight):
+            for part in run_many(many, self._dispatcher(), settings.max_in_flight):
                 progress.add(len(part))
                 yield part
 
@@ -190,9 +190,9 @@ class Client:
         """Run an exchange for every fifty items on an event loop, and yield the answers of each when it is done."""
         progress = self._progress(len(items))
         settings = await self.asettings()
-        begin = _hopeful(exchange, self._terms(await self._aget_access()), refused)
+        begin = _until_fatal(exchange, self._context(await self._aget_access()), refused)
         many = map(begin, in_chunks(items))
-        async with aclosing(arun_many(many, await self._alane(), settings.max_in_flight)) as parts:
+        async with aclosing(arun_many(many, await self._adispatcher(), settings.max_in_flight)) as parts:
             async for part in parts:
                 yield part
                 progress.add(len(part))
@@ -203,9 +203,9 @@ class Client:
         What still waits in other threads ends with :class:`~airflow_provider_b24cal.client.dispatcher.Stopped`.
         """
         with self._opening:
-            lanes = list(self._lanes)
-        for lane in lanes:
-            lane.stop()
+            dispatchers = list(self._dispatchers)
+        for dispatcher in dispatchers:
+            dispatcher.stop()
         if self._blocking is not None:
             self._blocking.close()
             self._blocking = None
@@ -216,19 +216,19 @@ class Client:
             await self._asynchronous.aclose()
             self._asynchronous = None
 
-    def _terms(self, access: Access) -> Terms:
+    def _context(self, access: CredentialManager) -> ExchangeContext:
         # The connection's endpoint, for what is remembered of a credential outlasts its tokens.
         memory = operating_times(self.settings().endpoint)
-        return Terms(access.endpoint, self._retry, _RANDOM.random, memory, lambda: access.endpoint)
+        return ExchangeContext(access.endpoint, self._retry, _RANDOM.random, memory, lambda: access.endpoint)
 
-    def _get_access(self) -> Access:
+    def _get_access(self) -> CredentialManager:
         settings = self.settings()
         with self._opening:
             if self._access is None:
-                self._access = Access(settings, self._tell, self._warn, renews=self._renews)
+                self._access = CredentialManager(settings, self._log_pause, self._warn, renews=self._renews)
             return self._access
 
-    async def _aget_access(self) -> Access:
+    async def _aget_access(self) -> CredentialManager:
         await self.asettings()
         return self._access or await sync_to_async(self._get_access)()
 
@@ -238,19 +238,21 @@ class Client:
                 self._blocking = RequestsTransport(self.settings())
             return self._blocking
 
-    def _lane(self) -> Lane:
-        transport, pace = self._opened(), _pace(self.settings())
-        lane = Lane(transport, pace, self._tell, self._get_access(), self._tell_rate_limit, self._deadline)
+    def _dispatcher(self) -> Dispatcher:
+        transport, rate_limiter = self._opened(), _rate_limiter(self.settings())
+        dispatcher = Dispatcher(
+            transport, rate_limiter, self._log_pause, self._get_access(), self._tell_rate_limit, self._deadline
+        )
         with self._opening:
-            self._lanes.add(lane)
-        return lane
+            self._dispatchers.add(dispatcher)
+        return dispatcher
 
-    async def _alane(self) -> AsyncLane:
+    async def _adispatcher(self) -> AsyncDispatcher:
         settings = await self.asettings()
         if self._asynchronous is None:
             self._asynchronous = HttpxTransport(settings)
-        pace, access = _pace(settings), await self._aget_access()
-        return AsyncLane(self._asynchronous, pace, self._tell, access, self._tell_rate_limit)
+        rate_limiter, access = _rate_limiter(settings), await self._aget_access()
+        return AsyncDispatcher(self._asynchronous, rate_limiter, self._log_pause, access, self._tell_rate_limit)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -259,7 +261,7 @@ class Client:
     def _progress(self, total: int) -> Progress:
         return Progress(total, self._log.info, time)
 
-    def _tell(self, pause: Pause) -> None:
+    def _log_pause(self, pause: Pause) -> None:
         self._log.warning("Waiting %.1f s before trying again: %s", pause.seconds, pause.error)
 
     def _tell_rate_limit(self, seconds: float) -> None:
@@ -278,8 +280,8 @@ def _leave_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def _hopeful(
-    exchange: ChunkExchange[Item, Answer], terms: Terms, refused: Refusal[Item, Answer]
+def _until_fatal(
+    exchange: ChunkExchange[Item, Answer], context: ExchangeContext, refused: Refusal[Item, Answer]
 ) -> Callable[[Sequence[Item]], Steps[list[Answer]]]:
     """Return a way to begin exchanges that asks nothing any more once one of them has found that there is no hope.
 
@@ -290,16 +292,16 @@ def _hopeful(
     def begin(items: Sequence[Item]) -> Steps[list[Answer]]:
         if found:
             return [refused(item, found[0]) for item in items]
-        answers = yield from exchange(items, terms)
-        if error := doom(answers):
+        answers = yield from exchange(items, context)
+        if error := fatal_error(answers):
             found.append(error)
         return answers
 
     return begin
 
 
-def _pace(settings: Settings) -> Pace:
-    return Pace(settings.endpoint.origin, settings.plan)
+def _rate_limiter(settings: Settings) -> RateLimiter:
+    return RateLimiter(settings.endpoint.origin, settings.plan)
 
 
 @without_inner_frames

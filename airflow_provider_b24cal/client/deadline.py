@@ -20,7 +20,7 @@ from weakref import WeakSet
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from airflow_provider_b24cal.client.http import WHOLE
+from airflow_provider_b24cal.client.http import TOTAL_TIMEOUT_FACTOR
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +37,7 @@ class _Reader(RawIOBase):
         self._socket = source
         self._raw: Any = source.makefile("rb", buffering=0)
         self._timeout = source.gettimeout()
-        self._ends = None if self._timeout is None else monotonic() + WHOLE * self._timeout
+        self._ends = None if self._timeout is None else monotonic() + TOTAL_TIMEOUT_FACTOR * self._timeout
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -122,7 +122,7 @@ class Connections:
 
         return {"http": Pool, "https": TlsPool}
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Let everybody who waits for an answer find the connection broken."""
         with self._lock:
             for one in self._open:

@@ -9,14 +9,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import RateLimitError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Moved, Pause, Refused, Renew, Send
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Moved, Pause, RateLimited, Renew, Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Request
     from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-    from airflow_provider_b24cal.client.rate_limiter import Pace
+    from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 
 
 LOGGED_WAIT: Final = 5.0
@@ -33,7 +33,7 @@ class Transport(Protocol):
     def send(self, request: Request) -> Reply:
         """Carry a request."""
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Let whoever waits for an answer find the connection broken."""
 
 
@@ -44,7 +44,7 @@ class AsyncTransport(Protocol):
         """Carry a request."""
 
 
-class Access(Protocol):
+class CredentialManager(Protocol):
     """The credential in use, which may change while exchanges run."""
 
     def renew(self, stale: Endpoint, stop: Event) -> bool:
@@ -69,7 +69,7 @@ def sleep(seconds: float, stop: Event) -> None:
 asleep = asyncio.sleep
 
 
-class Lane:
+class Dispatcher:
     """A blocking way, shared by the threads of one run.
 
     :param tell: is told of every pause before it begins.
@@ -81,21 +81,21 @@ class Lane:
     def __init__(
         self,
         transport: Transport,
-        pace: Pace,
-        tell: Callable[[Pause], None],
-        access: Access | None = None,
+        rate_limiter: RateLimiter,
+        on_pause: Callable[[Pause], None],
+        access: CredentialManager | None = None,
         on_rate_limit: Callable[[float], None] | None = None,
         deadline: float = inf,
     ) -> None:
         self._transport = transport
-        self._pace = pace
-        self._tell = tell
+        self._rate_limiter = rate_limiter
+        self._on_pause = on_pause
         self._access = access
         self._on_rate_limit = on_rate_limit
         self._deadline = deadline
         self._stop = Event()
 
-    def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | bool | None:
+    def do(self, step: Send | Pause | RateLimited | Renew | Moved) -> Reply | bool | None:
         """Do a step of an exchange.
 
         :raises Bitrix24Error: it cannot be done.
@@ -104,7 +104,7 @@ class Lane:
             return self.send(step.request)
         if isinstance(step, Pause):
             self.pause(step)
-        elif isinstance(step, Refused):
+        elif isinstance(step, RateLimited):
             self.refused()
         elif self._access is not None:
             if isinstance(step, Renew):
@@ -118,7 +118,7 @@ class Lane:
         :raises RateLimitError: it would come after the deadline.
         """
         left = self._left()
-        wait = self._pace.reserve(left)
+        wait = self._rate_limiter.reserve(left)
         if wait > left:
             raise RateLimitError(
                 f"The portal's rate limit is used up: the next request can be sent in {wait:.0f} s. Try again then.",
@@ -139,40 +139,40 @@ class Lane:
         """
         if pause.seconds > self._left():
             raise pause.error
-        self._tell(pause)
+        self._on_pause(pause)
         sleep(pause.seconds, self._stop)
 
     def refused(self) -> None:
         """Learn that the portal's bucket is full."""
-        self._pace.refused()
+        self._rate_limiter.refused()
 
     def stop(self) -> None:
         """Let nothing wait any longer, neither for its turn nor for an answer."""
         self._stop.set()
-        self._transport.break_off()
+        self._transport.abort()
 
     def _left(self) -> float:
         return max(0.0, self._deadline - monotonic())
 
 
-class AsyncLane:
+class AsyncDispatcher:
     """The same for an event loop."""
 
     def __init__(
         self,
         transport: AsyncTransport,
-        pace: Pace,
-        tell: Callable[[Pause], None],
-        access: Access | None = None,
+        rate_limiter: RateLimiter,
+        on_pause: Callable[[Pause], None],
+        access: CredentialManager | None = None,
         on_rate_limit: Callable[[float], None] | None = None,
     ) -> None:
         self._transport = transport
-        self._pace = pace
-        self._tell = tell
+        self._rate_limiter = rate_limiter
+        self._on_pause = on_pause
         self._access = access
         self._on_rate_limit = on_rate_limit
 
-    async def do(self, step: Send | Pause | Refused | Renew | Moved) -> Reply | bool | None:
+    async def do(self, step: Send | Pause | RateLimited | Renew | Moved) -> Reply | bool | None:
         """Do a step of an exchange.
 
         :raises Bitrix24Error: it cannot be done.
@@ -181,7 +181,7 @@ class AsyncLane:
             return await self.send(step.request)
         if isinstance(step, Pause):
             await self.pause(step)
-        elif isinstance(step, Refused):
+        elif isinstance(step, RateLimited):
             await self.refused()
         elif self._access is not None:
             if isinstance(step, Renew):
@@ -192,7 +192,7 @@ class AsyncLane:
     async def send(self, request: Request) -> Reply:
         """Carry a request when its turn has come."""
         # In a thread, for another process may hold the lock of the shared state.
-        wait = await asyncio.to_thread(self._pace.reserve)
+        wait = await asyncio.to_thread(self._rate_limiter.reserve)
         if wait > 0:
             _report(wait, self._on_rate_limit)
             await asleep(wait)
@@ -200,12 +200,12 @@ class AsyncLane:
 
     async def pause(self, pause: Pause) -> None:
         """Wait as the exchange wants."""
-        self._tell(pause)
+        self._on_pause(pause)
         await asleep(pause.seconds)
 
     async def refused(self) -> None:
         """Learn that the portal's bucket is full."""
-        await asyncio.to_thread(self._pace.refused)
+        await asyncio.to_thread(self._rate_limiter.refused)
 
 
 def _report(wait: float, on_rate_limit: Callable[[float], None] | None) -> None:

@@ -45,7 +45,7 @@ NO_CONNECTION: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ConnectionOptions:
     """The way to a portal, after the environment had its say.
 
     :param proxy: URL of the proxy, or ``None``; may hold a login.
@@ -57,7 +57,7 @@ class Route:
 
 
 @without_inner_frames
-def find_route(settings: Settings) -> Route:
+def find_route(settings: Settings) -> ConnectionOptions:
     """Return the way to the portal: the connection's word first, then the usual environment variables.
 
     A proxy of the environment is not asked for a portal on this machine: another machine would look for that
@@ -72,10 +72,10 @@ def find_route(settings: Settings) -> Route:
     if isinstance(verify, str):
         make_tls(verify)
     if settings.proxy is not None:
-        return Route(settings.proxy.reveal(), verify)
+        return ConnectionOptions(settings.proxy.reveal(), verify)
     if is_loopback(origin):
-        return Route(None, verify)
-    return Route(check_proxy(select_proxy(origin, get_environ_proxies(origin))), verify)
+        return ConnectionOptions(None, verify)
+    return ConnectionOptions(check_proxy(select_proxy(origin, get_environ_proxies(origin))), verify)
 
 
 def check_proxy(proxy: str | None) -> str | None:
@@ -139,7 +139,7 @@ def make_tls(bundle: str) -> ssl.SSLContext:
     )
 
 
-WHOLE: Final = 2.0
+TOTAL_TIMEOUT_FACTOR: Final = 2.0
 """How many times the time-out the whole answer may take: a time-out alone begins anew with every byte."""
 
 _ZLIB_FORMATS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
@@ -148,7 +148,7 @@ _MAX_MEMBERS: Final = 100
 """Parts of a gzip body; each costs some microseconds, and an empty one has twenty bytes only."""
 
 
-class Body:
+class BodyReader:
     """The body of a response, unpacked part by part.
 
     At most one content encoding is undone, and never more than the request allows: a thousand bytes can
@@ -233,16 +233,16 @@ class Body:
             )
 
 
-def late(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
+def timeout_error(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
     """Return the error of an answer that did not come in time."""
     return ResponseTimeoutError(
-        f"No answer within {timeout:g} s, or not the whole of it within {WHOLE * timeout:g} s.",
+        f"No answer within {timeout:g} s, or not the whole of it within {TOTAL_TIMEOUT_FACTOR * timeout:g} s.",
         method=method,
         cause=cause,
     )
 
 
-def make_reply(http_status: int, body: Body, location: str | None, request: Request) -> Reply:
+def make_reply(http_status: int, body: BodyReader, location: str | None, request: Request) -> Reply:
     """Return the reply; of a redirect's target only the origin is kept, for the path may hold the secret.
 
     :param request: what was asked.

@@ -22,12 +22,12 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
 from airflow_provider_b24cal.client.http import (
     HEADERS,
     NO_CONNECTION,
-    WHOLE,
-    Body,
+    TOTAL_TIMEOUT_FACTOR,
+    BodyReader,
     find_route,
-    late,
     make_reply,
     make_tls,
+    timeout_error,
     tls_refused,
 )
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
@@ -61,7 +61,7 @@ class HttpxTransport:
         self._check_loop(request.method)
         carrier = await self._opened()
         try:
-            async with asyncio.timeout(WHOLE * self._settings.timeout):
+            async with asyncio.timeout(TOTAL_TIMEOUT_FACTOR * self._settings.timeout):
                 response = await carrier.handle_async_request(
                     httpx.Request(
                         "POST",
@@ -71,7 +71,7 @@ class HttpxTransport:
                         extensions={"timeout": self._timeout},
                     )
                 )
-                body = Body(request, response.headers.get("Content-Encoding"))
+                body = BodyReader(request, response.headers.get("Content-Encoding"))
                 try:
                     async for part in response.aiter_raw():
                         body.add(part)
@@ -138,5 +138,5 @@ def _translated(problem: Exception, method: str, timeout: float) -> TransportErr
     if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.PoolTimeout):
         return ConnectError(NO_CONNECTION, method=method, cause=cause)
     if isinstance(problem, httpx.TimeoutException | TimeoutError):
-        return late(timeout, method, cause)
+        return timeout_error(timeout, method, cause)
     return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)

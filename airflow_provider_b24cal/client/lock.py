@@ -31,7 +31,7 @@ _LOCKS: defaultdict[str, Lock] = defaultdict(Lock)
 os.register_at_fork(after_in_child=_LOCKS.clear)
 
 
-class Turn:
+class InterprocessLock:
     """The turn of a name.
 
     :param name: what there is only one of at a time.
@@ -47,7 +47,7 @@ class Turn:
         self._descriptor: int | None = None
 
     @contextmanager
-    def held(self, stop: Event) -> Iterator[None]:
+    def acquire(self, stop: Event) -> Iterator[None]:
         """Hold the turn during a ``with`` block.
 
         :raises TimeoutError: somebody else has it for too long.
@@ -63,7 +63,7 @@ class Turn:
             self._give_back()
 
     @asynccontextmanager
-    async def aheld(self) -> AsyncIterator[None]:
+    async def aacquire(self) -> AsyncIterator[None]:
         """Hold the turn during an ``async with`` block; the twin of :meth:`held`."""
         until = monotonic() + self._longest
         while not self._take():

@@ -23,9 +23,9 @@ class Progress:
     :param clock: tells the time in seconds since the epoch.
     """
 
-    def __init__(self, total: int, tell: Callable[..., object], clock: Callable[[], float]) -> None:
+    def __init__(self, total: int, on_pause: Callable[..., object], clock: Callable[[], float]) -> None:
         self._total = total
-        self._tell = tell
+        self._tell = on_pause
         self._clock = clock
         self._done = 0
         self._last_time = clock()

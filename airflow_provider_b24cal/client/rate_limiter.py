@@ -42,7 +42,7 @@ _OPEN: Final[set[int]] = set()
 """The descriptors of all open state files of this process."""
 
 
-class Pace:
+class RateLimiter:
     """When the next request to a portal may be sent.
 
     :param origin: the portal; all users of one origin share a bucket.

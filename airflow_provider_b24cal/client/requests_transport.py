@@ -20,10 +20,10 @@ from airflow_provider_b24cal.client.deadline import Connections
 from airflow_provider_b24cal.client.http import (
     HEADERS,
     NO_CONNECTION,
-    Body,
+    BodyReader,
     find_route,
-    late,
     make_reply,
+    timeout_error,
     tls_refused,
 )
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
@@ -100,9 +100,9 @@ class RequestsTransport:
         # Outside the except block, so that the error does not keep the cause as its context.
         raise failure.with_traceback(None)
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Let whoever waits for an answer find the connection broken."""
-        self._connections.break_off()
+        self._connections.abort()
 
     def close(self) -> None:
         """Close the connections."""
@@ -129,9 +129,9 @@ def make_session(settings: Settings, connections: Connections) -> requests.Sessi
     return session
 
 
-def _read(response: requests.Response, request: Request) -> Body:
+def _read(response: requests.Response, request: Request) -> BodyReader:
     """Return the body, and give the connection back for the next request."""
-    body = Body(request, response.headers.get("Content-Encoding"))
+    body = BodyReader(request, response.headers.get("Content-Encoding"))
     try:
         for part in response.raw.stream(_PART, decode_content=False):
             body.add(part)
@@ -154,7 +154,7 @@ def _translated(problem: Exception, method: str, timeout: float) -> TransportErr
     if _sent_nothing(reason):
         return ConnectError(NO_CONNECTION, method=method, cause=type(reason).__name__)
     if isinstance(reason, requests.exceptions.Timeout | TimeoutError | ReadTimeoutError):
-        return late(timeout, method, type(reason).__name__)
+        return timeout_error(timeout, method, type(reason).__name__)
     return ConnectionLostError(
         "The connection broke before the answer was whole.", method=method, cause=type(reason).__name__
     )

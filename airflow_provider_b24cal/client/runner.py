@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps
-    from airflow_provider_b24cal.client.dispatcher import AsyncLane, Lane
+    from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 
 T = TypeVar("T")
 
@@ -24,27 +24,27 @@ _LARGE: Final = 128 * 1024
 """Bytes of an answer that take longer to read, some ten milliseconds, than an event loop should be held up."""
 
 
-class Doer(Protocol):
+class StepHandler(Protocol):
     """Does what an exchange wants, and returns the answer or raises the error for it."""
 
     def do(self, step: Any) -> Any:
         """Do one step."""
 
 
-class AsyncDoer(Protocol):
+class AsyncStepHandler(Protocol):
     """The same without blocking the event loop."""
 
     async def do(self, step: Any) -> Any:
         """Do one step."""
 
 
-def run(steps: Generator[Any, Any, T], lane: Doer) -> T:
+def run(steps: Generator[Any, Any, T], dispatcher: StepHandler) -> T:
     """Run an exchange to its end."""
     try:
         step = next(steps)
         while True:
             try:
-                answer = lane.do(step)
+                answer = dispatcher.do(step)
             except Bitrix24Error as error:
                 step = steps.throw(error)
             else:
@@ -54,13 +54,13 @@ def run(steps: Generator[Any, Any, T], lane: Doer) -> T:
         return result
 
 
-async def arun(steps: Generator[Any, Any, T], lane: AsyncDoer) -> T:
+async def arun(steps: Generator[Any, Any, T], dispatcher: AsyncStepHandler) -> T:
     """Run an exchange to its end on an event loop; the twin of :func:`run`."""
     try:
         step = next(steps)
         while True:
             try:
-                answer = await lane.do(step)
+                answer = await dispatcher.do(step)
             except Bitrix24Error as error:
                 step = steps.throw(error)
             else:
@@ -87,7 +87,7 @@ def _send(steps: Generator[Any, Any, Any], answer: Reply) -> tuple[bool, Any]:
         return True, end.value
 
 
-def run_many(many: Iterable[Steps[T]], lane: Lane, at_once: int) -> Iterator[T]:
+def run_many(many: Iterable[Steps[T]], dispatcher: Dispatcher, at_once: int) -> Iterator[T]:
     """Run exchanges, some at once, and yield their results in the order given.
 
     No more of them are begun than are needed to keep ``at_once`` under way, so that memory does not grow
@@ -98,32 +98,32 @@ def run_many(many: Iterable[Steps[T]], lane: Lane, at_once: int) -> Iterator[T]:
     if second is None:
         # One needs no thread besides this.
         if alone is not None:
-            yield run(alone, lane)
+            yield run(alone, dispatcher)
         return
     assert alone is not None
     with ThreadPoolExecutor(at_once, thread_name_prefix="bitrix24") as pool:
         under_way: deque[Future[T]] = deque()
         try:
             for steps in chain((alone, second), rest):
-                under_way.append(pool.submit(run, steps, lane))
+                under_way.append(pool.submit(run, steps, dispatcher))
                 if len(under_way) > 2 * at_once:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
         except BaseException:
-            lane.stop()
+            dispatcher.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-async def arun_many(many: Iterable[Steps[T]], lane: AsyncLane, at_once: int) -> AsyncGenerator[T, None]:
+async def arun_many(many: Iterable[Steps[T]], dispatcher: AsyncDispatcher, at_once: int) -> AsyncGenerator[T, None]:
     """Run exchanges on an event loop; the twin of :func:`run_many`."""
     under_way: deque[asyncio.Task[T]] = deque()
     places = asyncio.Semaphore(at_once)
 
     async def one(steps: Steps[T]) -> T:
         async with places:
-            return await arun(steps, lane)
+            return await arun(steps, dispatcher)
 
     try:
         for steps in many:

@@ -76,12 +76,12 @@ class Bitrix24StatusesDecoratedOperator(DecoratedOperator, Bitrix24SetMeetingSta
         :raises InvalidArgumentError: it returned no mapping of event ids to statuses; nothing is sent.
         """
         from airflow_provider_b24cal.bitrix24.validation import check_wanted_statuses
-        from airflow_provider_b24cal.retry_policy import repeating
+        from airflow_provider_b24cal.retry_policy import fail_fast
 
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
         decided = self.python_callable(*self.op_args, **arguments)
-        with repeating(permanent_errors=self.retry_permanent_errors):
+        with fail_fast(permanent_errors=self.retry_permanent_errors):
             wanted = check_wanted_statuses(decided, f"return value of {_name_of(self.python_callable)}")
         # Airflow 3.0 cannot show a mapping whose keys are numbers.
         self.statuses = {str(event_id): status.value for event_id, status in wanted.items()}

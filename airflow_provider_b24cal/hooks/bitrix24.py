@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Webhook
 from airflow_provider_b24cal.bitrix24.calendar import event_methods, listing, methods
-from airflow_provider_b24cal.bitrix24.calendar.set_status import Change, change_statuses, in_stages, look_again
+from airflow_provider_b24cal.bitrix24.calendar.set_status import Change, change_statuses, order_writes, recheck
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome, command
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
@@ -19,12 +19,12 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     TransportError,
     UnexpectedReplyError,
 )
-from airflow_provider_b24cal.bitrix24.protocol.exchange import ask, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.exchange import run_call, run_calls
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.validation import (
     check_calls,
     check_event_id,
-    check_event_ids,
+    check_ids,
     check_method,
     check_params,
     check_wanted_status,
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy
+    from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
     from airflow_provider_b24cal.bitrix24.calendar.methods import Call, Profile
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
-    from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps, Terms
+    from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Steps
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
 NEEDED_SCOPE = "calendar"
@@ -104,7 +104,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises NoSuchMeetingError: unknown, deleted, or not a meeting.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._client.run(partial(ask, methods.get_status(check_event_id(event_id))))
+        return self._client.run(partial(run_call, methods.get_status(check_event_id(event_id))))
 
     def get_meeting_statuses(self, event_ids: Iterable[int | str]) -> dict[int, Outcome[MeetingStatus]]:
         """
@@ -115,7 +115,7 @@ class Bitrix24CalendarHook(BaseHook):
             the others.
         :raises InvalidArgumentError: an id is not acceptable; nothing is sent.
         """
-        checked = check_event_ids(event_ids)
+        checked = check_ids(event_ids)
         outcomes = self._client.run_chunks(checked, _ask_statuses, _refused_call)
         return _by_event(checked, outcomes)
 
@@ -138,7 +138,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises NotInvitedError: the acting user is not among the attendees.
         :raises OrganiserError: the acting user is the organiser.
         :raises NoSuchMeetingError: unknown, deleted, or not a meeting.
-        :raises SetNotKeptError: the portal confirmed, but reading back shows another status.
+        :raises StatusNotAppliedError: the portal confirmed, but reading back shows another status.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
         wanted = {check_event_id(event_id): check_wanted_status(status)}
@@ -160,14 +160,14 @@ class Bitrix24CalendarHook(BaseHook):
             nothing is sent.
         """
         wanted = check_wanted_statuses(statuses)
-        stages = in_stages(wanted)
+        stages = order_writes(wanted)
         parts = self._client.parts(stages, _change_statuses, _refused_change)
         changes = {change.event_id: change for part in parts for change in part}
         *earlier, last = [[changes[event_id] for event_id, _ in stage] for stage in stages]
         proven = [change.event_id for stage in earlier for change in stage if change.error is None]
         if proven and any(change.changed or change.error for stage in (*earlier[1:], last) for change in stage):
             for event_id, outcome in self.get_meeting_statuses(proven).items():
-                changes[event_id] = look_again(changes[event_id], outcome)
+                changes[event_id] = recheck(changes[event_id], outcome)
         return {event_id: changes[event_id] for event_id in wanted}
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, *, writes: bool = True) -> Any:
@@ -182,7 +182,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises InvalidArgumentError: method or params are not acceptable; nothing is sent.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._client.run(partial(ask, _raw(method, params, writes=writes)))
+        return self._client.run(partial(run_call, _raw(method, params, writes=writes)))
 
     def batch(
         self, calls: Iterable[tuple[str, Mapping[str, Any] | None]], *, writes: bool = True
@@ -199,16 +199,16 @@ class Bitrix24CalendarHook(BaseHook):
         checked = [methods.raw(method, params, writes=writes) for method, params in check_calls(calls)]
         for call in checked:
             command(call)
-        return self._client.run_chunks(checked, partial(ask_many, packed=True), _refused_call)
+        return self._client.run_chunks(checked, partial(run_calls, packed=True), _refused_call)
 
-    def make(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+    def call_many(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
         """
         Make typed calls, fifty to a request.
 
         :param calls: from :mod:`~airflow_provider_b24cal.bitrix24.calendar.methods` and its neighbours.
         :return: an outcome per call, in the order given.
         """
-        return self._client.run_chunks(calls, ask_many, _refused_call)
+        return self._client.run_chunks(calls, run_calls, _refused_call)
 
     def whoami(self) -> Profile:
         """
@@ -219,7 +219,7 @@ class Bitrix24CalendarHook(BaseHook):
         :return: id and name; the id is ``None`` when the user is not active.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._client.run(partial(ask, methods.profile()))
+        return self._client.run(partial(run_call, methods.profile()))
 
     def scopes(self) -> tuple[str, ...]:
         """
@@ -229,7 +229,7 @@ class Bitrix24CalendarHook(BaseHook):
 
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._client.run(partial(ask, methods.scope()))
+        return self._client.run(partial(run_call, methods.scope()))
 
     def get_event(self, event_id: int | str) -> CalendarEvent:
         """
@@ -245,7 +245,7 @@ class Bitrix24CalendarHook(BaseHook):
         :raises NoSuchEventError: unknown, deleted, or not visible to the acting user.
         :raises Bitrix24Error: the portal refused or could not be asked.
         """
-        return self._client.run(partial(ask, event_methods.get_event(check_event_id(event_id))))
+        return self._client.run(partial(run_call, event_methods.get_event(check_event_id(event_id))))
 
     def list_events(
         self,
@@ -325,7 +325,7 @@ class Bitrix24CalendarHook(BaseHook):
         wanted = listing.check_nearest(days, most, calendar_type)
         return list(self._log_unreadable(self._client.run(partial(listing.list_nearest, wanted))))
 
-    def get_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
+    def get_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[BusyPeriod]]:
         """
         Return when people are busy, which a portal tells also of those whose events it does not show.
 
@@ -367,35 +367,35 @@ class Bitrix24CalendarHook(BaseHook):
 
     async def aget_meeting_status(self, event_id: int | str) -> MeetingStatus:
         """Return one status without blocking the event loop; see :meth:`get_meeting_status`."""
-        return await self._client.arun(partial(ask, methods.get_status(check_event_id(event_id))))
+        return await self._client.arun(partial(run_call, methods.get_status(check_event_id(event_id))))
 
     async def aget_meeting_statuses(self, event_ids: Iterable[int | str]) -> dict[int, Outcome[MeetingStatus]]:
         """Return many statuses without blocking the event loop; see :meth:`get_meeting_statuses`."""
-        checked = check_event_ids(event_ids)
+        checked = check_ids(event_ids)
         outcomes = await self._client.arun_chunks(checked, _ask_statuses, _refused_call)
         return _by_event(checked, outcomes)
 
-    async def amake_in_parts(self, calls: Sequence[Call[Any]]) -> AsyncGenerator[list[Outcome[Any]], None]:
+    async def acall_many_iter(self, calls: Sequence[Call[Any]]) -> AsyncGenerator[list[Outcome[Any]], None]:
         """
         Make typed calls as :meth:`make` does, and yield the outcomes of each request when it is done.
 
         :return: outcomes in the order of the calls, some at a time; close the iterator when leaving it early.
         """
-        async with aclosing(self._client.aparts(calls, ask_many, _refused_call)) as parts:
+        async with aclosing(self._client.aparts(calls, run_calls, _refused_call)) as parts:
             async for outcomes in parts:
                 yield outcomes
 
     async def awhoami(self) -> Profile:
         """Return the acting user without blocking the event loop; see :meth:`whoami`."""
-        return await self._client.arun(partial(ask, methods.profile()))
+        return await self._client.arun(partial(run_call, methods.profile()))
 
     async def ascopes(self) -> tuple[str, ...]:
         """Return the credential's scopes without blocking the event loop; see :meth:`scopes`."""
-        return await self._client.arun(partial(ask, methods.scope()))
+        return await self._client.arun(partial(run_call, methods.scope()))
 
     async def aget_event(self, event_id: int | str) -> CalendarEvent:
         """Return one event without blocking the event loop; see :meth:`get_event`."""
-        return await self._client.arun(partial(ask, event_methods.get_event(check_event_id(event_id))))
+        return await self._client.arun(partial(run_call, event_methods.get_event(check_event_id(event_id))))
 
     async def alist_events(
         self,
@@ -424,7 +424,7 @@ class Bitrix24CalendarHook(BaseHook):
         found = await self._client.arun(partial(listing.list_nearest, wanted))
         return list(self._log_unreadable(found))
 
-    async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[Busy]]:
+    async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[BusyPeriod]]:
         """Return when people are busy without blocking the event loop; see :meth:`get_accessibility`."""
         checked, span = listing.check_users(users), listing.check_window(window)
         return await self._client.arun(partial(listing.list_busy, checked, span))
@@ -441,8 +441,8 @@ class Bitrix24CalendarHook(BaseHook):
         """
         try:
             # A person waits for this, and the web server with them.
-            with closing(self._client.hasty(_TEST_TIMEOUT, RetryPolicy(attempts=2))) as client:
-                profile, scopes = client.run(partial(ask_many, [methods.profile(), methods.scope()]))
+            with closing(self._client.with_timeout(_TEST_TIMEOUT, RetryPolicy(attempts=2))) as client:
+                profile, scopes = client.run(partial(run_calls, [methods.profile(), methods.scope()]))
                 good, told = _judge_connection(client.settings(), profile.unwrap(), scopes.unwrap())
                 return good, " ".join([told, *client.warnings])
         except (PortalError, ReplyError, TransportError) as error:
@@ -479,12 +479,12 @@ class Bitrix24CalendarHook(BaseHook):
         return UI_FIELD_BEHAVIOUR
 
 
-def _ask_statuses(event_ids: Sequence[int], terms: Terms) -> Steps[list[Outcome[MeetingStatus]]]:
-    return ask_many([methods.get_status(event_id) for event_id in event_ids], terms)
+def _ask_statuses(event_ids: Sequence[int], context: ExchangeContext) -> Steps[list[Outcome[MeetingStatus]]]:
+    return run_calls([methods.get_status(event_id) for event_id in event_ids], context)
 
 
-def _change_statuses(items: Sequence[tuple[int, MeetingStatus]], terms: Terms) -> Steps[list[Change]]:
-    return change_statuses(dict(items), terms)
+def _change_statuses(items: Sequence[tuple[int, MeetingStatus]], context: ExchangeContext) -> Steps[list[Change]]:
+    return change_statuses(dict(items), context)
 
 
 def _by_event(

@@ -32,13 +32,13 @@ class Bitrix24Link(BaseOperatorLink):
         return read_xcom(ti_key, LINK_KEY) or ""
 
 
-class LinkedTask(BaseOperator):
+class Bitrix24BaseOperator(BaseOperator):
     """What every operator and sensor of this provider is: a task with a button to the portal.
 
     Beside another base class it comes last: Airflow gives each operator class a constructor, and this one's
     leads straight to that of all operators.
 
-    An operator has ``bitrix24_conn_id``, and says by :meth:`shown_page` what the button opens if that is not
+    An operator has ``bitrix24_conn_id``, and says by :meth:`link_target` what the button opens if that is not
     its ``event_id``, or a single one of its ``event_ids``.
     """
 
@@ -55,7 +55,7 @@ class LinkedTask(BaseOperator):
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the task itself tells it better
             self.log.debug("No link to Bitrix24: %s", type(error).__name__)
 
-    def shown_page(self) -> dict[str, Any]:
+    def link_target(self) -> dict[str, Any]:
         """Return what the button opens: ``event_id``, or ``calendar_type`` and ``owner_id``."""
         one, many = getattr(self, "event_id", None), getattr(self, "event_ids", None)
         if one is None and isinstance(many, list | tuple) and len(many) == 1:
@@ -67,7 +67,7 @@ class LinkedTask(BaseOperator):
         from airflow_provider_b24cal.bitrix24.validation import check_event_id
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
-        shown = self.shown_page()
+        shown = self.link_target()
         # A button is worth no request, so a user who is not known yet has none.
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             origin, user_id = hook.portal_url(), hook.acting_user_id()

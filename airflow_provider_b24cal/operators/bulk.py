@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, MeetingsFailedError, Permanence
 from airflow_provider_b24cal.bitrix24.wording import name_ids
-from airflow_provider_b24cal.xcom import XCOM_LIMIT, guard, size_of
+from airflow_provider_b24cal.xcom import XCOM_LIMIT, cap_size, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -100,4 +100,4 @@ def summarise(changes: Iterable[Change]) -> dict[str, Any]:
         "previous": {str(change.event_id): change.previous.value for change in changes if change.previous},
         "failures": describe(failed),
     }
-    return guard(summary, "statuses", "previous")
+    return cap_size(summary, "statuses", "previous")

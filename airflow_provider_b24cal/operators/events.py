@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.links.bitrix24 import LinkedTask
+from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 
 
-class Bitrix24ListEventsOperator(LinkedTask):
+class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
     """
     List the events of a calendar that lie in a window, each occurrence of a series by itself.
 
@@ -88,15 +88,15 @@ class Bitrix24ListEventsOperator(LinkedTask):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the events and return a small row for each."""
-        from airflow_provider_b24cal.retry_policy import repeating
+        from airflow_provider_b24cal.retry_policy import fail_fast
 
-        with repeating(permanent_errors=self.retry_permanent_errors):
+        with fail_fast(permanent_errors=self.retry_permanent_errors):
             rows, unreadable = self._list()
         if self.do_xcom_push and (task_instance := context.get("ti")) is not None:
             task_instance.xcom_push(key="unreadable", value=unreadable)
         return rows
 
-    def shown_page(self) -> dict[str, Any]:
+    def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the calendar listed."""
         return {"calendar_type": self.calendar_type, "owner_id": self.owner_id}
 
@@ -104,7 +104,7 @@ class Bitrix24ListEventsOperator(LinkedTask):
         from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
         from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-        from airflow_provider_b24cal.operators.task_log import in_words, log_table
+        from airflow_provider_b24cal.operators.task_log import log_table, status_label
         from airflow_provider_b24cal.xcom import XCOM_LIMIT, size_of
 
         window = Window(
@@ -123,7 +123,7 @@ class Bitrix24ListEventsOperator(LinkedTask):
             self.log,
             "Events",
             ("event", "start", "status", "name"),
-            [(event.id, f"{event.start:%Y-%m-%d %H:%M}Z", in_words(event.status), event.name) for event in events],
+            [(event.id, f"{event.start:%Y-%m-%d %H:%M}Z", status_label(event.status), event.name) for event in events],
         )
         rows = [_row(event) for event in events]
         if (size := size_of(rows)) > XCOM_LIMIT:

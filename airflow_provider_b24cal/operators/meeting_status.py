@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.links.bitrix24 import LinkedTask
+from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
 
-class Bitrix24GetMeetingStatusOperator(LinkedTask):
+class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
     """
     Return the acting user's participation status in one meeting or many.
 
@@ -61,27 +61,27 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
 
     def execute(self, context: Context) -> str | dict[str, Any]:
         """Read the statuses and return their letters."""
-        from airflow_provider_b24cal.retry_policy import repeating
+        from airflow_provider_b24cal.retry_policy import fail_fast
 
-        with repeating(permanent_errors=self.retry_permanent_errors):
+        with fail_fast(permanent_errors=self.retry_permanent_errors):
             return self._read(context)
 
     def _read(self, context: Context) -> str | dict[str, Any]:
-        from airflow_provider_b24cal.bitrix24.validation import check_choice, check_event_id, check_event_ids, one_of
+        from airflow_provider_b24cal.bitrix24.validation import check_choice, check_event_id, check_ids, exactly_one
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.bulk import FAIL_ON, describe, raise_failures
-        from airflow_provider_b24cal.operators.task_log import in_words, log_table
-        from airflow_provider_b24cal.xcom import guard_letters
+        from airflow_provider_b24cal.operators.task_log import log_table, status_label
+        from airflow_provider_b24cal.xcom import cap_letters
 
-        one_of(event_id=self.event_id, event_ids=self.event_ids)
+        exactly_one(event_id=self.event_id, event_ids=self.event_ids)
         fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
         with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             if self.event_id is not None:
                 status = hook.get_meeting_status(check_event_id(self.event_id))
-                self.log.info("Event %s: %s", self.event_id, in_words(status))
+                self.log.info("Event %s: %s", self.event_id, status_label(status))
                 return status.value
-            outcomes = hook.get_meeting_statuses(check_event_ids(self.event_ids))
+            outcomes = hook.get_meeting_statuses(check_ids(self.event_ids))
         failed = {event_id: outcome.error for event_id, outcome in outcomes.items() if outcome.error is not None}
         letters = {str(event_id): outcome.unwrap().value for event_id, outcome in outcomes.items() if outcome.ok}
         self.log.info("%d meetings read, %d failed", len(letters), len(failed))
@@ -89,9 +89,9 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
             self.log,
             "Statuses",
             ("event", "status"),
-            [(event_id, in_words(outcome.value, outcome.error)) for event_id, outcome in outcomes.items()],
+            [(event_id, status_label(outcome.value, outcome.error)) for event_id, outcome in outcomes.items()],
         )
-        result = guard_letters(letters)
+        result = cap_letters(letters)
         if failed:
             context["ti"].xcom_push(key="return_value", value=result)
             context["ti"].xcom_push(key="failed", value=len(failed))
@@ -100,7 +100,7 @@ class Bitrix24GetMeetingStatusOperator(LinkedTask):
         return result
 
 
-class Bitrix24SetMeetingStatusOperator(LinkedTask):
+class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
     """
     Set the acting user's participation status in one meeting or many, and prove it by reading it back.
 
@@ -163,9 +163,9 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the statuses, read them back and return the summary."""
-        from airflow_provider_b24cal.retry_policy import repeating
+        from airflow_provider_b24cal.retry_policy import fail_fast
 
-        with repeating(permanent_errors=self.retry_permanent_errors):
+        with fail_fast(permanent_errors=self.retry_permanent_errors):
             return self._set(context)
 
     def _set(self, context: Context) -> dict[str, Any]:
@@ -186,26 +186,26 @@ class Bitrix24SetMeetingStatusOperator(LinkedTask):
             raise_failures(failed, len(changes), fail_on, self.log)
         return summary
 
-    def shown_page(self) -> dict[str, Any]:
+    def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the meeting, or the calendar when there are many."""
         if isinstance(self.statuses, dict) and len(self.statuses) == 1:
             return {"event_id": next(iter(self.statuses))}
-        return super().shown_page()
+        return super().link_target()
 
     def _wanted(self) -> dict[int, MeetingStatus]:
         from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
         from airflow_provider_b24cal.bitrix24.validation import (
             check_event_id,
-            check_event_ids,
+            check_ids,
             check_wanted_status,
             check_wanted_statuses,
-            one_of,
+            exactly_one,
         )
 
-        one_of(event_id=self.event_id, event_ids=self.event_ids, statuses=self.statuses)
+        exactly_one(event_id=self.event_id, event_ids=self.event_ids, statuses=self.statuses)
         if self.statuses is not None:
             if self.status is not None:
                 raise InvalidArgumentError("status goes with event_id or event_ids; statuses names each status itself.")
             return check_wanted_statuses(self.statuses)
-        event_ids = check_event_ids(self.event_ids) if self.event_ids is not None else [check_event_id(self.event_id)]
+        event_ids = check_ids(self.event_ids) if self.event_ids is not None else [check_event_id(self.event_id)]
         return dict.fromkeys(event_ids, check_wanted_status(self.status))

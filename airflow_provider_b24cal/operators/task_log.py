@@ -21,7 +21,7 @@ ROWS: Final = 100
 _WIDTH: Final = 60
 
 
-def in_words(status: MeetingStatus | None, error: Bitrix24Error | None = None) -> str:
+def status_label(status: MeetingStatus | None, error: Bitrix24Error | None = None) -> str:
     """Return a status in words; in place of one that could not be read, the error's class."""
     if error is not None:
         return type(error).__name__
@@ -51,7 +51,7 @@ def log_changes(log: Logger, changes: Sequence[Change]) -> None:
     """Log what was asked and what became of it: one line for one meeting, counts and a table for many."""
     if len(changes) == 1:
         (change,) = changes
-        log.info("Event %s, wanted %s: %s", change.event_id, in_words(change.wanted), _became(change))
+        log.info("Event %s, wanted %s: %s", change.event_id, status_label(change.wanted), _became(change))
         return
     failed = sum(change.error is not None for change in changes)
     changed = sum(change.changed for change in changes)
@@ -60,21 +60,22 @@ def log_changes(log: Logger, changes: Sequence[Change]) -> None:
         len(changes), changed, len(changes) - changed - failed, failed,
     )  # fmt: skip
     rows = [
-        (change.event_id, in_words(change.wanted), in_words(change.previous), _outcome(change)) for change in changes
+        (change.event_id, status_label(change.wanted), status_label(change.previous), _outcome(change))
+        for change in changes
     ]
     log_table(log, "Changes", ("event", "wanted", "before", "outcome"), rows)
 
 
 def _outcome(change: Change) -> str:
     if change.error is not None:
-        return in_words(None, change.error)
+        return status_label(None, change.error)
     return "set and read back" if change.changed else "was so already"
 
 
 def _became(change: Change) -> str:
     if change.error is not None or not change.changed:
         return _outcome(change)
-    return f"{in_words(change.previous)} -> {in_words(change.current)}, {_outcome(change)}"
+    return f"{status_label(change.previous)} -> {status_label(change.current)}, {_outcome(change)}"
 
 
 def _cell(value: object) -> str:

@@ -109,7 +109,7 @@ async def _trouble(
     if fault.error is not None:
         return portal.error_reply(fault.error, form)
     reply = fault.reply or done or await serve()
-    return replace(reply, harm=fault.harm) if fault.harm else reply
+    return replace(reply, corruption=fault.corruption) if fault.corruption else reply
 
 
 def _moved(renamed_to: str | None, request: Request) -> Response | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from airflow_provider_b24cal.sandbox.models import Person
-    from airflow_provider_b24cal.sandbox.rest import Compound, Method
+    from airflow_provider_b24cal.sandbox.rest import BatchMethod, Method
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Application:
 
 
 def authorise(
-    people: Iterable[Person], parameters: PhpArray, method: Method | Compound, application: Application
+    people: Iterable[Person], parameters: PhpArray, method: Method | BatchMethod, application: Application
 ) -> tuple[Person, Webhook]:
     """Return the caller and the webhook used, or what stands in its place for an application.
 
@@ -59,7 +59,7 @@ def authorise(
 
 
 def _authorise_token(
-    people: Iterable[Person], token: str, method: Method | Compound, application: Application
+    people: Iterable[Person], token: str, method: Method | BatchMethod, application: Application
 ) -> tuple[Person, Webhook]:
     person = _find(people, str(application.check(token)))
     if person is None or not person.active:

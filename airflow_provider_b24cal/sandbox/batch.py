@@ -15,7 +15,7 @@ from airflow_provider_b24cal.sandbox.basic_methods import any_case
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, is_empty, key, to_text
 from airflow_provider_b24cal.sandbox.phpquery import parse_str, split_command
-from airflow_provider_b24cal.sandbox.rest import Call, Compound, may
+from airflow_provider_b24cal.sandbox.rest import BatchMethod, Call, may
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,4 +118,4 @@ def _follow(reference: str, source: PhpArray) -> PhpValue:
     return found
 
 
-METHODS = {"batch": Compound((), run_batch)}
+METHODS = {"batch": BatchMethod((), run_batch)}

@@ -14,14 +14,14 @@ from airflow_provider_b24cal.sandbox import datafile
 from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.limits import OPERATING_LIMIT_S
 from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.seed import crowd, default_office
+from airflow_provider_b24cal.sandbox.seed import default_office, large_dataset
 from airflow_provider_b24cal.sandbox.server import SandboxServer, check_loopback
 from airflow_provider_b24cal.sandbox.settings import ACCEPTED, Settings, change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from airflow_provider_b24cal.sandbox.models import Office
+    from airflow_provider_b24cal.sandbox.models import SeedData
 
 PROGRAM = "python -m airflow_provider_b24cal.sandbox"
 _SETTINGS = (
@@ -136,10 +136,10 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _office(data: Path | None, seed: int, meetings: int | None) -> Office:
+def _office(data: Path | None, seed: int, meetings: int | None) -> SeedData:
     if data is not None:
         return datafile.load(data)
-    return default_office(seed) if meetings is None else crowd(meetings, seed=seed)
+    return default_office(seed) if meetings is None else large_dataset(meetings, seed=seed)
 
 
 def _greeting(server: SandboxServer) -> str:

@@ -48,14 +48,14 @@ def answer(reply: Reply, transport: asyncio.Transport, sleep: Callable[[float], 
     :param sleep: lets the time between pieces pass.
     """
     headers = {**reply.headers, "content-type": reply.content_type}
-    if reply.harm == "half":
+    if reply.corruption == "half":
         return Response(reply.body[: len(reply.body) // 2], reply.status, headers)
-    if reply.harm == "gzip":
+    if reply.corruption == "gzip":
         return Response(reply.body, reply.status, {**headers, "content-encoding": "gzip"})
-    if reply.harm == "untyped":
+    if reply.corruption == "untyped":
         return Response(reply.body, reply.status, {**headers, "content-type": "text/html"})
-    if reply.harm:
-        return _InPieces(Response(reply.body, reply.status, headers), reply.harm, transport, sleep)
+    if reply.corruption:
+        return _InPieces(Response(reply.body, reply.status, headers), reply.corruption, transport, sleep)
     return Response(reply.body, reply.status, headers)
 
 
@@ -65,13 +65,13 @@ class _InPieces(Response):
     def __init__(
         self,
         whole: Response,
-        harm: str,
+        corruption: str,
         transport: asyncio.Transport,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         super().__init__(status_code=whole.status_code)
         self._whole = whole
-        self._harm = harm
+        self._harm = corruption
         self._transport = transport
         self._sleep = sleep
 

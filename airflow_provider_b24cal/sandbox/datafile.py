@@ -24,10 +24,10 @@ from airflow_provider_b24cal.sandbox.models import (
     SHARES,
     WEEKDAYS,
     Event,
-    Office,
     Person,
     Repeat,
     Row,
+    SeedData,
     Webhook,
 )
 
@@ -47,7 +47,7 @@ _REPEAT_KEYS = ("frequency", "interval", "by_day", "count", "until")
 _MAX_ID = 2**31 - 1
 
 
-def load(path: Path) -> Office:
+def load(path: Path) -> SeedData:
     """Return the office described by a file.
 
     :param path: a YAML or JSON file.
@@ -61,7 +61,7 @@ def load(path: Path) -> Office:
     return parse(content)
 
 
-def parse(content: object) -> Office:
+def parse(content: object) -> SeedData:
     """Return the office described by decoded YAML or JSON.
 
     :raises BadInputError: naming the key that is wrong.
@@ -77,7 +77,7 @@ def parse(content: object) -> Office:
     rows = tuple(row for _, event_rows in parsed for row in event_rows)
     _unique([row.id for row in rows], "events", "id")
     _check_series(events)
-    return Office(tuple(people), events, rows)
+    return SeedData(tuple(people), events, rows)
 
 
 def _unique(values: list[int] | list[str], field: str, key: str) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_b24cal.sandbox.local_airflow import Stage, StageError
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow, StageError
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def _started_in(folder: str) -> list[int]:
 
 
 @contextmanager
-def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxServer, Stage]]:
+def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxServer, LocalAirflow]]:
     with SandboxServer() as server:
         _tell(began, f"Sandbox portal at {server.url}")
-        with Stage(folder, dags, connections(server, folder)) as stage:
+        with LocalAirflow(folder, dags, connections(server, folder)) as stage:
             _tell(began, "Creating Airflow's database ...")
             stage.migrate()
             _tell(began, "Starting api-server, scheduler, dag-processor and triggerer ...")
@@ -103,7 +103,7 @@ def connections(server: SandboxServer, folder: Path) -> dict[str, str]:
     }
 
 
-def _stay(server: SandboxServer, stage: Stage) -> int:
+def _stay(server: SandboxServer, stage: LocalAirflow) -> int:
     print(
         f"\n  Airflow  {stage.url}   user admin, password {stage.password}\n"
         f"  Portal   {server.url}   the calendar that the DAGs act on\n\n"
@@ -118,7 +118,7 @@ def _stay(server: SandboxServer, stage: Stage) -> int:
     return 0
 
 
-def _show(server: SandboxServer, stage: Stage, began: float) -> int:
+def _show(server: SandboxServer, stage: LocalAirflow, began: float) -> int:
     before = {event_id: server.portal.status(event_id, ME) for event_id in (*CHOSEN, AWAITED)}
     run_id = stage.run_dag(DAG_ID, {"event_ids": list(CHOSEN), "awaited_id": AWAITED})
     _tell(began, f"DAG {DAG_ID} runs ...")
@@ -166,7 +166,9 @@ def _states(instances: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _rows(server: SandboxServer, stage: Stage, run_id: str, before: dict[int, str | None]) -> list[tuple[str, ...]]:
+def _rows(
+    server: SandboxServer, stage: LocalAirflow, run_id: str, before: dict[int, str | None]
+) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("event", "meeting", "before", "after", "verified", "waited")]
     for event_id in (*CHOSEN, AWAITED):
         after = server.portal.status(event_id, ME)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.php import PhpArray, PhpValue, array, to_int
-from airflow_provider_b24cal.sandbox.rest import Compound, Page
+from airflow_provider_b24cal.sandbox.rest import BatchMethod, Page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Outcome:
     paging: PhpArray
 
 
-def find(methods: Mapping[str, Method | Compound], name: str) -> Method | Compound:
+def find(methods: Mapping[str, Method | BatchMethod], name: str) -> Method | BatchMethod:
     """Return a method by its name in any case.
 
     :raises RestError: when there is none.
@@ -46,7 +46,7 @@ def find(methods: Mapping[str, Method | Compound], name: str) -> Method | Compou
     return method
 
 
-def run(name: str, method: Method | Compound, call: Call) -> Work[Outcome]:
+def run(name: str, method: Method | BatchMethod, call: Call) -> Work[Outcome]:
     """Run a method and take the time.
 
     :param name: of the method, lower-cased; its operating time is booked under it.
@@ -54,7 +54,9 @@ def run(name: str, method: Method | Compound, call: Call) -> Work[Outcome]:
     """
     portal = call.portal
     started = portal.clock()
-    result = (yield from method.run(call)) if isinstance(method, Compound) else (yield from _single(name, method, call))
+    result = (
+        (yield from method.run(call)) if isinstance(method, BatchMethod) else (yield from _single(name, method, call))
+    )
     finished = portal.clock()
     spent = envelope_time(portal.settings, started, finished, portal.tab.load(name, finished))
     if isinstance(result, Page):

@@ -14,7 +14,7 @@ from airflow_provider_b24cal.sandbox.recurrence import numbered_days
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from airflow_provider_b24cal.sandbox.models import Book, Event, Person, Row
+    from airflow_provider_b24cal.sandbox.models import CalendarStore, Event, Person, Row
     from airflow_provider_b24cal.sandbox.settings import Settings
 
 _DAY_S = 86_400
@@ -58,7 +58,7 @@ def days_window(start: datetime, end: datetime, server_zone: str) -> Window:
     return Window(start.timestamp(), (last + timedelta(days=1)).timestamp() - 1)
 
 
-def overlapping(book: Book, rows: Iterable[Row], window: Window, settings: Settings) -> Iterator[Entry]:
+def overlapping(book: CalendarStore, rows: Iterable[Row], window: Window, settings: Settings) -> Iterator[Entry]:
     """Yield what overlaps a window, going by the times as they are stored.
 
     A series passes as a whole, and its days by their start, with a day to spare before the window.
@@ -84,7 +84,7 @@ def _days(row: Row, event: Event, window: Window, settings: Settings) -> Iterato
             yield Entry(row, event, day, number)
 
 
-def really_overlapping(book: Book, rows: Iterable[Row], window: Window, settings: Settings) -> list[Entry]:
+def really_overlapping(book: CalendarStore, rows: Iterable[Row], window: Window, settings: Settings) -> list[Entry]:
     """Return what overlaps a window, going by true times, in order of the start."""
     # What is stored is off by no more than two zones can be apart.
     wide = Window(window.lower - 2 * _DAY_S, window.upper + 2 * _DAY_S)
@@ -96,7 +96,7 @@ def really_overlapping(book: Book, rows: Iterable[Row], window: Window, settings
     return [entry for _, _, entry in sorted(found, key=lambda item: item[:2])]
 
 
-def list_record(book: Book, entry: Entry, viewer: Person, settings: Settings) -> dict[str, object] | None:
+def list_record(book: CalendarStore, entry: Entry, viewer: Person, settings: Settings) -> dict[str, object] | None:
     """Return an entry as lists print it, or ``None`` when it is invisible to the viewer."""
     record = event_record(book, entry.row, viewer, settings, entry.day)
     if record is None:

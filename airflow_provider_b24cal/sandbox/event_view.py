@@ -16,7 +16,7 @@ from airflow_provider_b24cal.sandbox.recurrence import last_day
 if TYPE_CHECKING:
     from datetime import date
 
-    from airflow_provider_b24cal.sandbox.models import Book, Event, Person, Repeat, Row
+    from airflow_provider_b24cal.sandbox.models import CalendarStore, Event, Person, Repeat, Row
     from airflow_provider_b24cal.sandbox.settings import Settings
 
 _FORMS: dict[str, object] = {"blank": "", "false": False, "list": [], "null": None}
@@ -33,7 +33,7 @@ _HIDDEN = ("DESCRIPTION", "LOCATION", "REMIND", "ATTENDEE_LIST", "ATTENDEES_CODE
 
 
 def event_record(
-    book: Book, row: Row, viewer: Person, settings: Settings, day: date | None = None
+    book: CalendarStore, row: Row, viewer: Person, settings: Settings, day: date | None = None
 ) -> dict[str, object] | None:
     """Return the record of a row as one person sees it, or ``None`` when it is invisible to them.
 
@@ -52,7 +52,7 @@ def event_record(
     return record if view == "full" else _restricted(record, event, settings)
 
 
-def view_of(book: Book, row: Row, viewer: Person) -> str:
+def view_of(book: CalendarStore, row: Row, viewer: Person) -> str:
     """Return how much of a row a person sees: ``full``, ``time`` or ``none``."""
     event = book.events[row.parent_id]
     if row.calendar_type != "user" or row.owner_id == viewer.id:
@@ -160,11 +160,11 @@ def _rule(event: Event, settings: Settings) -> dict[str, object]:
     }
 
 
-def _live_rows(book: Book, event: Event) -> list[Row]:
+def _live_rows(book: CalendarStore, event: Event) -> list[Row]:
     return [row for row in book.rows_of(event.id) if not row.deleted and row.calendar_type == "user"]
 
 
-def _attendees(book: Book, event: Event) -> dict[str, object]:
+def _attendees(book: CalendarStore, event: Event) -> dict[str, object]:
     live = _live_rows(book, event)
     return {
         "ATTENDEES_CODES": [f"U{row.owner_id}" for row in live],

@@ -2,7 +2,7 @@
 
 A rule is written as a mapping, for example ``{"method": "calendar.meeting.status.set", "times": 2,
 "error": "QUERY_LIMIT_EXCEEDED"}``. It has one kind of trouble: ``error`` (a JSON error), ``body`` (a raw
-answer), ``drop`` (a reset connection), ``harm`` (a true answer that breaks on its way) or just ``delay``;
+answer), ``drop`` (a reset connection), ``corruption`` (a true answer that breaks on its way) or just ``delay``;
 ``inner`` plans an error for a batch command. In a ``body``, ``{c0}``, ``{c1}``, ... stand for the names of the
 commands of the batch that it answers.
 """
@@ -26,7 +26,7 @@ _COMMON = ("method", "times", "delay", "when")
 _KEYS: dict[str, tuple[str, ...]] = {
     "inner": ("inner", "times", "error", "description"),
     "drop": ("method", "times", "delay", "drop"),
-    "harm": ("method", "times", "delay", "harm"),
+    "corruption": ("method", "times", "delay", "corruption"),
     "error": (*_COMMON, "error", "http_status", "description"),
     "body": (*_COMMON, "body", "http_status", "content_type", "headers"),
     "delay": _COMMON,
@@ -54,7 +54,7 @@ class Fault:
     run_first: bool = False
     delay: float = 0.0
     drop: bool = False
-    harm: str = ""
+    corruption: str = ""
     error: RestError | None = None
     reply: Reply | None = None
 
@@ -88,10 +88,11 @@ def parse(wanted: object, field: str = "") -> Fault:
         method=checks.text(rule.get(target, "*"), f"{prefix}{target}").lower(),
         times=checks.integer(rule.get("times", 1), f"{prefix}times", 1),
         inner=kind == "inner",
-        run_first=kind == "harm" or checks.choice(rule.get(moment, "before"), f"{prefix}{moment}", _WHEN) == "after",
+        run_first=kind == "corruption"
+        or checks.choice(rule.get(moment, "before"), f"{prefix}{moment}", _WHEN) == "after",
         delay=checks.seconds(rule.get("delay", 0), f"{prefix}delay"),
         drop=kind == "drop",
-        harm=checks.choice(rule["harm"], f"{prefix}harm", HARMS) if kind == "harm" else "",
+        corruption=checks.choice(rule["corruption"], f"{prefix}harm", HARMS) if kind == "corruption" else "",
         error=_error(rule, prefix) if "error" in rule else None,
         reply=_reply(rule, prefix) if kind == "body" else None,
     )

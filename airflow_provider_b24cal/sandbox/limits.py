@@ -99,7 +99,7 @@ class Limiter:
 
 
 @dataclass
-class Tab:
+class UsageMeter:
     """What one request of one person spends on methods.
 
     :param limiter: where it is booked.

@@ -53,7 +53,7 @@ class _NotNowError(StageError):
     """Airflow could not answer; it may a moment later."""
 
 
-class Stage:
+class LocalAirflow:
     """Airflow's processes, by default on SQLite, in a folder of their own.
 
     :param home: becomes ``AIRFLOW_HOME``; an existing, empty folder.

@@ -145,7 +145,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Office:
+class SeedData:
     """People, events and rows to start from."""
 
     people: tuple[Person, ...]
@@ -153,13 +153,13 @@ class Office:
     rows: tuple[Row, ...]
 
 
-class Book:
+class CalendarStore:
     """All calendar rows of a portal, changing as people answer.
 
     :param office: where to start from.
     """
 
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: SeedData) -> None:
         self.people = {person.id: person for person in office.people}
         self.events = {event.id: event for event in office.events}
         self.rows: dict[int, Row] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 
-from airflow_provider_b24cal.sandbox.models import Book, Event, Row
+from airflow_provider_b24cal.sandbox.models import CalendarStore, Event, Row
 
 
 class NoMeeting(Enum):
@@ -21,13 +21,13 @@ class NoMeeting(Enum):
 NO_MEETING = NoMeeting.NO_MEETING
 
 
-def addressed_row(book: Book, row_id: int) -> Row | None:
+def addressed_row(book: CalendarStore, row_id: int) -> Row | None:
     """Return the live row of a meeting that an id points to."""
     row = book.live_row(row_id)
     return row if row is not None and book.events[row.parent_id].is_meeting else None
 
 
-def _row_of_person(book: Book, parent_id: int, user_id: int, duplicate_row: str) -> Row | None:
+def _row_of_person(book: CalendarStore, parent_id: int, user_id: int, duplicate_row: str) -> Row | None:
     """Find a person's row as the portal's unordered query does.
 
     The query ignores the deleted flag and takes one row of possibly two (a removed and a re-invited one).
@@ -38,7 +38,7 @@ def _row_of_person(book: Book, parent_id: int, user_id: int, duplicate_row: str)
     return rows[0 if duplicate_row == "oldest" else -1]
 
 
-def read_status(book: Book, row_id: int, user_id: int, duplicate_row: str) -> str | NoMeeting | None:
+def read_status(book: CalendarStore, row_id: int, user_id: int, duplicate_row: str) -> str | NoMeeting | None:
     """Return the answer a person has given to a meeting.
 
     :param row_id: any row of the meeting.
@@ -56,7 +56,7 @@ def read_status(book: Book, row_id: int, user_id: int, duplicate_row: str) -> st
     return None if found is None else found.status
 
 
-def write_status(book: Book, row_id: int, user_id: int, status: str, duplicate_row: str) -> Event | None:
+def write_status(book: CalendarStore, row_id: int, user_id: int, status: str, duplicate_row: str) -> Event | None:
     """Store the answer of a person, as one direct write that leaves the event's change mark alone.
 
     :param row_id: any row of the meeting.
@@ -81,16 +81,16 @@ def write_status(book: Book, row_id: int, user_id: int, status: str, duplicate_r
     return event
 
 
-def _accept_occurrences(book: Book, series_id: int, user_id: int) -> None:
+def _accept_occurrences(book: CalendarStore, series_id: int, user_id: int) -> None:
     for occurrence in book.occurrences(series_id):
         _overwrite(book, occurrence.id, user_id, "Y")
 
 
-def _overwrite(book: Book, parent_id: int, user_id: int, status: str) -> None:
+def _overwrite(book: CalendarStore, parent_id: int, user_id: int, status: str) -> None:
     book.put(replace(row, status=status) for row in book.rows_owned(parent_id, user_id) if row.calendar_type == "user")
 
 
-def invite(book: Book, event_id: int, user_id: int) -> Row:
+def invite(book: CalendarStore, event_id: int, user_id: int) -> Row:
     """Add a person to a meeting; whoever was removed before gets a second row."""
     row = Row(
         id=book.next_id(),
@@ -104,11 +104,11 @@ def invite(book: Book, event_id: int, user_id: int) -> Row:
     return row
 
 
-def remove(book: Book, event_id: int, user_id: int) -> None:
+def remove(book: CalendarStore, event_id: int, user_id: int) -> None:
     """Remove a person from a meeting: the child row is marked deleted and keeps its answer."""
     book.put(replace(row, deleted=True) for row in children_of(book, event_id) if row.owner_id == user_id)
 
 
-def children_of(book: Book, event_id: int) -> list[Row]:
+def children_of(book: CalendarStore, event_id: int) -> list[Row]:
     """Return the live child rows of a meeting."""
     return [row for row in book.rows_of(event_id) if not row.is_parent and not row.deleted]

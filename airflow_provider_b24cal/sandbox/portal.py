@@ -27,12 +27,12 @@ from airflow_provider_b24cal.sandbox.basic_methods import any_case
 from airflow_provider_b24cal.sandbox.checks import BadInputError
 from airflow_provider_b24cal.sandbox.counters import Counters
 from airflow_provider_b24cal.sandbox.errors import PhpFatalError, RestError
-from airflow_provider_b24cal.sandbox.limits import Limiter, Tab
-from airflow_provider_b24cal.sandbox.models import ANSWERS, Book, Event, Office, Person, Row
+from airflow_provider_b24cal.sandbox.limits import Limiter, UsageMeter
+from airflow_provider_b24cal.sandbox.models import ANSWERS, CalendarStore, Event, Person, Row, SeedData
 from airflow_provider_b24cal.sandbox.oauth import METHOD as TOKEN
 from airflow_provider_b24cal.sandbox.oauth import AuthServer, Pair
 from airflow_provider_b24cal.sandbox.reply import Reply, fatal, render
-from airflow_provider_b24cal.sandbox.rest import Call, Surroundings
+from airflow_provider_b24cal.sandbox.rest import Call, PortalContext
 from airflow_provider_b24cal.sandbox.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.sandbox.php import PhpArray
     from airflow_provider_b24cal.sandbox.request import RestRequest
-    from airflow_provider_b24cal.sandbox.rest import Compound, Method, Work
+    from airflow_provider_b24cal.sandbox.rest import BatchMethod, Method, Work
 
-METHODS: Mapping[str, Method | Compound] = {
+METHODS: Mapping[str, Method | BatchMethod] = {
     **batch.METHODS,
     **basic_methods.METHODS,
     **calendar_methods.METHODS,
@@ -61,7 +61,7 @@ class Portal:
     :param clock: tells the time as seconds since the epoch.
     """
 
-    def __init__(self, office: Office, start: Settings | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, office: SeedData, start: Settings | None = None, clock: Callable[[], float] = time.time) -> None:
         self._office = office
         self._clock = clock
         self._start = Settings() if start is None else start
@@ -74,7 +74,7 @@ class Portal:
     def reset(self) -> None:
         """Return to the initial office and settings; forget faults, counters and what limits have measured."""
         with self._lock:
-            self.book = Book(self._office)
+            self.book = CalendarStore(self._office)
             self.settings = self._start
             self.counters = Counters()
             self.auth_server = AuthServer()
@@ -87,7 +87,7 @@ class Portal:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     @contextmanager
-    def locked(self) -> Iterator[Book]:
+    def locked(self) -> Iterator[CalendarStore]:
         """Hold the portal still while looking at several things."""
         with self._lock:
             yield self.book
@@ -145,13 +145,13 @@ class Portal:
         if self.settings.blocked:
             self.counters.refused("OVERLOAD_LIMIT")
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.")
-        portal = Surroundings(
+        portal = PortalContext(
             self.book,
             self.settings,
             self.counters,
             METHODS,
             self._clock,
-            Tab(self._limiter, caller.id),
+            UsageMeter(self._limiter, caller.id),
             self._inner_error,
         )
         parameters = request.parameters

@@ -26,7 +26,7 @@ class Reply:
     content_type: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    harm: str = ""
+    corruption: str = ""
 
 
 def render(status: int, answer: PhpArray, form: str) -> Reply:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
 
     from airflow_provider_b24cal.sandbox.errors import RestError
-    from airflow_provider_b24cal.sandbox.limits import Tab
-    from airflow_provider_b24cal.sandbox.models import Book, Person, Webhook
+    from airflow_provider_b24cal.sandbox.limits import UsageMeter
+    from airflow_provider_b24cal.sandbox.models import CalendarStore, Person, Webhook
     from airflow_provider_b24cal.sandbox.php import PhpArray
     from airflow_provider_b24cal.sandbox.settings import Settings
 
@@ -34,7 +34,7 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PortalContext:
     """What a request runs in.
 
     :param methods: every method of the portal by name.
@@ -43,12 +43,12 @@ class Surroundings:
     :param inner_error: the error a test planned for a command of a batch, if any.
     """
 
-    book: Book
+    book: CalendarStore
     settings: Settings
     ledger: Ledger
-    methods: Mapping[str, Method | Compound]
+    methods: Mapping[str, Method | BatchMethod]
     clock: Callable[[], float]
-    tab: Tab
+    tab: UsageMeter
     inner_error: Callable[[str], RestError | None]
 
 
@@ -63,7 +63,7 @@ class Call:
     caller: Person
     webhook: Webhook
     parameters: PhpArray
-    portal: Surroundings
+    portal: PortalContext
     start: int = 0
 
 
@@ -93,7 +93,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Compound:
+class BatchMethod:
     """A REST method that runs others; it takes no time of its own.
 
     :param scopes: as of :class:`Method`.
@@ -104,6 +104,6 @@ class Compound:
     run: Callable[[Call], Work[PhpArray]]
 
 
-def may(scopes: Collection[str], method: Method | Compound) -> bool:
+def may(scopes: Collection[str], method: Method | BatchMethod) -> bool:
     """Tell whether scopes suffice for a method."""
     return not method.scopes or any(scope in scopes for scope in method.scopes)

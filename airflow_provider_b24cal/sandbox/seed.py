@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox import datafile
-from airflow_provider_b24cal.sandbox.models import Event, Office, Row
+from airflow_provider_b24cal.sandbox.models import Event, Row, SeedData
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ _READER = 1
 _HOST = 2
 
 
-def default_office(seed: int = 1, today: date | None = None) -> Office:
+def default_office(seed: int = 1, today: date | None = None) -> SeedData:
     """Return the built-in office.
 
     :param seed: another seed gives other meetings and other webhook codes.
@@ -55,9 +55,9 @@ def default_office(seed: int = 1, today: date | None = None) -> Office:
     return datafile.parse({"people": people, "events": special + ordinary})
 
 
-def crowd(
+def large_dataset(
     meetings: int = 50_000, status: str = "Q", first_id: int = 100_001, seed: int = 1, today: date | None = None
-) -> Office:
+) -> SeedData:
     """Return an office of the same people in which the first one is invited to a great many meetings.
 
     Ids of meetings follow one another, and those of the invitations follow them.
@@ -74,7 +74,7 @@ def crowd(
     # Written out, for checking a data file of this size would take too long.
     parents = (Row(event.id, event.id, "user", _HOST, "H", deleted=False) for event in events)
     invitations = (Row(event.id + meetings, event.id, "user", _READER, status, deleted=False) for event in events)
-    return Office(people, events, (*parents, *invitations))
+    return SeedData(people, events, (*parents, *invitations))
 
 
 def _one_of_many(event_id: int, number: int, today: date) -> Event:

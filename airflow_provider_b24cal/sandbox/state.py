@@ -13,10 +13,10 @@ from airflow_provider_b24cal.sandbox.recurrence import next_day
 MOST_MEETINGS = 1000
 
 if TYPE_CHECKING:
-    from airflow_provider_b24cal.sandbox.models import Book, Event
+    from airflow_provider_b24cal.sandbox.models import CalendarStore, Event
 
 
-def snapshot(book: Book, now: datetime) -> dict[str, object]:
+def snapshot(book: CalendarStore, now: datetime) -> dict[str, object]:
     """Return people and meetings with everybody's answers; of a very large office the first meetings.
 
     :param now: an aware time; series are shown at their next day from then on.
@@ -37,7 +37,7 @@ def snapshot(book: Book, now: datetime) -> dict[str, object]:
     }
 
 
-def _meeting(book: Book, event: Event, today: date) -> dict[str, object]:
+def _meeting(book: CalendarStore, event: Event, today: date) -> dict[str, object]:
     day = next_day(event, today)
     starts = datetime.combine(day, event.starts.time())
     ends = starts + (event.ends - event.starts)

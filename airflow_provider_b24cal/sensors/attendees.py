@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow_provider_b24cal._airflow import Templated
-    from airflow_provider_b24cal.waiting.conditions import AttendeesWait
+    from airflow_provider_b24cal.waiting.conditions import AttendeesCondition
 
 
 class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
@@ -78,18 +78,18 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
         self.fail_when_declined = fail_when_declined
         self.deadline_before_start = deadline_before_start
 
-    def _wait(self) -> AttendeesWait:
+    def _wait(self) -> AttendeesCondition:
         from airflow_provider_b24cal.bitrix24.calendar.listing import check_users
         from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_flag
         from airflow_provider_b24cal.waiting.conditions import (
-            AttendeesWait,
+            AttendeesCondition,
             check_rule,
             check_seconds,
             check_users_suffice,
         )
 
         fail_on = ["N"] if check_flag(self.fail_when_declined, "fail_when_declined") else []
-        wait = AttendeesWait(
+        wait = AttendeesCondition(
             check_event_id(self.event_id),
             check_rule("Y", fail_on, self.require),
             None if self.users is None else tuple(check_users(self.users)),

@@ -20,25 +20,25 @@ from airflow_provider_b24cal._airflow import (
     deferral_timed_out,
     task_memory,
 )
-from airflow_provider_b24cal.links.bitrix24 import LinkedTask
+from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_b24cal._airflow import Context
-    from airflow_provider_b24cal.waiting.conditions import Statuses, Wait
-    from airflow_provider_b24cal.waiting.evaluate import Verdict
-    from airflow_provider_b24cal.waiting.trigger_event import Ending
+    from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
+    from airflow_provider_b24cal.waiting.evaluate import Evaluation
+    from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
 
 DEFERRABLE: Final = conf.getboolean("operators", "default_deferrable", fallback=False)
 """What Airflow is configured to do when a task does not say."""
 
 _SEEN: Final = "bitrix24_seen"
-_TOO_LATE: Final = "The deadline before the event's start has passed."
+_EVENT_DEADLINE: Final = "The deadline before the event's start has passed."
 
 
-class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
+class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
     """
     Wait for answers in a portal, in poke, reschedule or deferrable mode.
 
@@ -53,7 +53,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
     _statuses: Statuses
     _until: float | None
-    _verdict: Verdict | None
+    _verdict: Evaluation | None
     _logged: Statuses
     _logged_at: float | None
 
@@ -64,7 +64,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         self._forget()
 
     @abstractmethod
-    def _wait(self) -> Wait:
+    def _wait(self) -> WaitCondition:
         """Return what is waited for.
 
         :raises InvalidArgumentError: an argument is not acceptable.
@@ -105,24 +105,24 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.waiting.evaluate import State
         from airflow_provider_b24cal.waiting.schedule import PATIENCE
-        from airflow_provider_b24cal.waiting.trigger_event import Ending
+        from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
         wait = self._wait()
         with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=PATIENCE.within(self._patience())) as hook:
             if self._logged_at is None:
                 self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
-            verdict = wait.judge(hook.make(wait.calls(self._statuses)), self._statuses)
-        self._statuses, self._verdict = verdict.statuses, verdict
-        self._until = self._until if verdict.until is None else verdict.until
-        error = verdict.error or verdict.trouble
+            evaluation = wait.judge(hook.call_many(wait.calls(self._statuses)), self._statuses)
+        self._statuses, self._verdict = evaluation.statuses, evaluation
+        self._until = self._until if evaluation.until is None else evaluation.until
+        error = evaluation.error or evaluation.transient_error
         if error is not None:
             raise error
-        if verdict.state is State.ARRIVED:
-            self._log_poll(Ending.ARRIVED)
-            return PokeReturnValue(is_done=True, xcom_value=wait.xcom(verdict.statuses))
-        if verdict.until is not None and time() >= verdict.until:
-            self._log_poll(Ending.TOO_LATE)
-            self._time_out(wait, _TOO_LATE)
+        if evaluation.state is State.ARRIVED:
+            self._log_poll(ResultKind.ARRIVED)
+            return PokeReturnValue(is_done=True, xcom_value=wait.xcom(evaluation.statuses))
+        if evaluation.until is not None and time() >= evaluation.until:
+            self._log_poll(ResultKind.EVENT_DEADLINE)
+            self._time_out(wait, _EVENT_DEADLINE)
         return PokeReturnValue(is_done=False)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -131,14 +131,14 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         :raises TriggerEventError: the event is missing or unknown, or does not show what was waited for.
         """
         from airflow_provider_b24cal.bitrix24.protocol.errors import TriggerEventError
-        from airflow_provider_b24cal.waiting.trigger_event import Ending, end_from_event
+        from airflow_provider_b24cal.waiting.trigger_event import ResultKind, end_from_event
 
         wait, end = self._wait(), end_from_event(event)
         self._statuses = end.statuses
-        if end.ending is not Ending.ARRIVED:
+        if end.ending is not ResultKind.ARRIVED:
             self._push_statuses(context)
-        if end.ending in {Ending.TIMED_OUT, Ending.TOO_LATE}:
-            self._time_out(wait, _TOO_LATE if end.ending is Ending.TOO_LATE else "")
+        if end.ending in {ResultKind.TIMED_OUT, ResultKind.EVENT_DEADLINE}:
+            self._time_out(wait, _EVENT_DEADLINE if end.ending is ResultKind.EVENT_DEADLINE else "")
         if end.error is not None:
             raise end.error
         if not wait.proves(end.statuses):
@@ -220,19 +220,19 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
 
     def _leave(self, context: Context, error: BaseException) -> None:
         """Leave what was seen last, in the log and as the result of a wait that did not arrive."""
-        from airflow_provider_b24cal.waiting.trigger_event import Ending
+        from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
         if isinstance(error, AirflowSkipException):
             error = error.__cause__ or error  # what soft_fail and never_fail have skipped
         late = isinstance(error, AirflowSensorTimeout | AirflowSkipException | AirflowTaskTimeout)
-        self._log_poll(Ending.TIMED_OUT if late else Ending.FAILED)
+        self._log_poll(ResultKind.TIMED_OUT if late else ResultKind.FAILED)
         self._push_statuses(context)
 
     def _push_statuses(self, context: Context) -> None:
         if self._statuses and self.do_xcom_push:
             context["ti"].xcom_push(key="return_value", value=self._wait().xcom(self._statuses))
 
-    def _log_poll(self, ending: Ending | None = None, *, next_poll: float = 0.0, deadline: float = 0.0) -> None:
+    def _log_poll(self, ending: ResultKind | None = None, *, next_poll: float = 0.0, deadline: float = 0.0) -> None:
         """Log the last poll; of a wait that has ended, only once."""
         from airflow_provider_b24cal.waiting.log_lines import log_lines
         from airflow_provider_b24cal.waiting.schedule import HEARTBEAT
@@ -294,7 +294,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         )
         raise AssertionError("defer() does not return")
 
-    def _time_out(self, wait: Wait, why: str = "") -> NoReturn:
+    def _time_out(self, wait: WaitCondition, why: str = "") -> NoReturn:
         from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
 
         message = why or f"Timed out after {self._patience():g} s."
@@ -311,6 +311,6 @@ class Bitrix24WaitSensor(BaseSensorOperator, LinkedTask):
         raise failure
 
 
-def _identity(wait: Wait) -> str:
+def _identity(wait: WaitCondition) -> str:
     """Return a short text that another wait does not have."""
     return sha256(json.dumps(wait.to_dict(), sort_keys=True).encode()).hexdigest()[:16]

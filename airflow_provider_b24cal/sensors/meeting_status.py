@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_b24cal._airflow import Templated
-    from airflow_provider_b24cal.waiting.conditions import MeetingsWait
+    from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 
 
 class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
@@ -81,11 +81,11 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
         self.require = require
         self.fail_on_statuses = fail_on_statuses
 
-    def _wait(self) -> MeetingsWait:
-        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_event_ids, one_of
-        from airflow_provider_b24cal.waiting.conditions import MeetingsWait, check_meetings, check_rule
+    def _wait(self) -> MeetingsCondition:
+        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_ids, exactly_one
+        from airflow_provider_b24cal.waiting.conditions import MeetingsCondition, check_meetings, check_rule
 
-        one_of(event_id=self.event_id, event_ids=self.event_ids)
-        ids = check_event_ids(self.event_ids) if self.event_id is None else [check_event_id(self.event_id)]
+        exactly_one(event_id=self.event_id, event_ids=self.event_ids)
+        ids = check_ids(self.event_ids) if self.event_id is None else [check_event_id(self.event_id)]
         rule = check_rule(self.target_status, self.fail_on_statuses, self.require)
-        return check_meetings(MeetingsWait(tuple(ids), rule), deferrable=self.deferrable)
+        return check_meetings(MeetingsCondition(tuple(ids), rule), deferrable=self.deferrable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_b24cal.links.bitrix24 import LinkedTask
+from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal._airflow import Context, Templated
 
 
-class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
+class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     """
     Write what calendars show to files, in a folder for each day on which something begins.
 
@@ -97,12 +97,12 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the calendars, write the files and return counts."""
-        from airflow_provider_b24cal.retry_policy import repeating
+        from airflow_provider_b24cal.retry_policy import fail_fast
 
-        with repeating(permanent_errors=self.retry_permanent_errors):
+        with fail_fast(permanent_errors=self.retry_permanent_errors):
             return self._store(context)
 
-    def shown_page(self) -> dict[str, Any]:
+    def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar that is read."""
         from airflow_provider_b24cal.attendance.io.source import shown_calendar
 
@@ -116,9 +116,9 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
         from airflow_provider_b24cal.attendance.calendars import whole_days
         from airflow_provider_b24cal.attendance.io.files import FORMATS, content
         from airflow_provider_b24cal.attendance.io.reader import People, portal_name
-        from airflow_provider_b24cal.attendance.io.source import as_aside, check_source
+        from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
         from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Person
-        from airflow_provider_b24cal.attendance.reconcile import nameless
+        from airflow_provider_b24cal.attendance.reconcile import without_names
         from airflow_provider_b24cal.attendance.snapshot import by_day, days_not_known
         from airflow_provider_b24cal.bitrix24.validation import check_choice, check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -139,9 +139,9 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
             self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             portal, people, unreadable = portal_name(hook), People(hook), UnreadableRows(self.log)
             for reading in source.read(hook):
-                shown = reading if named else nameless(reading)
+                shown = reading if named else without_names(reading)
                 if Person in folders:
-                    people.meet(reading)
+                    people.fetch_names(reading)
                 unreadable.add(reading.unreadable)
                 kept = days_not_known(reading)
                 for day, rows in by_day(shown, portal, people.names).items():
@@ -156,11 +156,11 @@ class Bitrix24AttendanceToObjectStorageOperator(LinkedTask):
                     counts["occurrences"] += len(rows[Meeting])
                     counts["answers"] += len(rows[Attendance])
                     counts["unknown"] += sum(meeting["total"] is None for meeting in rows[Meeting])
-                with as_aside("lineage", self.log):
+                with log_and_ignore("lineage", self.log):
                     for calendar in sorted(reading.calendars):
                         read_from(hook, calendar_uri(portal, calendar))
         counts |= {"people": len(people.names), "unreadable": unreadable.count}
-        with as_aside("lineage", self.log):
+        with log_and_ignore("lineage", self.log):
             written_to(folder, str(folder))
         self._log_counts(counts)
         return counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal._airflow import BaseHook
-from airflow_provider_b24cal.links.bitrix24 import LinkedTask
+from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from airflow_provider_b24cal._airflow import Context, Templated
-    from airflow_provider_b24cal.attendance.reconcile import Reading
+    from airflow_provider_b24cal.attendance.reconcile import Snapshot
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
-class Bitrix24AttendanceToSqlOperator(LinkedTask):
+class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     """
     Bring three tables to what calendars show: meetings, everybody's answers, and the changes of answers.
 
@@ -129,28 +129,28 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the calendars, write the tables and return counts."""
-        from airflow_provider_b24cal.retry_policy import repeating
+        from airflow_provider_b24cal.retry_policy import fail_fast
 
-        with repeating(permanent_errors=self.retry_permanent_errors):
+        with fail_fast(permanent_errors=self.retry_permanent_errors):
             return self._sync(context)
 
-    def shown_page(self) -> dict[str, Any]:
+    def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar or meeting that is read."""
         from airflow_provider_b24cal.attendance.io.source import shown_calendar
 
-        return super().shown_page() if self.event_ids is not None else shown_calendar(self.calendars)
+        return super().link_target() if self.event_ids is not None else shown_calendar(self.calendars)
 
     def _sync(self, context: Context) -> dict[str, int]:
         from airflow_provider_b24cal.attendance.io.reader import portal_name
-        from airflow_provider_b24cal.attendance.io.source import as_aside, check_source
+        from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
         from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
         from airflow_provider_b24cal.attendance.io.sync import Sync
-        from airflow_provider_b24cal.attendance.io.tables import Names
+        from airflow_provider_b24cal.attendance.io.tables import TableNames
         from airflow_provider_b24cal.bitrix24.validation import check_flag
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
-        names = Names(
+        names = TableNames(
             self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.looks_table,
             self.people_table,
         )  # fmt: skip
@@ -172,7 +172,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
                 sync = Sync(hook, store, self.log, people_names=people_named)
                 for shown in source.read(hook):
                     reading = sync.write(shown)
-                    with as_aside("lineage", self.log):
+                    with log_and_ignore("lineage", self.log):
                         self._tell(hook, portal, reading, sql_hook, engine, tables)
         finally:
             engine.dispose()
@@ -197,7 +197,7 @@ class Bitrix24AttendanceToSqlOperator(LinkedTask):
         self,
         hook: Bitrix24CalendarHook,
         portal: str,
-        reading: Reading,
+        reading: Snapshot,
         sql_hook: Any,
         engine: Engine,
         tables: Sequence[str],

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, repeat
-from airflow_provider_b24cal.bitrix24.protocol.limits import Patience
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, retry_loop
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryState
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
-from airflow_provider_b24cal.waiting.conditions import wait_from_dict
-from airflow_provider_b24cal.waiting.evaluate import State, Verdict
+from airflow_provider_b24cal.waiting.conditions import condition_from_dict
+from airflow_provider_b24cal.waiting.evaluate import Evaluation, State
 from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.schedule import (
     HEARTBEAT,
@@ -23,14 +23,14 @@ from airflow_provider_b24cal.waiting.schedule import (
     tick_from,
     tick_until,
 )
-from airflow_provider_b24cal.waiting.trigger_event import End, Ending
+from airflow_provider_b24cal.waiting.trigger_event import ResultKind, WaitResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
-    from airflow_provider_b24cal.waiting.conditions import Statuses, Wait
+    from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
 
 
 class Bitrix24AttendanceTrigger(BaseTrigger):
@@ -43,9 +43,9 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
     :param wait: what is waited for, as
-        :meth:`~airflow_provider_b24cal.waiting.conditions.Wait.to_dict` describes it.
+        :meth:`~airflow_provider_b24cal.waiting.conditions.WaitCondition.to_dict` describes it.
     :param seen: statuses that the first poll, made in the worker, has read, as
-        :meth:`~airflow_provider_b24cal.waiting.conditions.Wait.pack` writes them.
+        :meth:`~airflow_provider_b24cal.waiting.conditions.WaitCondition.pack` writes them.
     :param poke_interval: seconds between polls.
     :param deferred_at: time of the deferral, in seconds since the epoch.
     :param deadline: time at which the wait ends, in seconds since the epoch; a last poll is made then.
@@ -101,14 +101,14 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire the one event of :class:`~airflow_provider_b24cal.waiting.trigger_event.End`."""
+        """Wait, and fire the one event of :class:`~airflow_provider_b24cal.waiting.trigger_event.WaitResult`."""
         yield TriggerEvent((await self._end()).to_event())
 
-    async def _end(self) -> End:
+    async def _end(self) -> WaitResult:
         try:
-            wait = wait_from_dict(self.wait)
+            wait = condition_from_dict(self.wait)
         except Bitrix24Error as unknown:
-            return End(Ending.FAILED, error=unknown)
+            return WaitResult(ResultKind.FAILED, error=unknown)
         poll = shared_poll(self.bitrix24_conn_id)
         step = self._interval(0)
         statuses = wait.unpack(self.seen)
@@ -118,19 +118,19 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         complaint = ""
         while True:
             await sleep(max(0.0, min(due, deadline) - time()))
-            verdict = await self._judged(wait, poll, statuses)
+            evaluation = await self._judged(wait, poll, statuses)
             now = time()
-            if verdict.until is not None:
-                deadline = self._bound(verdict.until)
+            if evaluation.until is not None:
+                deadline = self._bound(evaluation.until)
             # On the common ticks, and never later than the wait's own pace has it.
             due = tick_until(now + self._interval(polls), poll.origin(step, now), step)
             polls += 1
-            failure = verdict.error or verdict.trouble
-            ending = self._ending(verdict, now, deadline)
+            failure = evaluation.error or evaluation.transient_error
+            ending = self._ending(evaluation, now, deadline)
             lines = log_lines(
                 wait,
                 statuses,
-                verdict,
+                evaluation,
                 ending=ending,
                 next_poll=min(due, deadline) - now,
                 deadline=deadline,
@@ -141,22 +141,22 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             if lines:
                 told_at = now
             if ending is not None:
-                return End(ending, verdict.statuses, failure if ending is Ending.FAILED else None)
+                return WaitResult(ending, evaluation.statuses, failure if ending is ResultKind.FAILED else None)
             if failure is not None and (str(failure) != complaint or now - complained_at >= HEARTBEAT):
                 self.log.error("Poll failed, going on because of silent_fail: %s", failure)
                 complained_at = now
             complaint = "" if failure is None else str(failure)
-            statuses = verdict.statuses
+            statuses = evaluation.statuses
 
-    def _ending(self, verdict: Verdict, now: float, deadline: float) -> Ending | None:
+    def _ending(self, evaluation: Evaluation, now: float, deadline: float) -> ResultKind | None:
         """Return how the wait has ended with a poll; ``None`` while it goes on."""
-        if verdict.state is State.ARRIVED:
-            return Ending.ARRIVED
-        if (verdict.error or verdict.trouble) is not None and not self.silent_fail:
-            return Ending.FAILED
+        if evaluation.state is State.ARRIVED:
+            return ResultKind.ARRIVED
+        if (evaluation.error or evaluation.transient_error) is not None and not self.silent_fail:
+            return ResultKind.FAILED
         if now < deadline:
             return None
-        return Ending.TIMED_OUT if now >= self.deadline else Ending.TOO_LATE
+        return ResultKind.TIMED_OUT if now >= self.deadline else ResultKind.EVENT_DEADLINE
 
     def _bound(self, until: float | None) -> float:
         """Return when the wait ends at the latest, never sooner than an event may be fired."""
@@ -172,18 +172,18 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             return now  # the triggerer was down
         return tick_from(max(now, self.deferred_at + SOONEST_EVENT), poll.origin(step, own), step)
 
-    async def _judged(self, wait: Wait, poll: SharedPoll, before: Statuses) -> Verdict:
+    async def _judged(self, wait: WaitCondition, poll: SharedPoll, before: Statuses) -> Evaluation:
         try:
             return wait.judge(await self._ask(wait, poll, before), before)
         except Bitrix24Error as error:  # the connection itself is not usable
-            return Verdict(State.HOPELESS, before, error=error)
+            return Evaluation(State.UNREACHABLE, before, error=error)
         except Exception as error:
             if not self.silent_fail:
                 raise
             self.log.exception("Poll failed, going on because of silent_fail: %s", type(error).__name__)
-            return Verdict(State.WAITING, before)
+            return Evaluation(State.WAITING, before)
 
-    async def _ask(self, wait: Wait, poll: SharedPoll, before: Statuses) -> list[Outcome[Any]]:
+    async def _ask(self, wait: WaitCondition, poll: SharedPoll, before: Statuses) -> list[Outcome[Any]]:
         """Make a wait's calls together with others, and repeat within its own patience what failed in passing.
 
         What is refused is not waited for when the other answers end the wait without it.
@@ -191,7 +191,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         calls = wait.calls(before)
         known: dict[int, Outcome[Any]] = {}
         # The same chance for all, or those who failed together would come back one by one.
-        repeating = repeat(calls, Patience(PATIENCE.within(self.patience)), lambda: poll.chance)
+        repeating = retry_loop(calls, RetryState(PATIENCE.within(self.patience)), lambda: poll.jitter)
         step = next(repeating)
         while True:
             answers = None

@@ -17,7 +17,7 @@ from airflow_provider_b24cal.attendance.calendars import check_calendar
 from airflow_provider_b24cal.attendance.changes import by_meeting
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import check_readable, get_event, get_events
 from airflow_provider_b24cal.bitrix24.calendar.events import EventList, UnreadableRow
-from airflow_provider_b24cal.bitrix24.calendar.listing import LONGEST
+from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_CALL_SPAN
 from airflow_provider_b24cal.bitrix24.calendar.methods import profile
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
@@ -29,7 +29,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
 )
 from airflow_provider_b24cal.bitrix24.validation import check_conn_id, check_letters, check_some_ids
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
-from airflow_provider_b24cal.triggers.outbox import LONGEST_PAUSE, SETTLED, Notebook
+from airflow_provider_b24cal.triggers.outbox import DELIVERY_GRACE, LONGEST_PAUSE, Outbox
 from airflow_provider_b24cal.waiting.schedule import interval, tick_from
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 
         poll = shared_poll(self.bitrix24_conn_id)
-        book = Notebook(getattr(self, "asset_state_store", None), self._memory_key, self.log)
+        book = Outbox(getattr(self, "asset_state_store", None), self._memory_key, self.log)
         failures = 0
         while True:
             # Airflow starts a watcher that raises or returns again after a second, whatever is wrong with it.
@@ -147,12 +147,12 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
                 failures += 1
                 told = str(error) if isinstance(error, Bitrix24Error) else type(error).__name__
                 self.log.error("Poll failed, the next one will come: %s", told)
-            for change in book.untold:
+            for change in book.unsent:
                 yield TriggerEvent(change.payload)
                 change.handed_over = time()
             await self._rest(poll, failures, book)
 
-    async def _look(self, poll: SharedPoll, book: Notebook) -> None:
+    async def _look(self, poll: SharedPoll, book: Outbox) -> None:
         found, first = await self.read(poll), book.memory is None
         self._unreadable.add(("", row) for row in found.unreadable)
         # In a thread: thousands of meetings take their time, and every other trigger waits for this one.
@@ -162,10 +162,10 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         await to_thread(book.compare, meetings, self._wanted, {row.parent_id for row in found.unreadable})
         await book.keep()
 
-    async def _rest(self, poll: SharedPoll, failures: int, book: Notebook) -> None:
+    async def _rest(self, poll: SharedPoll, failures: int, book: Outbox) -> None:
         due = time() + self._pause(poll, failures)
-        if book.unsettled and due - time() > SETTLED + _SLACK:
-            await sleep(SETTLED + _SLACK)
+        if book.in_flight and due - time() > DELIVERY_GRACE + _SLACK:
+            await sleep(DELIVERY_GRACE + _SLACK)
             await book.keep()
         await sleep(max(0.0, due - time()))
 
@@ -195,7 +195,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         return self._shown(outcomes, window)
 
     def _calls(self, owner_id: int, window: Window) -> list[Call[EventList]]:
-        return [get_events(self._calendar.kind, owner_id, span) for span in window.chunks(LONGEST)]
+        return [get_events(self._calendar.kind, owner_id, span) for span in window.chunks(MAX_CALL_SPAN)]
 
     def _shown(self, outcomes: Sequence[Outcome[EventList]], window: Window) -> EventList:
         found = _meetings([outcome.unwrap() for outcome in outcomes])

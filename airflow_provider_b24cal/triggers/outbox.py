@@ -8,15 +8,15 @@ from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from airflow_provider_b24cal.attendance.changes import Memory, memory_from_json
+from airflow_provider_b24cal.attendance.changes import WatcherState, memory_from_json
 from airflow_provider_b24cal.waiting.schedule import interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from airflow_provider_b24cal.attendance.changes import AnswerChange, Meeting
+    from airflow_provider_b24cal.attendance.changes import AnswerChange, MeetingAnswers
 
-SETTLED: Final = 5.0
+DELIVERY_GRACE: Final = 5.0
 """Seconds after which an event that was handed to Airflow is taken to be stored.
 
 Airflow says nothing of it. Its triggerer hands events on once a second, its supervisor stores them up to a second
@@ -47,7 +47,7 @@ class Log(Protocol):
 
 
 @dataclass(slots=True)
-class Told:
+class PendingEvent:
     """A change that is told.
 
     :param payload: of the event.
@@ -58,7 +58,7 @@ class Told:
     handed_over: float = inf
 
 
-class Notebook:
+class Outbox:
     """A watcher's memory.
 
     A change is written down before its event is handed to Airflow, and crossed out when the event has settled.
@@ -71,24 +71,24 @@ class Notebook:
     """
 
     def __init__(self, store: Store | None, key: str, log: Log) -> None:
-        self.memory: Memory | None = None
+        self.memory: WatcherState | None = None
         self._store = store
         self._key = key
         self._log = log
         self._opened = store is None
-        self._told: list[Told] = []
+        self._told: list[PendingEvent] = []
         self._seen: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
         self._failures = 0
         self._again = -inf
 
     @property
-    def untold(self) -> list[Told]:
+    def unsent(self) -> list[PendingEvent]:
         """What is to be handed to Airflow now."""
         return [one for one in self._told if one.handed_over == inf]
 
     @property
-    def unsettled(self) -> bool:
+    def in_flight(self) -> bool:
         """Whether something has to be crossed out after a while."""
         return self._store is not None and bool(self._told)
 
@@ -108,12 +108,12 @@ class Notebook:
             self.memory = memory_from_json(note)
             if self.memory is not None:
                 self._seen = self.memory.to_json()
-                self._told = [Told(payload) for payload in note.get("pending", ())]
+                self._told = [PendingEvent(payload) for payload in note.get("pending", ())]
         self._opened = True
 
     def compare(
         self,
-        meetings: Mapping[int, Meeting],
+        meetings: Mapping[int, MeetingAnswers],
         wanted: Callable[[AnswerChange], bool],
         unreadable: Collection[int | None] = (),
     ) -> None:
@@ -123,18 +123,18 @@ class Notebook:
         """
         memory = self.memory
         if memory is None:
-            memory = self.memory = Memory(datetime.fromtimestamp(time(), UTC).isoformat())
+            memory = self.memory = WatcherState(datetime.fromtimestamp(time(), UTC).isoformat())
         for change in list(memory.changes(meetings)):
             if wanted(change):
-                self._told.append(Told(_payload(change, memory)))
-            memory.tell(change)
-        memory.see(meetings, unreadable)
+                self._told.append(PendingEvent(_payload(change, memory)))
+            memory.mark_emitted(change)
+        memory.update(meetings, unreadable)
         self._seen = memory.to_json()
 
     async def keep(self) -> None:
         """Keep what a restart has to know, if that has changed; a store that fails is tried again later."""
         now = time()
-        self._told = [one for one in self._told if now - one.handed_over < SETTLED]
+        self._told = [one for one in self._told if now - one.handed_over < DELIVERY_GRACE]
         if self._store is None or self.memory is None or now < self._again:
             return
         note = {**self._seen, "pending": [one.payload for one in self._told]}
@@ -144,13 +144,15 @@ class Notebook:
             await self._store.aset(self._key, note)
         except Exception as error:  # noqa: BLE001 - what was read is told all the same
             self._failures += 1
-            self._again = now + interval(SETTLED, self._failures, exponential_backoff=True, max_wait=LONGEST_PAUSE)
+            self._again = now + interval(
+                DELIVERY_GRACE, self._failures, exponential_backoff=True, max_wait=LONGEST_PAUSE
+            )
             self._log.error("What was told could not be noted; a restart would tell it again: %s", type(error).__name__)
         else:
             self._failures, self._kept = 0, note
 
 
-def _payload(change: AnswerChange, memory: Memory) -> dict[str, Any]:
+def _payload(change: AnswerChange, memory: WatcherState) -> dict[str, Any]:
     return {
         "parent_id": change.parent_id,
         "occurrence_start": change.occurrence_start.isoformat(),

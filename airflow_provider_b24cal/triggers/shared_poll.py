@@ -41,10 +41,10 @@ class SharedPoll:
     """
 
     def __init__(self, conn_id: str) -> None:
-        self.chance = random()  # noqa: S311 - nothing secret depends on it
+        self.jitter = random()  # noqa: S311 - nothing secret depends on it
         self._conn_id = conn_id
         self._origins: dict[float, float] = {}
-        self._joinable: _Round | None = None
+        self._joinable: _PollBatch | None = None
 
     @property
     def members(self) -> int:
@@ -66,12 +66,12 @@ class SharedPoll:
             return []
         joined = self._joinable
         if joined is None or joined.abandoned:
-            joined = self._joinable = _Round(self._conn_id)
+            joined = self._joinable = _PollBatch(self._conn_id)
             # In a context of its own: log lines of one request for many belong into nobody's task log.
             joined.task = asyncio.get_running_loop().create_task(self._send(joined), context=Context())
         return await joined.take_part(calls)
 
-    async def _send(self, joined: _Round) -> None:
+    async def _send(self, joined: _PollBatch) -> None:
         await joined.gather()
         # Whoever comes from now on begins a new one.
         self._joinable = None
@@ -79,7 +79,7 @@ class SharedPoll:
         await joined.send()
 
 
-class _Asked:
+class _PendingCall:
     """One call of a round, and how many want to know."""
 
     __slots__ = ("answer", "call", "wanted")
@@ -97,7 +97,7 @@ class _Asked:
             self.answer.exception()
 
 
-class _Round:
+class _PollBatch:
     """The calls that are made together.
 
     :ivar abandoned: everybody who took part has left, and it is given up.
@@ -109,13 +109,13 @@ class _Round:
         self.members = 0
         self.task: asyncio.Task[None] | None = None
         self._conn_id = conn_id
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, _PendingCall] = {}
         self._adding = 0
         self._answered = False
 
     async def take_part(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
         """Have calls made with the others' and wait for their outcomes."""
-        mine: list[_Asked] = []
+        mine: list[_PendingCall] = []
         self.members += 1
         try:
             await self._add(calls, mine)
@@ -131,12 +131,12 @@ class _Round:
                 self.abandoned = True
                 self.task.cancel()
 
-    async def _add(self, calls: Sequence[Call[Any]], mine: list[_Asked]) -> None:
+    async def _add(self, calls: Sequence[Call[Any]], mine: list[_PendingCall]) -> None:
         """Add calls, some at a time, so that thousands do not hold up the loop."""
         self._adding += 1
         try:
             for number, call in enumerate(calls, 1):
-                asked = self._asked.setdefault(command(call), _Asked(call))
+                asked = self._asked.setdefault(command(call), _PendingCall(call))
                 asked.wanted += 1
                 mine.append(asked)
                 if not number % _SLICE:
@@ -164,7 +164,7 @@ class _Round:
         hook = Bitrix24CalendarHook(self._conn_id, retry=_ONCE)
         rest = iter(asked)
         try:
-            async with aclosing(hook.amake_in_parts([one.call for one in asked])) as parts:
+            async with aclosing(hook.acall_many_iter([one.call for one in asked])) as parts:
                 async for outcomes in parts:
                     for outcome, one in zip(outcomes, rest, strict=False):
                         one.answer.set_result(outcome)

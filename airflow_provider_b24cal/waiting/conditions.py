@@ -20,15 +20,15 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     InvalidArgumentError,
     NoSuchMeetingError,
     NotInvitedError,
-    OutOfReachError,
     Permanence,
+    QuorumUnreachableError,
     TriggerEventError,
 )
 from airflow_provider_b24cal.bitrix24.validation import check_wanted_status, invalid
 from airflow_provider_b24cal.bitrix24.wording import name_ids
-from airflow_provider_b24cal.waiting.evaluate import Rule, State, Verdict, judge, letters, of_status
+from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State, judge, letters, of_status
 from airflow_provider_b24cal.waiting.quorum import check_quorum
-from airflow_provider_b24cal.xcom import guard_letters
+from airflow_provider_b24cal.xcom import cap_letters
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Statuses = Mapping[int, MeetingStatus]
 
 
-class Wait(Protocol):
+class WaitCondition(Protocol):
     """What sensors and triggers need to know of a wait."""
 
     @property
@@ -54,7 +54,7 @@ class Wait(Protocol):
         :param before: statuses of the poll before; empty at the first one.
         """
 
-    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
+    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
         """Judge the answers to :meth:`calls`; the verdict holds also what was known before and is still last."""
 
     def proves(self, statuses: Statuses) -> bool:
@@ -70,14 +70,14 @@ class Wait(Protocol):
         """Turn :meth:`pack` back into statuses."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wait as JSON values, for :func:`wait_from_dict`."""
+        """Return the wait as JSON values, for :func:`condition_from_dict`."""
 
     def __str__(self) -> str:
         """Name what is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
-class MeetingsWait:
+class MeetingsCondition:
     """Wait for the acting user's status in meetings.
 
     :param event_ids: checked ids, each once.
@@ -95,12 +95,12 @@ class MeetingsWait:
         """Ask for those that have not arrived yet."""
         return [get_status(event_id) for event_id in self._open(before)]
 
-    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
+    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
         """Judge the new answers together with what had arrived before."""
         new = dict(zip(self._open(before), outcomes, strict=True))
-        verdict = judge({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
+        evaluation = judge({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
         # Of those that did not answer this time, what was seen before is still the last thing known.
-        return replace(verdict, statuses={**before, **verdict.statuses})
+        return replace(evaluation, statuses={**before, **evaluation.statuses})
 
     def proves(self, statuses: Statuses) -> bool:
         """Whether enough of the meetings have the target."""
@@ -109,7 +109,7 @@ class MeetingsWait:
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
         """Return ``{"651": "Y"}``, or the counts of letters that are too many for XCom."""
-        return guard_letters({str(event): status.value for event, status in statuses.items()})
+        return cap_letters({str(event): status.value for event, status in statuses.items()})
 
     def pack(self, statuses: Statuses) -> str:
         """Return a letter per meeting, in the order of the ids; ``-`` for one without a status."""
@@ -132,7 +132,7 @@ class MeetingsWait:
 
 
 @dataclass(frozen=True, slots=True)
-class AttendeesWait:
+class AttendeesCondition:
     """Wait for the answers of one event's attendees, read from its list.
 
     :param event_id: any of the event's ids.
@@ -154,7 +154,7 @@ class AttendeesWait:
         """Ask for the event, which carries all answers."""
         return [get_event(self.event_id)]
 
-    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Verdict:
+    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
         """Judge the attendees' answers."""
         (outcome,) = outcomes
         error = outcome.error or self._unfit(outcome.unwrap())
@@ -162,13 +162,13 @@ class AttendeesWait:
             lasting = error.permanence is Permanence.PERMANENT
             # What was seen before is still the last thing known.
             if lasting:
-                return Verdict(State.HOPELESS, before, error=error)
-            return Verdict(State.WAITING, before, trouble=error)
+                return Evaluation(State.UNREACHABLE, before, error=error)
+            return Evaluation(State.WAITING, before, transient_error=error)
         event: CalendarEvent = outcome.unwrap()
-        verdict = replace(judge(self._answers(event), self.rule, of_users=True), event_name=event.name)
+        evaluation = replace(judge(self._answers(event), self.rule, of_users=True), event_name=event.name)
         if self.seconds_before_start is None:
-            return verdict
-        return replace(verdict, until=event.start.timestamp() - self.seconds_before_start)
+            return evaluation
+        return replace(evaluation, until=event.start.timestamp() - self.seconds_before_start)
 
     def proves(self, statuses: Statuses) -> bool:
         """Whether enough of the attendees have accepted."""
@@ -213,14 +213,14 @@ class AttendeesWait:
         if not event.is_meeting:
             return NoSuchMeetingError("This event is not a meeting.", event_id=self.event_id)
         if event.attendees is None:
-            return OutOfReachError(
+            return QuorumUnreachableError(
                 "The portal does not show the attendees of this event to the acting user.", event_id=self.event_id
             )
         answers = self._answers(event)
         needed = self.rule.quorum.needed(len(answers))
         if not answers or needed > len(answers):
             # As many as are named in users were checked before anything was sent.
-            return OutOfReachError(
+            return QuorumUnreachableError(
                 f"{max(needed, 1)} acceptances are required, and {len(answers)} are invited besides the organiser.",
                 event_id=self.event_id,
             )
@@ -235,7 +235,7 @@ class AttendeesWait:
 _NONE: Final = "-"
 
 
-def _absent(user: int, wait: AttendeesWait) -> Outcome[MeetingStatus]:
+def _absent(user: int, wait: AttendeesCondition) -> Outcome[MeetingStatus]:
     return Outcome(error=NotInvitedError(f"User {user} is not invited to this meeting.", event_id=wait.event_id))
 
 
@@ -243,7 +243,7 @@ def _rule_to_dict(rule: Rule) -> dict[str, Any]:
     return {"target_status": rule.target.value, "fail_on_statuses": letters(rule.fail_on), "require": rule.quorum.text}
 
 
-def wait_from_dict(given: Mapping[str, Any]) -> Wait:
+def condition_from_dict(given: Mapping[str, Any]) -> WaitCondition:
     """Return the wait that ``to_dict`` has described.
 
     :raises TriggerEventError: it is no such description.
@@ -256,9 +256,9 @@ def wait_from_dict(given: Mapping[str, Any]) -> Wait:
             check_quorum(rest.pop("require")),
         )
         if "event_ids" in rest:
-            return MeetingsWait(tuple(rest.pop("event_ids")), rule, **rest)
+            return MeetingsCondition(tuple(rest.pop("event_ids")), rule, **rest)
         users = rest.pop("user_ids")
-        return AttendeesWait(rule=rule, user_ids=None if users is None else tuple(users), **rest)
+        return AttendeesCondition(rule=rule, user_ids=None if users is None else tuple(users), **rest)
     except (KeyError, TypeError, ValueError):
         pass
     raise TriggerEventError(f"The trigger was given a wait it does not know: {ascii(dict(given))[:200]}.")
@@ -287,7 +287,7 @@ takes a third of them. What is left, 49,000 bytes, is enough for so many ids of 
 """
 
 
-def check_meetings(wait: MeetingsWait, *, deferrable: bool) -> MeetingsWait:
+def check_meetings(wait: MeetingsCondition, *, deferrable: bool) -> MeetingsCondition:
     """Return the wait, if there are as many meetings as it requires, and no more than can be deferred.
 
     :raises InvalidArgumentError: there are fewer or more.
@@ -303,7 +303,7 @@ def check_meetings(wait: MeetingsWait, *, deferrable: bool) -> MeetingsWait:
     return wait
 
 
-def check_users_suffice(wait: AttendeesWait) -> AttendeesWait:
+def check_users_suffice(wait: AttendeesCondition) -> AttendeesCondition:
     """Return the wait, if as many users are named as it requires.
 
     :raises InvalidArgumentError: there are fewer, or none.

@@ -11,8 +11,8 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     AttendanceError,
     Bitrix24Error,
     OrganiserError,
-    OutOfReachError,
     Permanence,
+    QuorumUnreachableError,
     UnwantedStatusError,
 )
 from airflow_provider_b24cal.waiting.quorum import ALL, Quorum
@@ -30,7 +30,7 @@ class State(StrEnum):
     """As many as required have the status waited for."""
     WAITING = "waiting"
     """Not yet, but it can still come."""
-    HOPELESS = "hopeless"
+    UNREACHABLE = "hopeless"
     """It can never come, or asking is not permitted any more: the wait fails now."""
 
 
@@ -49,7 +49,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Evaluation:
     """The judgement of one poll.
 
     Keys are whatever answers: event ids for the acting user's answers, user ids for an event's attendees.
@@ -57,7 +57,7 @@ class Verdict:
     :param statuses: what was read at this poll, and what had arrived before.
     :param total: how many are waited for.
     :param needed: how many have to arrive.
-    :param error: why there is no hope; set exactly when the state is ``HOPELESS``.
+    :param error: why there is no hope; set exactly when the state is ``UNREACHABLE``.
     :param trouble: an error in passing that hid some status; the wait goes on.
     :param until: when the wait is over at the latest, in seconds since the epoch, if the portal's answer
         says so.
@@ -69,12 +69,12 @@ class Verdict:
     total: int = 0
     needed: int = 0
     error: Bitrix24Error | None = None
-    trouble: Bitrix24Error | None = None
+    transient_error: Bitrix24Error | None = None
     until: float | None = None
     event_name: str | None = None
 
 
-def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Verdict:
+def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Evaluation:
     """Judge the answers of all that are waited for.
 
     :param of_users: the keys are user ids rather than event ids.
@@ -93,12 +93,12 @@ def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_user
     fatal = [error for error in lost if not isinstance(error, AttendanceError)]
     passing = [error for error in errors if error.permanence is not Permanence.PERMANENT]
     if arrived >= needed:
-        return Verdict(State.ARRIVED, statuses, total, needed)
+        return Evaluation(State.ARRIVED, statuses, total, needed)
     if fatal:
-        return Verdict(State.HOPELESS, statuses, total, needed, error=fatal[0])
+        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=fatal[0])
     if total - len(lost) < needed:
-        return Verdict(State.HOPELESS, statuses, total, needed, error=_out_of_reach(lost, total, needed))
-    return Verdict(State.WAITING, statuses, total, needed, trouble=passing[0] if passing else None)
+        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=_out_of_reach(lost, total, needed))
+    return Evaluation(State.WAITING, statuses, total, needed, transient_error=passing[0] if passing else None)
 
 
 def _hopeless(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) -> AttendanceError | None:
@@ -117,7 +117,7 @@ def _out_of_reach(lost: list[Bitrix24Error], total: int, needed: int) -> Bitrix2
     if len(lost) == 1:
         return lost[0]
     told = "; ".join(map(str, lost[:_NAMED])) + ("; ..." if len(lost) > _NAMED else "")
-    return OutOfReachError(f"{needed} of {total} are required, and {len(lost)} can never arrive: {told}")
+    return QuorumUnreachableError(f"{needed} of {total} are required, and {len(lost)} can never arrive: {told}")
 
 
 _NAMED: Final = 10

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
 from airflow_provider_b24cal.bitrix24.protocol.errors import AttendanceError
 from airflow_provider_b24cal.bitrix24.wording import name_ids, printable
-from airflow_provider_b24cal.waiting.conditions import MeetingsWait
-from airflow_provider_b24cal.waiting.trigger_event import Ending
+from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
+from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-    from airflow_provider_b24cal.waiting.conditions import Statuses, Wait
-    from airflow_provider_b24cal.waiting.evaluate import Verdict
+    from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
+    from airflow_provider_b24cal.waiting.evaluate import Evaluation
 
 _MAX_CHANGES: Final = 20
 _MAX_NAME: Final = 60
@@ -24,11 +24,11 @@ _LAST_MOMENT: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 def log_lines(
-    wait: Wait,
+    wait: WaitCondition,
     before: Statuses,
-    verdict: Verdict,
+    evaluation: Evaluation,
     *,
-    ending: Ending | None,
+    ending: ResultKind | None,
     next_poll: float = 0.0,
     deadline: float = 0.0,
     heartbeat_due: bool = False,
@@ -43,59 +43,59 @@ def log_lines(
     :param deadline: when the wait ends at the latest, in seconds since the epoch.
     :param heartbeat_due: nothing was written yet, or not for a long time.
     """
-    lines = list(_changes(wait.noun, before, verdict.statuses))
+    lines = list(_changes(wait.noun, before, evaluation.statuses))
     if ending is not None:
-        lines.append(_end(wait, verdict, ending))
-    elif lines or heartbeat_due or (verdict.statuses and not before):
+        lines.append(_end(wait, evaluation, ending))
+    elif lines or heartbeat_due or (evaluation.statuses and not before):
         until = f", until {_utc(deadline)}" if deadline < _LAST_MOMENT else ""
-        standing = _standing(wait, verdict)
-        lines.append(f"Waiting for {_name(wait, verdict)}: {standing}; next poll in {next_poll:.0f} s{until}")
+        standing = _standing(wait, evaluation)
+        lines.append(f"Waiting for {_name(wait, evaluation)}: {standing}; next poll in {next_poll:.0f} s{until}")
     return lines
 
 
-def _end(wait: Wait, verdict: Verdict, ending: Ending) -> str:
+def _end(wait: WaitCondition, evaluation: Evaluation, ending: ResultKind) -> str:
     target = WORDS[wait.rule.target]
-    if ending is Ending.ARRIVED:
+    if ending is ResultKind.ARRIVED:
         label = target.capitalize()
-    elif ending is Ending.TIMED_OUT:
+    elif ending is ResultKind.TIMED_OUT:
         label = "Timed out"
-    elif ending is Ending.TOO_LATE:
+    elif ending is ResultKind.EVENT_DEADLINE:
         label = "The deadline before the event's start has passed"
     else:
         # Why it has failed is in the error that the task raises, and only there.
-        label = f"Cannot become {target} any more" if isinstance(verdict.error, AttendanceError) else "Failed"
-    name = _name(wait, verdict)
-    if ending is Ending.ARRIVED and _is_one_event(wait):
+        label = f"Cannot become {target} any more" if isinstance(evaluation.error, AttendanceError) else "Failed"
+    name = _name(wait, evaluation)
+    if ending is ResultKind.ARRIVED and _is_one_event(wait):
         return f"{label}: {name}"
-    return f"{label}: {name}: {_standing(wait, verdict)}"
+    return f"{label}: {name}: {_standing(wait, evaluation)}"
 
 
-def _name(wait: Wait, verdict: Verdict) -> str:
-    return f'{wait} "{_short(verdict.event_name)}"' if verdict.event_name else str(wait)
+def _name(wait: WaitCondition, evaluation: Evaluation) -> str:
+    return f'{wait} "{_short(evaluation.event_name)}"' if evaluation.event_name else str(wait)
 
 
-def _standing(wait: Wait, verdict: Verdict) -> str:
+def _standing(wait: WaitCondition, evaluation: Evaluation) -> str:
     """Return how many have arrived, and who stands where."""
     keys: dict[str, list[int]] = {}
-    for key, status in verdict.statuses.items():
+    for key, status in evaluation.statuses.items():
         keys.setdefault(_word(status), []).append(key)
     if _is_one_event(wait):
         return next(iter(keys), "no status")
     parts: list[str] = []
-    if verdict.total:
+    if evaluation.total:
         target = WORDS[wait.rule.target]
-        parts.append(f"{len(keys.pop(target, ()))} of {verdict.total} {target}")
-        if verdict.needed != verdict.total:
-            parts.append(f"{verdict.needed} required")
+        parts.append(f"{len(keys.pop(target, ()))} of {evaluation.total} {target}")
+        if evaluation.needed != evaluation.total:
+            parts.append(f"{evaluation.needed} required")
     parts += [f"{len(those)} {word} ({name_ids(wait.noun, those)})" for word, those in keys.items()]
-    unread = verdict.total - len(verdict.statuses)
+    unread = evaluation.total - len(evaluation.statuses)
     if unread > 0:
         parts.append(f"{unread} without a status")
     return ", ".join(parts) or "no status"
 
 
-def _is_one_event(wait: Wait) -> bool:
-    return isinstance(wait, MeetingsWait) and len(wait.event_ids) <= 1
+def _is_one_event(wait: WaitCondition) -> bool:
+    return isinstance(wait, MeetingsCondition) and len(wait.event_ids) <= 1
 
 
 def _changes(noun: str, before: Statuses, now: Statuses) -> Iterator[str]:

@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Ending(StrEnum):
+class ResultKind(StrEnum):
     """How a wait ended."""
 
     ARRIVED = "arrived"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     """The sensor's own time was up."""
-    TOO_LATE = "too_late"
+    EVENT_DEADLINE = "too_late"
     """The event would start too soon."""
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class WaitResult:
     """The end of a wait.
 
     :param error: why it failed; set exactly when the ending is ``FAILED``.
     """
 
-    ending: Ending
+    ending: ResultKind
     statuses: Mapping[int, MeetingStatus] = field(default_factory=dict)
     error: Bitrix24Error | None = None
 
@@ -44,21 +44,21 @@ class End:
         }
 
 
-def end_from_event(event: object) -> End:
-    """Turn :meth:`End.to_event` back into an end.
+def end_from_event(event: object) -> WaitResult:
+    """Turn :meth:`WaitResult.to_event` back into an end.
 
     :raises TriggerEventError: the event is missing or not one of ours; a wait never succeeds by default.
     """
-    end: End | None = None
+    end: WaitResult | None = None
     try:
         given: Any = event
-        end = End(
-            Ending(given["ending"]),
+        end = WaitResult(
+            ResultKind(given["ending"]),
             {int(key): MeetingStatus(status) for key, status in given["statuses"].items()},
             None if given["error"] is None else error_from_dict(given["error"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         pass  # told below, without the accident as its context
-    if end is None or (end.ending is Ending.FAILED) != (end.error is not None):
+    if end is None or (end.ending is ResultKind.FAILED) != (end.error is not None):
         raise TriggerEventError(f"The task resumed with an event it does not know: {ascii(event)[:200]}.")
     return end

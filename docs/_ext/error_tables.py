@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from sphinx.application import Sphinx
 
-    from airflow_provider_b24cal.bitrix24.protocol.error_codes import Meaning
+    from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
 
 _UNKNOWN = "a code that is in no table"
 
 
-def _codes() -> Iterator[tuple[str, Meaning]]:
+def _codes() -> Iterator[tuple[str, ErrorSpec]]:
     for call in (get_status(1), set_status(1, MeetingStatus.ACCEPTED)):
         for code, meaning in call.own_codes.items():
             yield f'``"{code}"`` from ``{call.method}``', meaning
@@ -46,14 +46,14 @@ def _codes() -> Iterator[tuple[str, Meaning]]:
         yield f"any other code{words}", meaning_of_code(_UNKNOWN, status)
 
 
-def _pages() -> Iterator[tuple[str, Meaning]]:
+def _pages() -> Iterator[tuple[str, ErrorSpec]]:
     for status, meaning in NOT_JSON.items():
         yield str(status), meaning
     yield f"any other 4xx but {', '.join(map(str, sorted(PASSING)))}", meaning_of_page(400)
     yield "any other", meaning_of_page(200)
 
 
-def _token_codes() -> Iterator[tuple[str, Meaning]]:
+def _token_codes() -> Iterator[tuple[str, ErrorSpec]]:
     for code, meaning in TOKEN_CODES.items():
         yield f"``{code}``", meaning
     yield "``invalid_grant`` after 180 days", EXPIRED_GRANT
@@ -77,7 +77,7 @@ class Generated(SphinxDirective):
 class _Table(Generated):
     head = ""
 
-    def rows(self) -> Iterator[tuple[str, Meaning]]:
+    def rows(self) -> Iterator[tuple[str, ErrorSpec]]:
         """Return the first column's text and the meaning of each row."""
         raise NotImplementedError
 

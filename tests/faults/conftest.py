@@ -107,7 +107,7 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{kept.getsockname()[1]}"
 
 
-class Stage:
+class LocalAirflow:
     """Where cells are played.
 
     :ivar sent: requests handed to the transports.
@@ -222,7 +222,7 @@ def stage(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     request: pytest.FixtureRequest,
-) -> Stage:
+) -> LocalAirflow:
     """A portal, a connection to it or elsewhere, and a clock; names in ``.test`` lead to this machine or nowhere."""
     real = socket.getaddrinfo
 
@@ -246,7 +246,7 @@ def stage(
         "stranger": lambda: request.getfixturevalue("stranger"),
         "old name": lambda: f"http://old.bitrix24.test:{server.port}",
     }
-    return Stage(server, airflow_clock, lambda place: places[place](), monkeypatch, tmp_path / "tokens")
+    return LocalAirflow(server, airflow_clock, lambda place: places[place](), monkeypatch, tmp_path / "tokens")
 
 
 class Ear(logging.Handler):
@@ -281,7 +281,7 @@ def ear() -> Iterator[Ear]:
 class Player:
     """Plays cells and looks at what they leave behind."""
 
-    def __init__(self, stage: Stage, heard: Heard, ear: Ear, printed: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, stage: LocalAirflow, heard: Heard, ear: Ear, printed: pytest.CaptureFixture[str]) -> None:
         self._stage = stage
         self._heard = heard
         self._ear = ear
@@ -322,14 +322,14 @@ def _look_into(hook: Bitrix24CalendarHook, evidence: Evidence) -> None:
     parts = [hook, client, settings, access, client._blocking, client._asynchronous]
     parts += [getattr(settings, "endpoint", None), getattr(settings, "grant", None)]
     if access is not None:
-        parts += [access._keeper, client._terms(access), access.endpoint, access.endpoint.credential]
+        parts += [access._keeper, client._context(access), access.endpoint, access.endpoint.credential]
     for part in parts:
         if part is not None:
             evidence.thing(type(part).__name__, part)
 
 
 @pytest.fixture
-def player(stage: Stage, _heard: Heard, ear: Ear, capfd: pytest.CaptureFixture[str]) -> Player:
+def player(stage: LocalAirflow, _heard: Heard, ear: Ear, capfd: pytest.CaptureFixture[str]) -> Player:
     """Play cells."""
     _heard.clear()
     return Player(stage, _heard, ear, capfd)

@@ -11,7 +11,7 @@ from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import MANY, NOTIFYING, office
-from tests.faults.conftest import Player, Stage
+from tests.faults.conftest import LocalAirflow, Player
 from tests.faults.paths import set_one
 from tests.faults.table import FAULTS, SET, Fault
 
@@ -30,7 +30,7 @@ def _execute(task: Any) -> Any:
 
 
 @pytest.mark.parametrize("fault", STRUCK, ids=[fault.name for fault in STRUCK])
-def test_a_retry_and_a_cleared_task_tell_the_organiser_no_more(fault: Fault, play: Player, stage: Stage) -> None:
+def test_a_retry_and_a_cleared_task_tell_the_organiser_no_more(fault: Fault, play: Player, stage: LocalAirflow) -> None:
     play(fault, "set")
     stage.heal()
     retried, cleared = _execute(set_one()), _execute(set_one())
@@ -55,14 +55,17 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> Any:
     "rules",
     [
         [{"method": "batch", "drop": "after", "times": 5}],
-        [{"method": "batch", "harm": "half", "times": 3}, {"method": "*", "drop": "before", "times": 2}],
+        [{"method": "batch", "corruption": "half", "times": 3}, {"method": "*", "drop": "before", "times": 2}],
         [{"method": "batch", "body": "", "http_status": 504, "when": "after", "times": 999}],
         [{"inner": SET, "error": "INTERNAL_SERVER_ERROR", "times": 40}],
-        [{"inner": SET, "error": "QUERY_LIMIT_EXCEEDED", "times": 40}, {"method": "batch", "harm": "cut", "times": 4}],
+        [
+            {"inner": SET, "error": "QUERY_LIMIT_EXCEEDED", "times": 40},
+            {"method": "batch", "corruption": "cut", "times": 4},
+        ],
     ],
     ids=["lost answers", "halves", "nothing but 504", "faults inside", "refusals inside"],
 )
-def test_many_sets_with_lost_answers_are_made_once_each(rules: Any, crowd: Portal, stage: Stage) -> None:
+def test_many_sets_with_lost_answers_are_made_once_each(rules: Any, crowd: Portal, stage: LocalAirflow) -> None:
     """One task, retried until it is well, and cleared afterwards."""
     task = Bitrix24SetMeetingStatusOperator(task_id="set", event_ids=list(MANY), status="Y", fail_on="none")
     crowd.plan(*rules)

@@ -22,7 +22,7 @@ from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.sandbox.faults import parse
 from tests.conftest import CANARY
-from tests.faults.conftest import Ear, Player, Stage, filled
+from tests.faults.conftest import Ear, LocalAirflow, Player, filled
 from tests.faults.leaks import LOUD, Evidence
 from tests.faults.table import FAULTS
 
@@ -235,7 +235,7 @@ def test_no_error_shows_what_it_was_not_told() -> None:
         assert not evidence.showing({CANARY})
 
 
-def test_every_fault_is_one_that_the_sandbox_knows(stage: Stage) -> None:
+def test_every_fault_is_one_that_the_sandbox_knows(stage: LocalAirflow) -> None:
     for fault in FAULTS:
         for path in fault.cells:
             for rule in filled(fault.rules_for(path), stage.server):

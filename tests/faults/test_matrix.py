@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, MeetingsFailedError
 from tests.conftest import MANY, NOTIFYING, SILENT
-from tests.faults.conftest import Player, Stage
+from tests.faults.conftest import LocalAirflow, Player
 from tests.faults.leaks import chain
 from tests.faults.paths import PAIR, Ran
 from tests.faults.table import FAULTS, MATRIX, PATHS, SET, Cell, Fault
@@ -19,7 +19,7 @@ PATIENCE_S = {"get": 300, "set": 300, "many": 900, "poke": 960, "wait": 960}
 
 
 @pytest.mark.parametrize(("fault", "path"), MATRIX, ids=[f"{fault.name}-{path}" for fault, path in MATRIX])
-def test_cell(fault: Fault, path: str, play: Player, stage: Stage) -> None:
+def test_cell(fault: Fault, path: str, play: Player, stage: LocalAirflow) -> None:
     cell = fault.cells[path]
     ran = play(fault, path)
     _check_end(ran, cell, path, fault.letter)
@@ -69,7 +69,7 @@ _CHECKS: dict[str, Any] = {
 }
 
 
-def _check_portal(stage: Stage, cell: Cell, path: str) -> None:
+def _check_portal(stage: LocalAirflow, cell: Cell, path: str) -> None:
     count: Any = stage.portal.count()
     if path == "set":
         assert stage.portal.status(NOTIFYING, 1) == cell.stored

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
 from airflow_provider_b24cal.attendance.models import AttendanceChange, Look
-from airflow_provider_b24cal.attendance.reconcile import Difference, Reading, Stored, reconcile
+from airflow_provider_b24cal.attendance.reconcile import Diff, Snapshot, Stored, reconcile
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent, UnreadableRow
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
@@ -75,7 +75,7 @@ class Tables:
         self.stored = Stored({}, {}, self.looks)
         self.changes: dict[Any, AttendanceChange] = {}
 
-    def write(self, difference: Difference) -> Difference:
+    def write(self, difference: Diff) -> Diff:
         for row in difference.meetings:
             self.stored.meetings[row.key] = row  # type: ignore[index]
         for answer in difference.attendances:
@@ -88,7 +88,7 @@ class Tables:
                          *difference.looks]  # fmt: skip
         return difference
 
-    def sync(self, reading: Reading) -> Difference:
+    def sync(self, reading: Snapshot) -> Diff:
         return self.write(reconcile(self.stored, reading))
 
     def truth(self) -> tuple[Any, Any, Any]:
@@ -135,10 +135,12 @@ class Clock:
     def __init__(self) -> None:
         self.ticks = count()
 
-    def read(self, portal: dict[str, list[CalendarEvent]], window: Window, names: Iterable[str] = CALENDARS) -> Reading:
+    def read(
+        self, portal: dict[str, list[CalendarEvent]], window: Window, names: Iterable[str] = CALENDARS
+    ) -> Snapshot:
         tick = self.now()
         seen = tuple((name, event) for name in names for event in portal[name] if window.touches(event))
-        return Reading(tick, tick + MINUTE, seen, frozenset(names), window)
+        return Snapshot(tick, tick + MINUTE, seen, frozenset(names), window)
 
     def now(self) -> datetime:
         """Return the next time."""
@@ -296,7 +298,7 @@ histories = st.lists(st.tuples(few, glances), min_size=1, max_size=6)
 rounds = st.permutations([(window, [name]) for window in WINDOWS for name in CALENDARS])
 
 
-def _glance(clock: Clock, history: Iterable[tuple[Any, Any]]) -> list[Reading]:
+def _glance(clock: Clock, history: Iterable[tuple[Any, Any]]) -> list[Snapshot]:
     """Return readings of a portal that changes meanwhile: now of these calendars, now of those."""
     return [clock.read(portal, window, names) for portal, seen in history for window, names in seen]
 
@@ -333,7 +335,7 @@ class Run:
 
     def __init__(self, tables: Tables, clock: Clock, windows: list[Window], names: list[str]) -> None:
         self.tables, self.clock, self.names, self.left = tables, clock, names, windows
-        self.applied: list[tuple[datetime, Reading]] = []
+        self.applied: list[tuple[datetime, Snapshot]] = []
         self._steps = self._read()
         self.portal: dict[str, list[CalendarEvent]] = {}
 
@@ -683,10 +685,10 @@ def test_a_reading_that_took_no_time_is_applied_once() -> None:
     tables = Tables()
     window, seen = WINDOWS[0], (("user:1", _one("Y")),)
     for _ in range(2):
-        difference = tables.sync(Reading(FIRST, FIRST, seen, frozenset({"user:1"}), window))
+        difference = tables.sync(Snapshot(FIRST, FIRST, seen, frozenset({"user:1"}), window))
     assert +difference.counts == {"unchanged": 1}
     for seen in ((), (("user:1", _one("N")),)):
-        assert +tables.sync(Reading(FIRST, FIRST, seen, frozenset({"user:1"}), window)).counts == {"outdated": 1}
+        assert +tables.sync(Snapshot(FIRST, FIRST, seen, frozenset({"user:1"}), window)).counts == {"outdated": 1}
 
 
 def test_a_series_has_many_starts_at_once() -> None:

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy, read_busy
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod, read_busy
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_busy, get_event, get_events
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, read_event
 from airflow_provider_b24cal.bitrix24.calendar.fields import RowError
 from airflow_provider_b24cal.bitrix24.calendar.methods import Call
-from airflow_provider_b24cal.bitrix24.calendar.window import LONGEST, MARGIN, Window, check_moment
+from airflow_provider_b24cal.bitrix24.calendar.window import MARGIN, MAX_WINDOW, Window, check_moment
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from tests.conftest import CANARY
@@ -30,7 +30,7 @@ moments = st.datetimes(datetime(1971, 1, 1), datetime(2096, 1, 1), timezones=ZON
 windows = st.builds(
     lambda start, length: Window(start, (start.astimezone(UTC) + length).astimezone(start.tzinfo)),
     moments,
-    st.timedeltas(timedelta(seconds=1), LONGEST),
+    st.timedeltas(timedelta(seconds=1), MAX_WINDOW),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(CANARY),
@@ -71,7 +71,7 @@ def test_parts_touch_cover_and_never_overlap(window: Window, longest: timedelta)
 
 def test_the_longest_window_is_one_request() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    assert len(list(Window(start, start + LONGEST).chunks(timedelta(days=31)))) <= 50
+    assert len(list(Window(start, start + MAX_WINDOW).chunks(timedelta(days=31)))) <= 50
 
 
 @pytest.mark.parametrize(("start", "end"), [("1970-01-01", "1970-01-02"), ("2100-12-30", "2100-12-31")])
@@ -94,7 +94,7 @@ def test_a_moment_is_aware_or_refused(value: Any) -> None:
 def test_any_row_is_a_value_or_says_which_field_is_not(row: dict[str, Any], window: Window) -> None:
     for reader in (read_event, lambda given: read_busy(given, window)):
         try:
-            found: CalendarEvent | Busy = reader(row)
+            found: CalendarEvent | BusyPeriod = reader(row)
         except RowError as error:
             assert error.field
         else:

@@ -26,8 +26,8 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     TransportError,
     error_from_dict,
 )
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send, Terms, ask, ask_many
-from airflow_provider_b24cal.bitrix24.protocol.limits import Patience, RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Pause, Send, run_call, run_calls
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy, RetryState
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_wanted_status
@@ -116,12 +116,12 @@ def test_changed_replies_of_a_portal_give_values_or_errors_of_ours() -> None:
 @settings(max_examples=300)
 def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError]) -> None:
     policy = RetryPolicy(attempts=5, total=100.0)
-    terms = Terms(ENDPOINT, policy, lambda: 0.5, OperatingTimes())
+    context = ExchangeContext(ENDPOINT, policy, lambda: 0.5, OperatingTimes())
     for steps, most in (
-        (ask(methods.get_status(1), terms), 5),
-        (ask_many([methods.get_status(number) for number in range(1, 60)], terms), 2 * 5),
+        (run_call(methods.get_status(1), context), 5),
+        (run_calls([methods.get_status(number) for number in range(1, 60)], context), 2 * 5),
         # Five failures at the most, and a read and a write that go well between any two of them.
-        (change_statuses({1: MeetingStatus("Y"), 2: MeetingStatus("N")}, terms), 2 * 5 + 2),
+        (change_statuses({1: MeetingStatus("Y"), 2: MeetingStatus("N")}, context), 2 * 5 + 2),
     ):
         sent, waited, answer = 0, 0.0, None
         try:
@@ -149,9 +149,9 @@ def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError
 def test_patience_is_bounded_in_count_and_in_total(
     policy: RetryPolicy, troubles: list[tuple[float | None, float]]
 ) -> None:
-    patience, waited, attempts = Patience(policy), 0.0, 1
-    for retry_after, chance in troubles:
-        spent = patience.spend(ConnectError("x", retry_after=retry_after), chance)
+    patience, waited, attempts = RetryState(policy), 0.0, 1
+    for retry_after, jitter in troubles:
+        spent = patience.spend(ConnectError("x", retry_after=retry_after), jitter)
         if spent is None:
             break
         seconds, patience = spent

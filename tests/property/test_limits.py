@@ -17,7 +17,7 @@ from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, Permanence
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, repeat
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, retry_loop
 from airflow_provider_b24cal.bitrix24.protocol.limits import (
     HEADROOM,
     MOST_AHEAD,
@@ -25,12 +25,12 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import (
     PLANS,
     Bucket,
     OperatingTime,
-    Patience,
     Plan,
     RetryPolicy,
+    RetryState,
 )
 from airflow_provider_b24cal.client.operating import OperatingTimes
-from airflow_provider_b24cal.client.rate_limiter import Pace
+from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.sandbox.limits import Limiter
 
 NOW = 1_800_000_000.0
@@ -117,7 +117,7 @@ def test_an_operating_time_of_any_numbers_ends_within_the_portals_window(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the state of :class:`Pace` and :class:`OperatingTimes`, one file each."""
+    """A folder for the state of :class:`RateLimiter` and :class:`OperatingTimes`, one file each."""
     folder: Path = tmp_path_factory.mktemp("state")
     folder.chmod(0o700)
     return folder
@@ -136,12 +136,12 @@ def test_whatever_the_files_hold_nobody_fails_or_waits_for_long(folder: Path, co
     plan = Plan(2.0, 50.0)
     times = OperatingTimes("account", folder)
     before = set(folder.iterdir())
-    Pace("https://portal", plan, folder).reserve()
+    RateLimiter("https://portal", plan, folder).reserve()
     times.note("method", {"operating": 479.0})
     for file in folder.iterdir():
         file.write_bytes(content)
     assert not before or before == set(folder.iterdir()), "always the same two files"
-    pace = Pace("https://portal", plan, folder)
+    pace = RateLimiter("https://portal", plan, folder)
     assert 0 <= pace.reserve() <= MOST_AHEAD + 1
     pace.refused()
     assert 0 <= pace.reserve() <= MOST_AHEAD + 2
@@ -180,9 +180,9 @@ CALLS = [methods.get_status(1), methods.set_status(2, MeetingStatus.ACCEPTED), m
 @given(policies, st.lists(st.none() | troubles, min_size=1, max_size=40), st.floats(0, 1, exclude_max=True))
 @settings(max_examples=500)
 def test_repeating_is_bounded_and_repeats_nothing_that_may_have_been_done(
-    policy: RetryPolicy, script: list[Bitrix24Error | None], chance: float
+    policy: RetryPolicy, script: list[Bitrix24Error | None], jitter: float
 ) -> None:
-    repeating = repeat(CALLS, Patience(policy), lambda: chance)
+    repeating = retry_loop(CALLS, RetryState(policy), lambda: jitter)
     step, rounds, answered, waited = next(repeating), 0, 0, 0.0
     last: dict[int, Bitrix24Error | None] = {}
     try:

@@ -83,7 +83,7 @@ def test_a_wait_goes_on_exactly_as_long_as_it_can_arrive(
     arrived = [key for key, outcome in outcomes.items() if outcome.value == rule.target]
     assert verdict.needed == rule.quorum.needed(len(outcomes))
     assert (verdict.state is State.ARRIVED) == (len(arrived) >= verdict.needed)
-    assert (verdict.state is State.HOPELESS) == (verdict.error is not None)
+    assert (verdict.state is State.UNREACHABLE) == (verdict.error is not None)
     lost = [key for key, outcome in outcomes.items() if _is_lost(outcome, rule)]
     fatal = [
         outcome.error
@@ -94,7 +94,7 @@ def test_a_wait_goes_on_exactly_as_long_as_it_can_arrive(
     can_arrive = judge(best, rule).state is State.ARRIVED
     if verdict.state is State.WAITING:
         assert can_arrive
-    if verdict.state is State.HOPELESS:
+    if verdict.state is State.UNREACHABLE:
         assert fatal or not can_arrive
 
 

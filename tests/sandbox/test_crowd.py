@@ -9,23 +9,23 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.sandbox import participation
-from airflow_provider_b24cal.sandbox.models import Book, Office, Row
-from airflow_provider_b24cal.sandbox.seed import crowd, default_office
+from airflow_provider_b24cal.sandbox.models import CalendarStore, Row, SeedData
+from airflow_provider_b24cal.sandbox.seed import default_office, large_dataset
 
 
 @pytest.fixture(scope="module")
-def big() -> Office:
-    return crowd()
+def big() -> SeedData:
+    return large_dataset()
 
 
 def test_everybody_is_invited_by_consecutive_ids() -> None:
-    office = crowd(meetings=30, status="Y", first_id=5000, today=date(2026, 9, 16))
+    office = large_dataset(meetings=30, status="Y", first_id=5000, today=date(2026, 9, 16))
     assert [event.id for event in office.events] == list(range(5000, 5030))
-    book = Book(office)
+    book = CalendarStore(office)
     assert {participation.read_status(book, event.id, 1, "oldest") for event in office.events} == {"Y"}
     assert [row.id for row in book.calendar("user", 1)] == list(range(5030, 5060))
     assert office.people == default_office().people
-    assert crowd(1, seed=2).people == default_office(2).people
+    assert large_dataset(1, seed=2).people == default_office(2).people
 
 
 class Counting(dict[int, Row]):
@@ -48,8 +48,8 @@ class Counting(dict[int, Row]):
 
 
 @pytest.mark.parametrize("event_id", [100_001, 125_000, 150_000, 200_000])
-def test_reading_and_writing_look_at_a_few_rows_only(big: Office, event_id: int) -> None:
-    book = Book(big)
+def test_reading_and_writing_look_at_a_few_rows_only(big: SeedData, event_id: int) -> None:
+    book = CalendarStore(big)
     rows = Counting(book.rows)
     book.rows = rows
     assert participation.read_status(book, event_id, 1, "oldest") == "Q"
@@ -60,10 +60,10 @@ def test_reading_and_writing_look_at_a_few_rows_only(big: Office, event_id: int)
 
 
 def test_a_large_meeting_is_no_slower() -> None:
-    office = crowd(meetings=1)
+    office = large_dataset(meetings=1)
     event = office.events[0]
     guests = tuple(Row(500_000 + n, event.id, "user", 1000 + n, "Q", deleted=False) for n in range(20_000))
-    book = Book(replace(office, rows=(*office.rows, *guests)))
+    book = CalendarStore(replace(office, rows=(*office.rows, *guests)))
     rows = Counting(book.rows)
     book.rows = rows
     assert participation.read_status(book, event.id, 1, "oldest") == "Q"

@@ -167,9 +167,9 @@ def test_delay_before_another_trouble(delayed: SandboxServer, clock: Any) -> Non
     assert delayed.portal.status(651, 1) == "N"
 
 
-@pytest.mark.parametrize("harm", ["reset", "cut", "gzip"])
-def test_an_answer_that_cannot_be_read(call: Call, portal: Portal, harm: str) -> None:
-    portal.plan({"harm": harm})
+@pytest.mark.parametrize("corruption", ["reset", "cut", "gzip"])
+def test_an_answer_that_cannot_be_read(call: Call, portal: Portal, corruption: str) -> None:
+    portal.plan({"corruption": corruption})
     with pytest.raises(requests.RequestException):
         call(SET, ANSWER)
     assert portal.status(651, 1) == "N", "the work is done"
@@ -178,8 +178,8 @@ def test_an_answer_that_cannot_be_read(call: Call, portal: Portal, harm: str) ->
 
 def test_reset_and_cut_differ(server: SandboxServer) -> None:
     """One is an error of the socket, the other an end before its time."""
-    for harm, wanted in (("reset", ConnectionResetError), ("cut", http.client.IncompleteRead)):
-        server.portal.plan({"harm": harm})
+    for corruption, wanted in (("reset", ConnectionResetError), ("cut", http.client.IncompleteRead)):
+        server.portal.plan({"corruption": corruption})
         plain = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
         plain.request("POST", server.webhook_url(1).removeprefix(server.url) + "profile", "{}")
         with pytest.raises(wanted):
@@ -188,7 +188,7 @@ def test_reset_and_cut_differ(server: SandboxServer) -> None:
 
 
 def test_half_an_answer_passes_for_the_whole(call: Call, portal: Portal) -> None:
-    portal.plan({"harm": "half"})
+    portal.plan({"corruption": "half"})
     reply = call(SET, ANSWER)
     assert reply.status_code == 200
     assert reply.text.startswith('{"result":true')
@@ -196,8 +196,10 @@ def test_half_an_answer_passes_for_the_whole(call: Call, portal: Portal) -> None
         reply.json()
 
 
-@pytest.mark.parametrize(("harm", "kind"), [("untyped", "text/html"), ("drip", "application/json; charset=utf-8")])
-def test_an_answer_that_can_be_read_after_all(call: Call, portal: Portal, harm: str, kind: str) -> None:
-    portal.plan({"harm": harm})
+@pytest.mark.parametrize(
+    ("corruption", "kind"), [("untyped", "text/html"), ("drip", "application/json; charset=utf-8")]
+)
+def test_an_answer_that_can_be_read_after_all(call: Call, portal: Portal, corruption: str, kind: str) -> None:
+    portal.plan({"corruption": corruption})
     reply = call(SET, ANSWER)
     assert (reply.json()["result"], reply.headers["Content-Type"]) == (True, kind)

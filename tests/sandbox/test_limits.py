@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_b24cal.sandbox.limits import Bucket, Limiter, Load, Tab, portion
+from airflow_provider_b24cal.sandbox.limits import Bucket, Limiter, Load, UsageMeter, portion
 from airflow_provider_b24cal.sandbox.settings import Settings
 
 
@@ -112,13 +112,13 @@ def test_short_times_leave_no_trace(before: float, added: float, booked: float) 
 
 def test_a_request_adds_up_by_method_and_person() -> None:
     limiter = Limiter()
-    tab = Tab(limiter, 1)
+    tab = UsageMeter(limiter, 1)
     for _ in range(3):
         tab.spend("profile", 0.0, 0.04)
     tab.spend("scope", 0.0, 0.04)
     assert tab.load("profile", 0.0).total == pytest.approx(0.12)
     assert tab.load("scope", 0.0).total == 0
-    assert Tab(limiter, 2).load("profile", 0.0).total == 0
+    assert UsageMeter(limiter, 2).load("profile", 0.0).total == 0
     # The next request starts below the floor again.
-    Tab(limiter, 1).spend("profile", 0.0, 0.09)
+    UsageMeter(limiter, 1).spend("profile", 0.0, 0.09)
     assert tab.load("profile", 0.0).total == pytest.approx(0.12)

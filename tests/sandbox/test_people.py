@@ -51,7 +51,7 @@ def test_a_scope_is_needed(call: Callable[..., requests.Response]) -> None:
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Any:
+def large_dataset() -> Any:
     people: list[dict[str, Any]] = [{"id": number, "name": f"P{number}"} for number in range(1, 121)]
     people[0]["webhook"] = {"secret": "cr0wdC0de0000000", "scopes": ["user_brief"]}
     people[119]["active"] = False
@@ -61,21 +61,23 @@ def crowd() -> Any:
         ).json()
 
 
-def test_pages(crowd: Any) -> None:
-    first, second, third = (crowd("user.get", {"start": start}) for start in (0, 50, 100))
+def test_pages(large_dataset: Any) -> None:
+    first, second, third = (large_dataset("user.get", {"start": start}) for start in (0, 50, 100))
     assert [len(page["result"]) for page in (first, second, third)] == [50, 50, 20]
     assert [page.get("next") for page in (first, second, third)] == [50, 100, None]
     assert {page["total"] for page in (first, second, third)} == {120}
     assert len({one for page in (first, second, third) for one in _ids(page["result"])}) == 120
 
 
-def test_the_dismissed_can_be_left_out(crowd: Any) -> None:
-    assert crowd("user.get", {"FILTER": {"ACTIVE": True}})["total"] == 119
-    assert crowd("user.get", {})["total"] == 120
+def test_the_dismissed_can_be_left_out(large_dataset: Any) -> None:
+    assert large_dataset("user.get", {"FILTER": {"ACTIVE": True}})["total"] == 119
+    assert large_dataset("user.get", {})["total"] == 120
 
 
-def test_pages_in_a_batch(crowd: Any) -> None:
-    answer = crowd("batch", {"cmd": {"all": "user.get?start=50", "one": "user.get?ID=7", "me": "profile"}})["result"]
+def test_pages_in_a_batch(large_dataset: Any) -> None:
+    answer = large_dataset("batch", {"cmd": {"all": "user.get?start=50", "one": "user.get?ID=7", "me": "profile"}})[
+        "result"
+    ]
     assert (len(answer["result"]["all"]), _ids(answer["result"]["one"])) == (50, ["7"])
     assert answer["result_total"] == {"all": 120, "one": 1}
     assert answer["result_next"] == {"all": 100}

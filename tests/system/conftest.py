@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
@@ -78,7 +78,7 @@ def hosts() -> int:
 @pytest.fixture(scope="session")
 def stage(
     office_server: SandboxServer, auth_server: AuthServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stage]:
+) -> Iterator[LocalAirflow]:
     """Airflow's processes with the example DAGs and those of the system tests."""
     dags = tmp_path_factory.mktemp("dags")
     for source in (*ROOT.glob("dags_examples/*.py"), *ROOT.glob("tests/system/dags/*.py")):
@@ -87,7 +87,7 @@ def stage(
         "AIRFLOW_CONN_BITRIX24_DEFAULT": office_server.connection_json(1),
         "AIRFLOW_CONN_BITRIX24_TOKENS": office_server.oauth_connection_json(1),
     }
-    with Stage(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
         running.migrate()
         running.start()
         yield running
@@ -130,7 +130,7 @@ def open_window(browser: Browser, tmp_path: Path, pytestconfig: pytest.Config) -
 
 
 @pytest.fixture(scope="module")
-def signed_in(browser: Browser, stage: Stage) -> StorageState:
+def signed_in(browser: Browser, stage: LocalAirflow) -> StorageState:
     """What a browser keeps of somebody who has signed in to Airflow."""
     from tests.system.browser import PATIENCE_MS, sign_in
 
@@ -143,6 +143,6 @@ def signed_in(browser: Browser, stage: Stage) -> StorageState:
 
 
 @pytest.fixture
-def window(open_window: Callable[..., Window], stage: Stage, signed_in: StorageState) -> Window:
+def window(open_window: Callable[..., Window], stage: LocalAirflow, signed_in: StorageState) -> Window:
     """A window on Airflow, signed in."""
     return open_window(stage.url, signed_in)

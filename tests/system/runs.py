@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 
 ENDED = {"success", "failed"}
 
 
-def states_of(stage: Stage, dag_id: str, run_id: str) -> dict[str, str]:
+def states_of(stage: LocalAirflow, dag_id: str, run_id: str) -> dict[str, str]:
     """Return the states of a run's tasks by name; a mapped one has its number behind the name."""
     return {
         f"{instance['task_id']}{'' if instance['map_index'] < 0 else instance['map_index']}": instance["state"]
@@ -20,7 +20,7 @@ def states_of(stage: Stage, dag_id: str, run_id: str) -> dict[str, str]:
 
 
 def finish(
-    stage: Stage, dag_id: str, conf: dict[str, Any], meanwhile: Callable[[dict[str, str]], None] | None = None
+    stage: LocalAirflow, dag_id: str, conf: dict[str, Any], meanwhile: Callable[[dict[str, str]], None] | None = None
 ) -> str:
     """Run a DAG to its end, whatever that is, and return the run's id.
 
@@ -40,7 +40,7 @@ def finish(
     return run_id
 
 
-def pause(stage: Stage, dag_id: str) -> None:
+def pause(stage: LocalAirflow, dag_id: str) -> None:
     """Have a DAG do nothing more: one with a schedule would go on by itself and disturb what comes next."""
     stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": True})
 

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.system.browser import PATIENCE_MS, Window
@@ -33,11 +33,11 @@ PASSWORD = "of-this-machine-alone"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """Airflow's database and its web server, nothing else."""
     dags = tmp_path_factory.mktemp("dags")
     shutil.copy(Path(__file__).parent / "dags" / "by_connection.py", dags)
-    with Stage(tmp_path_factory.mktemp("airflow"), dags, {}) as running:
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, {}) as running:
         running.environment |= {
             "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
             "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(running.port),
@@ -63,7 +63,7 @@ def _is_healthy(url: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def let_in(browser: Browser, site: Stage) -> StorageState:
+def let_in(browser: Browser, site: LocalAirflow) -> StorageState:
     """What a browser keeps of somebody who has signed in."""
     with browser.new_context(base_url=site.url) as context:
         context.set_default_timeout(PATIENCE_MS)
@@ -77,7 +77,7 @@ def let_in(browser: Browser, site: Stage) -> StorageState:
 
 
 @pytest.fixture
-def page(open_window: Callable[..., Window], site: Stage, let_in: StorageState) -> Page:
+def page(open_window: Callable[..., Window], site: LocalAirflow, let_in: StorageState) -> Page:
     """A page of a window on Airflow, signed in."""
     return open_window(site.url, let_in).page
 
@@ -142,7 +142,7 @@ def test_says_what_belongs_where(page: Page) -> None:
 
 
 def test_is_tested_saved_reopened_and_used(
-    page: Page, office_server: SandboxServer, portal: Portal, site: Stage
+    page: Page, office_server: SandboxServer, portal: Portal, site: LocalAirflow
 ) -> None:
     name, connected = "portal_of_anna", CONNECTED.format(url=office_server.url)
     _add(page, name)
@@ -172,7 +172,7 @@ def test_is_tested_saved_reopened_and_used(
     assert office_server.secret(1) not in run.stdout + run.stderr
 
 
-def _xcoms(site: Stage) -> list[str]:
+def _xcoms(site: LocalAirflow) -> list[str]:
     with sqlite3.connect(site.home / "airflow.db", timeout=60) as database:
         rows = database.execute("SELECT value FROM xcom WHERE task_id = 'read' AND key = 'return_value'").fetchall()
     database.close()
@@ -180,7 +180,7 @@ def _xcoms(site: Stage) -> list[str]:
 
 
 def test_keeps_the_tokens_when_something_else_is_changed(
-    page: Page, office_server: SandboxServer, portal: Portal, site: Stage
+    page: Page, office_server: SandboxServer, portal: Portal, site: LocalAirflow
 ) -> None:
     name, wanted = "application", json.loads(office_server.oauth_connection_json(1))
     _add(page, name)
@@ -222,7 +222,9 @@ def test_says_what_is_wrong(nobody: str, page: Page, office_server: SandboxServe
 
 
 @pytest.mark.parametrize("form", ["json", "uri", "json with port 0", "json with port null"])
-def test_added_and_tested_by_command(form: str, site: Stage, office_server: SandboxServer, portal: Portal) -> None:
+def test_added_and_tested_by_command(
+    form: str, site: LocalAirflow, office_server: SandboxServer, portal: Portal
+) -> None:
     kind, _, port = form.partition(" with port ")
     stored = office_server.connection_json(1)
     if port:
@@ -241,7 +243,7 @@ def test_added_and_tested_by_command(form: str, site: Stage, office_server: Sand
     assert office_server.secret(1) not in tested.stdout + tested.stderr
 
 
-def test_a_test_by_command_says_what_to_do(site: Stage, office_server: SandboxServer, portal: Portal) -> None:
+def test_a_test_by_command_says_what_to_do(site: LocalAirflow, office_server: SandboxServer, portal: Portal) -> None:
     wrong = json.loads(office_server.connection_json(1)) | {"login": "3"}
     site.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
     tested = site.command("connections", "test", "of_somebody_else")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 
@@ -73,7 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def airflow(office: SandboxServer, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def airflow(office: SandboxServer, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     dags = tmp_path_factory.mktemp("dags")
     for name in USED:
         shutil.copy(EXAMPLES / f"{name}.py", dags)
@@ -82,18 +82,18 @@ def airflow(office: SandboxServer, place: Path, tmp_path_factory: pytest.TempPat
         "AIRFLOW_CONN_ATTENDANCE_DB": json.dumps({"conn_type": "sqlite", "host": str(place / "attendance.db")}),
         "TMPDIR": str(place),
     }
-    with Stage(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
         running.migrate()
         running.start()
         yield running
 
 
-def _ended(stage: Stage, dag_id: str) -> list[dict[str, Any]]:
+def _ended(stage: LocalAirflow, dag_id: str) -> list[dict[str, Any]]:
     runs: list[dict[str, Any]] = stage.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
     return [run for run in runs if run["state"] in ENDED]
 
 
-def _unpause(stage: Stage, dag_id: str) -> None:
+def _unpause(stage: LocalAirflow, dag_id: str) -> None:
     stage.wait_for_dag(dag_id)
     stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
@@ -112,7 +112,7 @@ def _nine(event_id: int) -> str:
     return f"{DAYS[event_id]:%Y-%m-%d} 09:00"
 
 
-def _backfill(stage: Stage, *more: str) -> None:
+def _backfill(stage: LocalAirflow, *more: str) -> None:
     """Run what the example's comment says, for three days."""
     days = ["--from-date", f"{FIRST:%Y-%m-%d}", "--to-date", f"{FIRST + timedelta(days=3):%Y-%m-%d}"]
     # SQLite refuses a writer that has read before another wrote, and does not wait for it.
@@ -133,7 +133,7 @@ def _backfill(stage: Stage, *more: str) -> None:
     assert [run["state"] for run in runs] == ["success"] * 3, stage.task_logs("task_id=sync")
 
 
-def test_the_nightly_sync_starts_the_report(airflow: Stage, place: Path) -> None:
+def test_the_nightly_sync_starts_the_report(airflow: LocalAirflow, place: Path) -> None:
     """The scheduler makes the run of the last day, which looks ahead; its asset events start the DAG that draws."""
     pytest.importorskip("airflow.providers.sqlite")
     _unpause(airflow, "attendance_report")
@@ -154,7 +154,7 @@ def test_the_nightly_sync_starts_the_report(airflow: Stage, place: Path) -> None
 
 
 def test_days_before_are_filled_and_later_answers_become_history(
-    airflow: Stage, office: SandboxServer, place: Path
+    airflow: LocalAirflow, office: SandboxServer, place: Path
 ) -> None:
     pytest.importorskip("airflow.providers.sqlite")
     _backfill(airflow)
@@ -180,7 +180,7 @@ def test_days_before_are_filled_and_later_answers_become_history(
     assert _counts(place)[1] == (NEXT_DAY, _nine(NEXT_DAY), 1, 1, 0, 2, None)
 
 
-def test_an_answer_starts_a_dag(airflow: Stage, office: SandboxServer) -> None:
+def test_an_answer_starts_a_dag(airflow: LocalAirflow, office: SandboxServer) -> None:
     """The watcher's first reading tells nothing; the answer given after it starts one run."""
     dag_id = "start_when_the_customer_accepts"
     _unpause(airflow, dag_id)

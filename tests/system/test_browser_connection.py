@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.system.browser import Window
@@ -68,7 +68,7 @@ def test_says_what_belongs_where(window: Window) -> None:
 
 
 def test_is_saved_reopened_tested_and_used(
-    window: Window, office_server: SandboxServer, portal: Portal, stage: Stage
+    window: Window, office_server: SandboxServer, portal: Portal, stage: LocalAirflow
 ) -> None:
     page, name = window.page, "portal_of_anna"
     form = _add(page, name)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.system.browser import Window
@@ -31,7 +31,7 @@ def test_opens_the_meeting_or_the_calendar(
     task: str,
     wanted: str,
     window: Window,
-    stage: Stage,
+    stage: LocalAirflow,
     portal: Portal,
     office_server: SandboxServer,
 ) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from tests.system.browser import Window
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("airflow")
 DAG_ID = "answer_from_the_form"
 
 
-def _open_the_form(page: Page, stage: Stage) -> Locator:
+def _open_the_form(page: Page, stage: LocalAirflow) -> Locator:
     stage.wait_for_dag(DAG_ID)
     page.goto(f"/dags/{DAG_ID}")
     page.get_by_role("button", name="Trigger").first.click()
@@ -31,7 +31,7 @@ def _fill(form: Locator, event_ids: str, answer: str) -> None:
     form.page.get_by_role("option", name=answer, exact=True).click()
 
 
-def test_meetings_are_declined_in_the_form(window: Window, stage: Stage, portal: Portal) -> None:
+def test_meetings_are_declined_in_the_form(window: Window, stage: LocalAirflow, portal: Portal) -> None:
     page = window.page
     form = _open_the_form(page, stage)
     for title in ("Meetings", "Answer"):
@@ -65,7 +65,7 @@ def test_meetings_are_declined_in_the_form(window: Window, stage: Stage, portal:
     stage.wait_for("the whole result", unfolded)
 
 
-def test_the_form_says_what_it_does_not_take(window: Window, stage: Stage, portal: Portal) -> None:
+def test_the_form_says_what_it_does_not_take(window: Window, stage: LocalAirflow, portal: Portal) -> None:
     form = _open_the_form(window.page, stage)
     _fill(form, "668\n651abc", "Accept")
     form.get_by_role("button", name="Trigger").click()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 
@@ -21,7 +21,9 @@ CONNECTED = "Connected to {url} as Martin Keller (user 2); scopes: calendar."
 
 
 @pytest.mark.parametrize("form", ["json", "uri"])
-def test_added_and_tested_by_command(form: str, stage: Stage, office_server: SandboxServer, portal: Portal) -> None:
+def test_added_and_tested_by_command(
+    form: str, stage: LocalAirflow, office_server: SandboxServer, portal: Portal
+) -> None:
     stored = getattr(office_server, f"connection_{form}")(MARTIN)
     added = stage.command("connections", "add", f"by_{form}", f"--conn-{form}", stored)
     assert added.returncode == 0, added.stdout + added.stderr
@@ -33,7 +35,7 @@ def test_added_and_tested_by_command(form: str, stage: Stage, office_server: San
     assert office_server.secret(MARTIN) not in tested.stdout + tested.stderr
 
 
-def test_a_test_by_command_says_what_to_do(stage: Stage, office_server: SandboxServer, portal: Portal) -> None:
+def test_a_test_by_command_says_what_to_do(stage: LocalAirflow, office_server: SandboxServer, portal: Portal) -> None:
     wrong = json.loads(office_server.connection_json(MARTIN)) | {"login": "3"}
     stage.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
     tested = stage.command("connections", "test", "of_somebody_else")
@@ -44,7 +46,7 @@ def test_a_test_by_command_says_what_to_do(stage: Stage, office_server: SandboxS
 
 @pytest.mark.parametrize("port", [{}, {"port": None}, {"port": 0}, {"port": 443}])
 def test_every_port_that_forms_send(
-    port: dict[str, int | None], stage: Stage, office_server: SandboxServer, portal: Portal
+    port: dict[str, int | None], stage: LocalAirflow, office_server: SandboxServer, portal: Portal
 ) -> None:
     tested = stage.request(
         "POST",
@@ -58,7 +60,7 @@ def test_every_port_that_forms_send(
     version("apache-airflow").startswith("3.0.") and find_spec("flask_appbuilder") is None,
     reason="Airflow 3.0 tells of fields only beside the provider fab, which is not installed",
 )
-def test_the_web_ui_is_told_of_every_field(stage: Stage) -> None:
+def test_the_web_ui_is_told_of_every_field(stage: LocalAirflow) -> None:
     with httpx.Client(base_url=stage.url, timeout=120) as client:
         login = client.post("/auth/token", json={"username": "admin", "password": stage.password}).json()
         token = {"Authorization": f"Bearer {login['access_token']}"}

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.seed import default_office
@@ -143,7 +143,7 @@ def stage(
     office_server: SandboxServer,
     auth_server: AuthServer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stage]:
+) -> Iterator[LocalAirflow]:
     """Airflow's processes with the example DAGs and those of the system tests."""
     dags, home = tmp_path_factory.mktemp("dags"), tmp_path_factory.mktemp("airflow")
     for source in (*ROOT.glob("dags_examples/*.py"), *ROOT.glob("tests/system/dags/*.py")):
@@ -169,7 +169,7 @@ def stage(
             # The result then says which worker it is from.
             "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps({"result_extended": True}),
         }
-    with Stage(home, dags, settings) as running:
+    with LocalAirflow(home, dags, settings) as running:
         running.migrate()
         running.start()
         if hosts > 1:
@@ -207,7 +207,7 @@ def _assert_not_stored(secret: str, metadata: Engine) -> None:
             assert found == 0, name
 
 
-def _worked(stage: Stage, metadata: Engine, *run_ids: str) -> Counter[str]:
+def _worked(stage: LocalAirflow, metadata: Engine, *run_ids: str) -> Counter[str]:
     """Return how many task instances of some runs each Celery worker has run, as Celery has noted it."""
     query = text(
         "SELECT m.worker, m.status FROM task_instance t "
@@ -230,7 +230,7 @@ def _unanswered(portal: Portal, count: int) -> list[int]:
     return [event_id for event_id in plain if portal.status(event_id, ME) == "Q"][:count]
 
 
-def test_runs_at_once(hosts: int, stage: Stage, portal: Portal, metadata: Engine) -> None:
+def test_runs_at_once(hosts: int, stage: LocalAirflow, portal: Portal, metadata: Engine) -> None:
     """Seven runs, whose waits are more than one triggerer takes."""
     meetings = _unanswered(portal, 21)
     runs = {
@@ -267,7 +267,7 @@ def test_runs_at_once(hosts: int, stage: Stage, portal: Portal, metadata: Engine
         assert set(_worked(stage, metadata, *runs)) == {f"celery@{name}" for name in WORKERS}
 
 
-def _hurry(stage: Stage, portal: Portal, connection: str) -> str:
+def _hurry(stage: LocalAirflow, portal: Portal, connection: str) -> str:
     """Run four tasks at once, together 120 requests, of which the portal takes fifty at once and two a second."""
     run_id = stage.run_dag("hurry", {"bitrix24_conn_id": connection})
     stage.wait_for("the end of hurry", lambda: stage.run_state("hurry", run_id) in ENDED)
@@ -278,7 +278,7 @@ def _hurry(stage: Stage, portal: Portal, connection: str) -> str:
     return run_id
 
 
-def test_in_a_hurry(hosts: int, stage: Stage, portal: Portal, metadata: Engine) -> None:
+def test_in_a_hurry(hosts: int, stage: LocalAirflow, portal: Portal, metadata: Engine) -> None:
     """Each host keeps to its part of the rate, and nobody is refused."""
     run_id = _hurry(stage, portal, "bitrix24_default")
     if hosts > 1:
@@ -286,7 +286,7 @@ def test_in_a_hurry(hosts: int, stage: Stage, portal: Portal, metadata: Engine) 
         assert _worked(stage, metadata, run_id) == {f"celery@{name}": 2 for name in WORKERS}
 
 
-def test_in_a_hurry_without_parts(hosts: int, stage: Stage, portal: Portal) -> None:
+def test_in_a_hurry_without_parts(hosts: int, stage: LocalAirflow, portal: Portal) -> None:
     """Hosts that use the whole rate each are refused, and come to the same end."""
     if hosts == 1:
         pytest.skip("one host has the whole rate for itself")
@@ -297,7 +297,7 @@ def test_in_a_hurry_without_parts(hosts: int, stage: Stage, portal: Portal) -> N
 
 
 @contextmanager
-def _awake(stage: Stage, *dag_ids: str) -> Iterator[None]:
+def _awake(stage: LocalAirflow, *dag_ids: str) -> Iterator[None]:
     """Let DAGs run as their schedules have it, until what is waited for has come."""
     for dag_id in dag_ids:
         stage.wait_for_dag(dag_id)
@@ -307,12 +307,12 @@ def _awake(stage: Stage, *dag_ids: str) -> Iterator[None]:
         pause(stage, dag_id)
 
 
-def _ended(stage: Stage, dag_id: str) -> list[dict[str, Any]]:
+def _ended(stage: LocalAirflow, dag_id: str) -> list[dict[str, Any]]:
     runs: list[dict[str, Any]] = stage.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
     return [run for run in runs if run["state"] in ENDED]
 
 
-def test_the_nightly_sync_starts_the_report(stage: Stage, portal: Portal, tables: Engine) -> None:
+def test_the_nightly_sync_starts_the_report(stage: LocalAirflow, portal: Portal, tables: Engine) -> None:
     """The run of the last day, into tables on PostgreSQL; their assets start the DAG that draws."""
     portal.answer(668, ME, "Y")
     with _awake(stage, "attendance_report", "sync_company_calendar"):
@@ -331,7 +331,7 @@ def test_the_nightly_sync_starts_the_report(stage: Stage, portal: Portal, tables
     assert "accepted" in Path(stage.xcom("attendance_report", report["dag_run_id"], "draw")).read_text("utf-8")
 
 
-def test_an_answer_starts_a_dag(stage: Stage, portal: Portal, metadata: Engine) -> None:
+def test_an_answer_starts_a_dag(stage: LocalAirflow, portal: Portal, metadata: Engine) -> None:
     """One run, though there may be two triggerers."""
     dag_id = "start_when_the_customer_accepts"
 

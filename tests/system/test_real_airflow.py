@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.sandbox.local_airflow import Stage, StageError
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow, StageError
 from airflow_provider_b24cal.sandbox.oauth import AuthServer
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("airflow")
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 
 
-def test_attendance_round(stage: Stage, portal: Portal) -> None:
+def test_attendance_round(stage: LocalAirflow, portal: Portal) -> None:
     answering = answer_once_deferred(portal, 702, "Y", "await_answer")
     run_id = finish(stage, "attendance_round", {}, answering)
     assert stage.run_state("attendance_round", run_id) == "success", stage.task_logs()
@@ -50,7 +50,9 @@ def test_attendance_round(stage: Stage, portal: Portal) -> None:
         ("remind_the_silent", {}, {}),
     ],
 )
-def test_example(dag_id: str, conf: dict[str, Any], stored: dict[int, str], stage: Stage, portal: Portal) -> None:
+def test_example(
+    dag_id: str, conf: dict[str, Any], stored: dict[int, str], stage: LocalAirflow, portal: Portal
+) -> None:
     # One of the examples asks whether somebody else has accepted, one waits for an answer.
     portal.answer(668, 3, "Y")
     portal.answer(702, 1, "Y")
@@ -59,7 +61,7 @@ def test_example(dag_id: str, conf: dict[str, Any], stored: dict[int, str], stag
     assert {event_id: portal.status(event_id, 1) for event_id in stored} == stored
 
 
-def test_quorum_then_act(stage: Stage, portal: Portal) -> None:
+def test_quorum_then_act(stage: LocalAirflow, portal: Portal) -> None:
     portal.answer(681, 3, "Y")
     portal.answer(681, 12, "N")
 
@@ -74,7 +76,7 @@ def test_quorum_then_act(stage: Stage, portal: Portal) -> None:
     assert stage.xcom("quorum_then_act", run_id, "order_lunch") == 3
 
 
-def test_chase_the_silent(stage: Stage, portal: Portal) -> None:
+def test_chase_the_silent(stage: LocalAirflow, portal: Portal) -> None:
     for user_id, letter in ((1, "Y"), (3, "N")):
         portal.answer(668, user_id, letter)
     run_id = finish(stage, "chase_the_silent", {"hours_before": 24 * 30})
@@ -98,7 +100,7 @@ def test_one_airflow_serves_all(request: pytest.FixtureRequest) -> None:
     assert request.node.nodeid.endswith("@airflow"), "pytest-xdist does not keep groups together"
 
 
-def test_the_form_refuses_what_it_does_not_offer(stage: Stage, portal: Portal) -> None:
+def test_the_form_refuses_what_it_does_not_offer(stage: LocalAirflow, portal: Portal) -> None:
     for conf in ({"status": "H"}, {"event_ids": ["0"]}, {"event_ids": ["651abc"]}, {"event_ids": [""]}):
         with pytest.raises(StageError, match="HTTP 4"):
             stage.run_dag("answer_from_the_form", conf)
@@ -106,7 +108,7 @@ def test_the_form_refuses_what_it_does_not_offer(stage: Stage, portal: Portal) -
     assert count["requests"] == 0
 
 
-def test_several_people_one_at_a_time(stage: Stage, portal: Portal, office_server: SandboxServer) -> None:
+def test_several_people_one_at_a_time(stage: LocalAirflow, portal: Portal, office_server: SandboxServer) -> None:
     stage.request("POST", "/pools", {"name": "bitrix24", "slots": 1})
     for name, user_id in (("anna", 1), ("irina", 3)):
         fields = json.loads(office_server.connection_json(user_id))
@@ -120,7 +122,7 @@ def test_several_people_one_at_a_time(stage: Stage, portal: Portal, office_serve
     assert first["end_date"] <= second["start_date"], "the pool has one slot"
 
 
-def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> None:
+def test_waits(stage: LocalAirflow, portal: Portal, office_server: SandboxServer) -> None:
     """Real deferrals end as poke mode would have ended them, and the secret is seen nowhere."""
     waiting = (
         "declined_later",
@@ -163,7 +165,7 @@ def test_waits(stage: Stage, portal: Portal, office_server: SandboxServer) -> No
     _assert_nowhere(office_server.secret(1), stage)
 
 
-def test_tokens(hosts: int, stage: Stage, portal: Portal, auth_server: AuthServer) -> None:
+def test_tokens(hosts: int, stage: LocalAirflow, portal: Portal, auth_server: AuthServer) -> None:
     """Workers that meet a worn token at once, and the triggerer, renew it through Airflow's variables."""
     portal.auth_server = auth_server
     portal.expire_tokens()
@@ -191,7 +193,7 @@ def test_tokens(hosts: int, stage: Stage, portal: Portal, auth_server: AuthServe
             _assert_nowhere(token, stage)
 
 
-def _assert_nowhere(secret: str, stage: Stage) -> None:
+def _assert_nowhere(secret: str, stage: LocalAirflow) -> None:
     """Look into the database (XCom, rendered fields, triggers), every task log and every component's output."""
     for path in stage.home.rglob("*"):
         if path.is_file():

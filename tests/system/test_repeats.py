@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 
 # One Airflow serves all of them, so they run in one process one after the other.
 pytestmark = pytest.mark.xdist_group("airflow")
 
 
-def test_each_failure_is_repeated_as_it_deserves(stage: Stage, portal: Portal) -> None:
+def test_each_failure_is_repeated_as_it_deserves(stage: LocalAirflow, portal: Portal) -> None:
     """None of it waits for the hour that the tasks name themselves, and the permanent one for nothing at all."""
     portal.plan({"inner": "calendar.event.get", "times": 99, "error": "OPERATION_TIME_LIMIT"})
     run_id = stage.run_dag("repeats", {})
@@ -44,7 +44,7 @@ def test_each_failure_is_repeated_as_it_deserves(stage: Stage, portal: Portal) -
         ]
 
 
-def _decided(stage: Stage, task_id: str) -> list[Any]:
+def _decided(stage: LocalAirflow, task_id: str) -> list[Any]:
     """Return the delay before each further try and its reason, as Airflow has stored them."""
     with sqlite3.connect(f"file:{stage.home}/airflow.db?mode=ro", uri=True, timeout=60) as database:
         return database.execute(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.local_airflow import Stage
+from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 
@@ -55,7 +55,7 @@ def portal(serving: SandboxServer) -> Portal:
 
 
 @pytest.fixture(scope="module")
-def breakable(serving: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def breakable(serving: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """An Airflow that takes a silent process for dead after ten seconds, and leaves nothing running in the end."""
     dags, home = tmp_path_factory.mktemp("dags"), tmp_path_factory.mktemp("airflow")
     shutil.copy(Path(__file__).parent / "dags" / "restarts.py", dags)
@@ -69,7 +69,7 @@ def breakable(serving: SandboxServer, tmp_path_factory: pytest.TempPathFactory) 
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
     }
-    with Stage(home, dags, settings) as stage:
+    with LocalAirflow(home, dags, settings) as stage:
         stage.migrate()
         stage.start()
         yield stage
@@ -111,7 +111,7 @@ def _hold_the_batches(portal: Portal) -> None:
     )
 
 
-def _run_until_held(stage: Stage, portal: Portal) -> tuple[str, dict[str, Any]]:
+def _run_until_held(stage: LocalAirflow, portal: Portal) -> tuple[str, dict[str, Any]]:
     """Start setting a hundred and twenty statuses; return when every request under way is held."""
     run_id = stage.run_dag("accept_many", {})
     stage.wait_for("the held answers", lambda: not portal.plan() and _accepted(portal))
@@ -124,16 +124,16 @@ def _accepted(portal: Portal) -> list[int]:
     return [event_id for event_id in MANY if portal.status(event_id, 1) == "Y"]
 
 
-def _instance(stage: Stage, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+def _instance(stage: LocalAirflow, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
     return next(found for found in stage.task_instances(dag_id, run_id) if found["task_id"] == task_id)
 
 
-def _success(stage: Stage, dag_id: str, run_id: str) -> None:
+def _success(stage: LocalAirflow, dag_id: str, run_id: str) -> None:
     stage.wait_for(f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"})
     assert stage.run_state(dag_id, run_id) == "success", stage.task_logs()
 
 
-def _assert_every_set_once(stage: Stage, portal: Portal, run_id: str) -> None:
+def _assert_every_set_once(stage: LocalAirflow, portal: Portal, run_id: str) -> None:
     assert _accepted(portal) == list(MANY)
     count: Any = portal.count()
     told = {event_id: count["notifications"].get(str(event_id)) for event_id in MANY}
@@ -143,7 +143,7 @@ def _assert_every_set_once(stage: Stage, portal: Portal, run_id: str) -> None:
     assert 0 < summary["unchanged"] < len(MANY), "the second try has found what the first had done"
 
 
-def _wait_deferred(stage: Stage) -> str:
+def _wait_deferred(stage: LocalAirflow) -> str:
     run_id = stage.run_dag("wait_then_accept", {})
 
     def under_way() -> bool:
@@ -154,7 +154,7 @@ def _wait_deferred(stage: Stage) -> str:
     return run_id
 
 
-def _assert_every_wait_once(stage: Stage, portal: Portal, run_id: str) -> None:
+def _assert_every_wait_once(stage: LocalAirflow, portal: Portal, run_id: str) -> None:
     tries = {found["task_id"]: found["try_number"] for found in stage.task_instances("wait_then_accept", run_id)}
     assert tries == dict.fromkeys((*WAITS, "accept"), 1)
     assert stage.xcom("wait_then_accept", run_id, "one") == {"101": "Y"}
@@ -169,7 +169,7 @@ def _answer(portal: Portal) -> None:
     portal.answer(102, 1, "Y")
 
 
-def test_a_cleared_task_tells_nobody_again(breakable: Stage, portal: Portal) -> None:
+def test_a_cleared_task_tells_nobody_again(breakable: LocalAirflow, portal: Portal) -> None:
     run_id = breakable.run_dag("accept_many", {})
     _success(breakable, "accept_many", run_id)
     clearing = {"dry_run": False, "dag_run_id": run_id, "only_failed": False}
@@ -187,7 +187,7 @@ def test_a_cleared_task_tells_nobody_again(breakable: Stage, portal: Portal) -> 
 
 
 @pytest.fixture
-def two_triggerers(breakable: Stage) -> Iterator[Stage]:
+def two_triggerers(breakable: LocalAirflow) -> Iterator[LocalAirflow]:
     """One more triggerer; each takes two waits at most, so that three are shared out."""
     both = ("triggerer", "another triggerer")
     breakable.stop_component("triggerer")
@@ -201,7 +201,7 @@ def two_triggerers(breakable: Stage) -> Iterator[Stage]:
     breakable.start_component("triggerer")
 
 
-def test_two_triggerers_share_the_waits(two_triggerers: Stage, portal: Portal) -> None:
+def test_two_triggerers_share_the_waits(two_triggerers: LocalAirflow, portal: Portal) -> None:
     run_id = _wait_deferred(two_triggerers)
     jobs = {_instance(two_triggerers, "wait_then_accept", run_id, name)["triggerer_job"]["id"] for name in WAITS}
     assert len(jobs) == 2
@@ -211,7 +211,7 @@ def test_two_triggerers_share_the_waits(two_triggerers: Stage, portal: Portal) -
 
 
 @pytest.mark.skipif(version("apache-airflow").startswith("3.0"), reason="3.0 repeats no task whose process was killed")
-def test_a_task_is_killed_in_the_middle_of_a_set(breakable: Stage, portal: Portal) -> None:
+def test_a_task_is_killed_in_the_middle_of_a_set(breakable: LocalAirflow, portal: Portal) -> None:
     _hold_the_batches(portal)
     run_id, instance = _run_until_held(breakable, portal)
     os.kill(instance["pid"], signal.SIGKILL)
@@ -220,7 +220,7 @@ def test_a_task_is_killed_in_the_middle_of_a_set(breakable: Stage, portal: Porta
     assert _instance(breakable, "accept_many", run_id, "accept")["try_number"] == 2
 
 
-def test_the_triggerer_is_killed_in_the_middle_of_a_poll(breakable: Stage, portal: Portal) -> None:
+def test_the_triggerer_is_killed_in_the_middle_of_a_poll(breakable: LocalAirflow, portal: Portal) -> None:
     run_id = _wait_deferred(breakable)
     portal.plan({"method": "batch", "delay": FOREVER})
     breakable.wait_for("a poll under way", lambda: not portal.plan())
@@ -231,7 +231,7 @@ def test_the_triggerer_is_killed_in_the_middle_of_a_poll(breakable: Stage, porta
     _assert_every_wait_once(breakable, portal, run_id)
 
 
-def test_the_scheduler_is_killed_and_its_task_lives_on(breakable: Stage, portal: Portal) -> None:
+def test_the_scheduler_is_killed_and_its_task_lives_on(breakable: LocalAirflow, portal: Portal) -> None:
     """A new scheduler takes a task of the dead one back and runs it again; the first process is stopped."""
     _hold_the_batches(portal)
     run_id, instance = _run_until_held(breakable, portal)
@@ -243,7 +243,7 @@ def test_the_scheduler_is_killed_and_its_task_lives_on(breakable: Stage, portal:
     breakable.wait_for("the end of the first process", lambda: not _runs(instance["pid"]))
 
 
-def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: Stage, portal: Portal) -> None:
+def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: LocalAirflow, portal: Portal) -> None:
     _hold_the_batches(portal)
     setting, instance = _run_until_held(breakable, portal)
     waiting = _wait_deferred(breakable)
@@ -259,7 +259,7 @@ def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: Stage, portal
     _assert_every_wait_once(breakable, portal, waiting)
 
 
-def _told(stage: Stage) -> list[tuple[str, int, str, str]]:
+def _told(stage: LocalAirflow) -> list[tuple[str, int, str, str]]:
     """Return what the watcher has told, oldest first: change_id, user, old and new letter."""
     # Not from the REST API, which refuses while the run that an event has made has not begun.
     found = _stored(stage, "SELECT extra FROM asset_event ORDER BY id")
@@ -267,23 +267,23 @@ def _told(stage: Stage) -> list[tuple[str, int, str, str]]:
     return [(one["change_id"], one["user_id"], one["old"], one["new"]) for one in payloads]
 
 
-def _stored(stage: Stage, query: str) -> list[Any]:
+def _stored(stage: LocalAirflow, query: str) -> list[Any]:
     with sqlite3.connect(stage.home / "airflow.db", timeout=30) as database:
         return database.execute(query).fetchall()
 
 
-def _fired(stage: Stage) -> int:
+def _fired(stage: LocalAirflow) -> int:
     logs = [path for path in stage.home.rglob("*") if path.suffix in {".log", ".out"}]
     return sum(path.read_text("utf-8", "replace").count("Trigger fired event") for path in logs)
 
 
-def _note(stage: Stage) -> dict[str, Any]:
+def _note(stage: LocalAirflow) -> dict[str, Any]:
     """Return what the watcher has noted for a restart."""
     found = _stored(stage, "SELECT value FROM asset_state_store WHERE key LIKE 'b24cal%'")
     return json.loads(found[0][0]) if found else {}
 
 
-def _wait_for_polls(stage: Stage, portal: Portal, polls: int) -> None:
+def _wait_for_polls(stage: LocalAirflow, portal: Portal, polls: int) -> None:
     def made() -> int:
         count: Any = portal.count()
         return int(count["methods"].get("calendar.event.getbyid", 0))
@@ -293,7 +293,7 @@ def _wait_for_polls(stage: Stage, portal: Portal, polls: int) -> None:
 
 
 @pytest.fixture
-def watching(breakable: Stage, portal: Portal) -> Iterator[Stage]:
+def watching(breakable: LocalAirflow, portal: Portal) -> Iterator[LocalAirflow]:
     """The watcher at work."""
     if tuple(map(int, version("apache-airflow").split(".")[:2])) < (3, 3):
         pytest.skip("Airflow keeps nothing for a watcher before 3.3")
@@ -316,7 +316,7 @@ def watching(breakable: Stage, portal: Portal) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_the_triggerer_ends_around_an_answer(how: str, watching: Stage, portal: Portal) -> None:
+def test_the_triggerer_ends_around_an_answer(how: str, watching: LocalAirflow, portal: Portal) -> None:
     """No answer is lost; what may not have been stored comes again under the same id, and nothing else does."""
     end = watching.kill_component if how == "kill" else watching.stop_component
     before = len(_told(watching))

@@ -65,7 +65,7 @@ def _told_is_true(hook: Bitrix24CalendarHook, portal: Portal, wanted: dict[int, 
         real = portal.status(event_id if event_id <= SINGLE[-1] else event_id - 1000, 1)
         assert change.current == real, change
         assert (change.error is None) == (real == wanted[event_id]), change
-        assert change.error is None or isinstance(change.error, errors.SetNotKeptError)
+        assert change.error is None or isinstance(change.error, errors.StatusNotAppliedError)
     return [event_id for event_id, change in changes.items() if change.error]
 
 

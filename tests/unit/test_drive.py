@@ -68,10 +68,10 @@ def test_a_hook_belongs_to_one_loop(connection: str, portal: Portal) -> None:
 def test_a_hook_that_was_closed_can_be_used_on_another_loop(connection: str) -> None:
     hook = Bitrix24CalendarHook(connection)
 
-    async def ask() -> str:
+    async def run_call() -> str:
         try:
             return await hook.aget_meeting_status(SILENT)
         finally:
             await hook.aclose()
 
-    assert [asyncio.run(ask()) for _ in range(2)] == ["Q", "Q"]
+    assert [asyncio.run(run_call()) for _ in range(2)] == ["Q", "Q"]

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
@@ -262,13 +262,13 @@ def test_a_part_that_failed_in_passing_is_asked_again(hook: Bitrix24CalendarHook
 def test_external_users_are_told(server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GUEST", server.connection_json(4))
     with Bitrix24CalendarHook("guest") as hook:
-        for ask in (
+        for run_call in (
             lambda: hook.list_events(SEPTEMBER),
             lambda: hook.get_event(SINGLE),
             lambda: hook.get_accessibility([ANNA], SEPTEMBER),
         ):
             with pytest.raises(errors.CalendarError, match="external"):
-                ask()
+                run_call()
 
 
 def test_an_inactive_acting_user_has_no_calendar(hook: Bitrix24CalendarHook, portal: Portal) -> None:
@@ -331,7 +331,9 @@ def test_busy(zone: str, culture: str, hook: Bitrix24CalendarHook, portal: Porta
     found = hook.get_accessibility([DORA, "1", 1], SEPTEMBER)
     assert list(found) == [DORA, ANNA]
     ten = datetime(2026, 9, 23, 8, tzinfo=UTC)
-    assert found[DORA] == [Busy(PRIVATE, ten, ten + timedelta(hours=1), all_day=False, kind="busy", name="[Busy]")]
+    assert found[DORA] == [
+        BusyPeriod(PRIVATE, ten, ten + timedelta(hours=1), all_day=False, kind="busy", name="[Busy]")
+    ]
     assert [busy.event_id for busy in found[ANNA]] == [11, OWN, 81, DAYS, 91], "without what was declined"
     assert found[ANNA][3].end == datetime(2026, 9, 28, tzinfo=UTC)
     assert _count(portal)["requests"] == 1
@@ -375,7 +377,7 @@ def test_who_is_not_in_the_answer_is_not_free(told: str, hook: Bitrix24CalendarH
 
 
 def test_the_asynchronous_twins_say_the_same(hook: Bitrix24CalendarHook, connection: str) -> None:
-    async def ask() -> tuple[Any, ...]:
+    async def run_call() -> tuple[Any, ...]:
         twin = Bitrix24CalendarHook(connection)
         try:
             return (
@@ -386,7 +388,7 @@ def test_the_asynchronous_twins_say_the_same(hook: Bitrix24CalendarHook, connect
         finally:
             await twin.aclose()
 
-    event, events, busy = asyncio.run(ask())
+    event, events, busy = asyncio.run(run_call())
     assert event == hook.get_event(11)
     assert events == hook.list_events(SEPTEMBER, only_meetings=True)
     assert busy == hook.get_accessibility([ANNA], SEPTEMBER)

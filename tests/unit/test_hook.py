@@ -91,14 +91,14 @@ def test_a_refusal_for_good_is_not_asked_for_again(write: bool, hook: Bitrix24Ca
 def test_the_asynchronous_twin_gives_up_as_early(connection: str, portal: Portal) -> None:
     portal.plan({"method": "batch", "times": 999, "error": "INVALID_CREDENTIALS"})
 
-    async def ask() -> Any:
+    async def run_call() -> Any:
         hook = Bitrix24CalendarHook(connection)
         try:
             return await hook.aget_meeting_statuses(range(1, 5001))
         finally:
             await hook.aclose()
 
-    assert len(asyncio.run(ask())) == 5000
+    assert len(asyncio.run(run_call())) == 5000
     assert _requests(portal) <= 10
 
 
@@ -184,7 +184,7 @@ def test_two_ids_of_one_meeting_cannot_both_be_told_true(hook: Bitrix24CalendarH
     parent, own = MANY[0], MANY[0] + 1000
     changes = hook.set_meeting_statuses({parent: "Y", own: "N"})
     assert portal.status(parent, 1) == "N"
-    assert type(changes[parent].error) is errors.SetNotKeptError
+    assert type(changes[parent].error) is errors.StatusNotAppliedError
     assert changes[own].error is None
 
 
@@ -324,7 +324,7 @@ def test_test_connection_tells_a_webhook_that_acts_as_somebody_else(hook: Bitrix
 
 
 def test_the_asynchronous_twins(connection: str, portal: Portal, clock: Clock) -> None:
-    async def ask() -> tuple[Any, ...]:
+    async def run_call() -> tuple[Any, ...]:
         hook = Bitrix24CalendarHook(connection)
         try:
             return (
@@ -336,7 +336,7 @@ def test_the_asynchronous_twins(connection: str, portal: Portal, clock: Clock) -
         finally:
             await hook.aclose()
 
-    status, outcomes, profile, scopes = asyncio.run(ask())
+    status, outcomes, profile, scopes = asyncio.run(run_call())
     assert (status, profile, scopes) == ("Q", Profile(1, "Anna Orlova"), ("calendar",))
     assert _shown(outcomes) == MIXED_ANSWERS
     assert list(outcomes) == list(MIXED_ANSWERS)
@@ -375,13 +375,13 @@ def test_a_portal_that_lets_nobody_in_is_not_asked_for_every_fifty(
     hook = Bitrix24CalendarHook(connection, retry=RetryPolicy(attempts=3))
     event_ids = range(1, 2001)
 
-    async def ask() -> Any:
+    async def run_call() -> Any:
         try:
             return await hook.aget_meeting_statuses(event_ids)
         finally:
             await hook.aclose()
 
-    outcomes = asyncio.run(ask()) if asynchronous else hook.get_meeting_statuses(event_ids)
+    outcomes = asyncio.run(run_call()) if asynchronous else hook.get_meeting_statuses(event_ids)
     hook.close()
     assert {type(outcome.error) for outcome in outcomes.values()} == {errors.RateLimitError}
     assert list(outcomes) == list(event_ids)

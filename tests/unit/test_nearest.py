@@ -236,14 +236,14 @@ def test_what_is_refused(choice: Any, message: str, hook: Bitrix24CalendarHook, 
 def test_the_asynchronous_twins(hook: Bitrix24CalendarHook, connection: str) -> None:
     window = Window(NOW, NOW + timedelta(20))
 
-    async def ask() -> Any:
+    async def run_call() -> Any:
         twin = Bitrix24CalendarHook(connection)
         try:
             return await twin.anearest_events(days=3), await twin.alist_events(window, sections=[OWN_SECTION])
         finally:
             await twin.aclose()
 
-    assert asyncio.run(ask()) == (hook.nearest_events(days=3), hook.list_events(window, sections=[OWN_SECTION]))
+    assert asyncio.run(run_call()) == (hook.nearest_events(days=3), hook.list_events(window, sections=[OWN_SECTION]))
 
 
 SEPTEMBER = Window(datetime(2026, 9, 10, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC))
@@ -271,12 +271,12 @@ def test_sections(choice: Any, wanted: list[int], hook: Bitrix24CalendarHook) ->
 @pytest.mark.parametrize("sections", [[], "11", 11, [0], [None], {11: 1}])
 @pytest.mark.parametrize("by", ["hook", "operator"])
 def test_sections_that_are_refused(by: str, sections: Any, hook: Bitrix24CalendarHook, portal: Portal) -> None:
-    ask: dict[str, Callable[[], Any]] = {
+    run_call: dict[str, Callable[[], Any]] = {
         "hook": lambda: hook.list_events(SEPTEMBER, sections=sections),
         "operator": lambda: _operate(sections),
     }
     with pytest.raises(errors.InvalidArgumentError, match="sections"):
-        ask[by]()
+        run_call[by]()
     assert _requests(portal) == 0
 
 

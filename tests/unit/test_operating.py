@@ -156,14 +156,14 @@ def test_on_an_event_loop(busy: Callable[..., Portal], clock: Clock) -> None:
     busy()
     _use_up(clock, 420.0)
 
-    async def ask() -> str:
+    async def run_call() -> str:
         hook = Bitrix24CalendarHook()
         try:
             return (await hook.aget_meeting_statuses([ACCEPTED]))[ACCEPTED].unwrap().value
         finally:
             await hook.aclose()
 
-    assert asyncio.run(ask()) == "Y"
+    assert asyncio.run(run_call()) == "Y"
     assert clock.slept == [180.0]
 
 

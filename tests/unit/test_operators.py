@@ -17,7 +17,7 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.xcom import guard_letters
+from airflow_provider_b24cal.xcom import cap_letters
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, SILENT, UNKNOWN, Clock
 
 
@@ -242,9 +242,9 @@ def test_letters_too_many_for_xcom_are_counted(
 
 def test_what_xcom_just_bears_is_listed() -> None:
     letters = dict.fromkeys(map(str, range(1000, 1000 + 3779)), "Y")
-    assert guard_letters(letters) == letters
-    assert guard_letters(letters | {"9999": "Q"}) == {"counts": {"Y": 3779, "Q": 1}}
-    assert guard_letters({}) == {}
+    assert cap_letters(letters) == letters
+    assert cap_letters(letters | {"9999": "Q"}) == {"counts": {"Y": 3779, "Q": 1}}
+    assert cap_letters({}) == {}
 
 
 class Whole:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_b24cal.bitrix24.protocol.limits import HEADROOM, Bucket, Plan
-from airflow_provider_b24cal.client.rate_limiter import LOCK_TIMEOUT, Pace
+from airflow_provider_b24cal.client.rate_limiter import LOCK_TIMEOUT, RateLimiter
 
 PLAN = Plan(2.0, 50.0)
 ORIGIN = "https://example.bitrix24.com"
@@ -59,17 +59,17 @@ def test_a_clock_that_is_put_back_costs_no_more_than_was_to_be_waited_for(
 ) -> None:
     now = 1_800_000_000.0
     monkeypatch.setattr("airflow_provider_b24cal.client.rate_limiter.time", lambda: now)
-    pace = Pace(ORIGIN, PLAN, tmp_path)
+    pace = RateLimiter(ORIGIN, PLAN, tmp_path)
     last = max(pace.reserve() for _ in range(60))
     now -= back
-    assert Pace(ORIGIN, PLAN, tmp_path).reserve() == pytest.approx(last + 0.5)
+    assert RateLimiter(ORIGIN, PLAN, tmp_path).reserve() == pytest.approx(last + 0.5)
 
 
 def test_a_lock_that_is_not_given_back_is_not_waited_for(tmp_path: Path) -> None:
-    Pace(ORIGIN, PLAN, tmp_path).reserve()
+    RateLimiter(ORIGIN, PLAN, tmp_path).reserve()
     held = os.open(_state_in(tmp_path), os.O_RDWR)
     waits: list[float] = []
-    thread = threading.Thread(target=lambda: waits.append(Pace(ORIGIN, PLAN, tmp_path).reserve()))
+    thread = threading.Thread(target=lambda: waits.append(RateLimiter(ORIGIN, PLAN, tmp_path).reserve()))
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         began = time.monotonic()
@@ -87,7 +87,7 @@ def test_threads_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     waits: list[float] = []
 
     def take() -> None:
-        pace = Pace(ORIGIN, PLAN, tmp_path)
+        pace = RateLimiter(ORIGIN, PLAN, tmp_path)
         waits.extend(pace.reserve() for _ in range(20))
 
     threads = [threading.Thread(target=take) for _ in range(8)]
@@ -122,7 +122,7 @@ def test_processes_share_it_and_portals_do_not(tmp_path: Path) -> None:
 
 
 def test_without_a_plan_there_is_no_wait_and_no_file(tmp_path: Path) -> None:
-    pace = Pace(ORIGIN, None, tmp_path / "state")
+    pace = RateLimiter(ORIGIN, None, tmp_path / "state")
     pace.refused()
     assert [pace.reserve() for _ in range(500)] == [0.0] * 500
     assert not (tmp_path / "state").exists()
@@ -130,7 +130,7 @@ def test_without_a_plan_there_is_no_wait_and_no_file(tmp_path: Path) -> None:
 
 def test_without_a_folder_each_process_keeps_the_pace_by_itself(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
-    pace = Pace(ORIGIN, PLAN, tmp_path / "state")
+    pace = RateLimiter(ORIGIN, PLAN, tmp_path / "state")
     assert max(pace.reserve() for _ in range(60)) > 4.0
 
 
@@ -139,7 +139,7 @@ def test_without_a_folder_the_calls_of_a_process_keep_one_pace_by_portal(tmp_pat
     (tmp_path / "state").touch()
 
     def take(origin: str) -> float:
-        return Pace(origin, PLAN, tmp_path / "state").reserve()
+        return RateLimiter(origin, PLAN, tmp_path / "state").reserve()
 
     assert max(take("https://one.example") for _ in range(60)) > 4.0
     assert take("https://two.example") == 0.0
@@ -150,14 +150,14 @@ def test_a_file_system_without_locks_does_not_stop_anybody(tmp_path: Path, monke
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    pace = Pace(ORIGIN, PLAN, tmp_path)
+    pace = RateLimiter(ORIGIN, PLAN, tmp_path)
     assert max(pace.reserve() for _ in range(60)) > 4.0
     pace.refused()
 
 
 def test_the_state_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    Pace(ORIGIN, PLAN, folder).reserve()
+    RateLimiter(ORIGIN, PLAN, folder).reserve()
     (state,) = folder.iterdir()
     assert state.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -211,10 +211,10 @@ def test_what_others_have_put_in_its_place_is_left_alone(prepare: Callable[[Path
     folder, precious = tmp_path / "state", tmp_path / "precious"
     precious.mkdir()
     precious.joinpath("file").write_text("precious")
-    Pace(ORIGIN, PLAN, folder).reserve()
+    RateLimiter(ORIGIN, PLAN, folder).reserve()
     prepare(folder, precious)
     before = _contents(tmp_path)
-    pace = Pace(ORIGIN, PLAN, folder)
+    pace = RateLimiter(ORIGIN, PLAN, folder)
     assert max(pace.reserve() for _ in range(60)) > 4.0, "the pace is kept without the file"
     assert _contents(tmp_path) == before
 
@@ -233,7 +233,7 @@ def _open_descriptors(folder: Path) -> int:
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
-    pace = Pace(ORIGIN, PLAN, tmp_path)
+    pace = RateLimiter(ORIGIN, PLAN, tmp_path)
     pace.reserve()
     for _ in range(20):
         pace.reserve()
@@ -252,5 +252,5 @@ def test_without_a_temporary_folder_the_pace_is_kept(monkeypatch: pytest.MonkeyP
         raise FileNotFoundError("no usable temporary directory found")
 
     monkeypatch.setattr("tempfile.gettempdir", none)
-    pace = Pace(ORIGIN, PLAN)
+    pace = RateLimiter(ORIGIN, PLAN)
     assert max(pace.reserve() for _ in range(60)) > 4.0

@@ -51,21 +51,21 @@ def _set(hook: Bitrix24CalendarHook) -> None:
 
 
 def _aget(hook: Bitrix24CalendarHook) -> None:
-    async def ask() -> None:
+    async def run_call() -> None:
         await hook.aget_meeting_statuses(MANY)
         await hook.aclose()
 
-    asyncio.run(ask())
+    asyncio.run(run_call())
 
 
 def _in_parts(hook: Bitrix24CalendarHook) -> None:
-    async def ask() -> None:
-        async with aclosing(hook.amake_in_parts([methods.get_status(number) for number in MANY])) as parts:
+    async def run_call() -> None:
+        async with aclosing(hook.acall_many_iter([methods.get_status(number) for number in MANY])) as parts:
             async for _ in parts:
                 pass
         await hook.aclose()
 
-    asyncio.run(ask())
+    asyncio.run(run_call())
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,14 @@ def test_a_long_wait_is_logged_once(asynchronous: bool, connect: Connect, clock:
     connect(0.1, 1.0)
     hook = LoggedHook()
 
-    async def ask() -> str:
+    async def run_call() -> str:
         try:
             return await hook.aget_meeting_status(SILENT)
         finally:
             await hook.aclose()
 
     for _ in range(3):
-        assert (asyncio.run(ask()) if asynchronous else hook.get_meeting_status(SILENT)) == "Q"
+        assert (asyncio.run(run_call()) if asynchronous else hook.get_meeting_status(SILENT)) == "Q"
     hook.close()
     short, *long = clock.slept
     assert short == pytest.approx(10 * HEADROOM)

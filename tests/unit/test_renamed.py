@@ -55,7 +55,7 @@ def test_a_new_name_in_the_same_zone_is_followed_and_told(
     caplog.set_level(logging.DEBUG)
     hook = Bitrix24CalendarHook("moved")
 
-    async def ask() -> list[str]:
+    async def run_call() -> list[str]:
         try:
             one = await hook.aget_meeting_status(ACCEPTED)
             many = await hook.aget_meeting_statuses(MANY)
@@ -64,7 +64,7 @@ def test_a_new_name_in_the_same_zone_is_followed_and_told(
             await hook.aclose()
 
     if driver == "asynchronous":
-        found = asyncio.run(ask())
+        found = asyncio.run(run_call())
     else:
         outcomes = hook.get_meeting_statuses(MANY).values()
         found = [hook.get_meeting_status(ACCEPTED), *(outcome.unwrap() for outcome in outcomes)]
@@ -150,13 +150,13 @@ def test_a_redirect_on_the_same_host_is_told_as_what_it_is(
     portal.plan({"method": "*", "times": 9, "body": "", "http_status": 302, "headers": {"Location": target}})
     hook = Bitrix24CalendarHook(connection)
 
-    async def ask() -> None:
+    async def run_call() -> None:
         try:
             await hook.awhoami()
         finally:
             await hook.aclose()
 
-    for asking in (hook.whoami, lambda: asyncio.run(ask())):
+    for asking in (hook.whoami, lambda: asyncio.run(run_call())):
         with pytest.raises(errors.RedirectedError, match="to another page of its own") as caught:
             asking()
         assert CANARY not in str(caught.value)

@@ -21,7 +21,7 @@ from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import pack
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Send, Terms, ask, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Send, run_call, run_calls
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.client.operating import operating_times
@@ -249,8 +249,8 @@ LONG = [get_event(1), methods.raw("any.list", {}, writes=False)]
 )
 def test_what_is_read_at_most_of_each_call(calls: list[methods.Call[Any]], limit: int) -> None:
     endpoint = settings_for("https://example.bitrix24.com").endpoint
-    terms = Terms(endpoint, RetryPolicy(), lambda: 0.5, operating_times(endpoint))
-    steps: Any = ask(calls[0], terms) if len(calls) == 1 else ask_many(calls, terms)
+    terms = ExchangeContext(endpoint, RetryPolicy(), lambda: 0.5, operating_times(endpoint))
+    steps: Any = run_call(calls[0], terms) if len(calls) == 1 else run_calls(calls, terms)
     step = next(steps)
     assert isinstance(step, Send)
     assert step.request.max_reply_bytes == limit

@@ -16,13 +16,13 @@ from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change, change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Steps, Terms, ask
+from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Pause, Steps, run_call
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.settings import read_settings
-from airflow_provider_b24cal.client.dispatcher import AsyncLane, Lane
+from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.operating import OperatingTimes
-from airflow_provider_b24cal.client.rate_limiter import Pace
+from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, run
 from airflow_provider_b24cal.sandbox.portal import Portal
@@ -45,12 +45,12 @@ GET, SET = methods.STATUS_GET, methods.STATUS_SET
 Faults = list[dict[str, Any]]
 
 
-def _get(event_id: int) -> Callable[[Terms], Steps[Any]]:
-    return lambda terms: ask(methods.get_status(event_id), terms)
+def _get(event_id: int) -> Callable[[ExchangeContext], Steps[Any]]:
+    return lambda terms: run_call(methods.get_status(event_id), terms)
 
 
-def _set(event_id: int, letter: str) -> Callable[[Terms], Steps[Any]]:
-    def steps(terms: Terms) -> Steps[Change]:
+def _set(event_id: int, letter: str) -> Callable[[ExchangeContext], Steps[Any]]:
+    def steps(terms: ExchangeContext) -> Steps[Change]:
         (change,) = yield from change_statuses({event_id: MeetingStatus(letter)}, terms)
         return change.unwrap()
 
@@ -67,7 +67,7 @@ class Scenario:
     """
 
     name: str
-    steps: Callable[[Terms], Steps[Any]]
+    steps: Callable[[ExchangeContext], Steps[Any]]
     wanted: Any
     requests: int
     faults: Faults = field(repr=False)
@@ -123,7 +123,7 @@ SCENARIOS = [
     _is(
         "set: the write is dropped although the portal says true",
         _set(SILENT, "Y"),
-        errors.SetNotKeptError,
+        errors.StatusNotAppliedError,
         2,
         {
             "method": "batch",
@@ -330,8 +330,8 @@ def _foreign(error: BaseException) -> list[str]:
     return found
 
 
-def _terms(endpoint: Endpoint) -> Terms:
-    return Terms(endpoint, RetryPolicy(attempts=4), lambda: 0.5, OperatingTimes())
+def _terms(endpoint: Endpoint) -> ExchangeContext:
+    return ExchangeContext(endpoint, RetryPolicy(attempts=4), lambda: 0.5, OperatingTimes())
 
 
 @pytest.mark.parametrize("driver", ["blocking", "asynchronous"])
@@ -360,14 +360,14 @@ def test_scenario(
         if driver == "blocking":
             transport = RequestsTransport(settings)
             try:
-                return run(steps, Lane(transport, Pace(server.url, None), pauses.append))
+                return run(steps, Dispatcher(transport, RateLimiter(server.url, None), pauses.append))
             finally:
                 transport.close()
 
         async def go() -> Any:
             carrier = HttpxTransport(settings)
             try:
-                return await arun(steps, AsyncLane(carrier, Pace(server.url, None), pauses.append))
+                return await arun(steps, AsyncDispatcher(carrier, RateLimiter(server.url, None), pauses.append))
             finally:
                 await carrier.aclose()
 

@@ -19,7 +19,7 @@ from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.triggers import shared_poll
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from airflow_provider_b24cal.waiting.conditions import AttendeesWait, MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import AttendeesCondition, MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule
 from tests.conftest import CANARY, FOREIGN, MANY, SILENT, UNKNOWN
 from tests.sync import Gate, await_until
@@ -36,12 +36,12 @@ class Waits:
         self.ends: dict[Any, Any] = {}
         self._tasks: dict[Any, asyncio.Task[None]] = {}
 
-    def join(self, name: Any, wait: MeetingsWait | AttendeesWait | None = None, **more: Any) -> None:
+    def join(self, name: Any, wait: MeetingsCondition | AttendeesCondition | None = None, **more: Any) -> None:
         """Defer one more wait; by default for the event that it is named after."""
         now = time.time()
         arguments = {
             "bitrix24_conn_id": self.conn_id,
-            "wait": (wait or MeetingsWait((name,), Rule())).to_dict(),
+            "wait": (wait or MeetingsCondition((name,), Rule())).to_dict(),
             "seen": "",
             "poke_interval": self.interval,
             # Overdue, as after a restart: the first poll comes at once.
@@ -110,8 +110,8 @@ def test_a_hundred_waits_take_two_requests(connection: str, portal: Portal) -> N
 def test_different_waits_share_their_requests(connection: str, portal: Portal) -> None:
     async def main() -> Any:
         waits = Waits()
-        waits.join("meetings", MeetingsWait((1001, 1002), Rule()))
-        waits.join("attendees", AttendeesWait(1003, Rule()))
+        waits.join("meetings", MeetingsCondition((1001, 1002), Rule()))
+        waits.join("attendees", AttendeesCondition(1003, Rule()))
         waits.join(1002)
         return await waits.end()
 
@@ -166,13 +166,13 @@ def test_trouble_of_one_command_holds_up_nobody_else(connection: str, portal: Po
 @pytest.fixture
 def gathering(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """No round is sent before the gate is opened, and then as always."""
-    gate, gather = Gate(), shared_poll._Round.gather
+    gate, gather = Gate(), shared_poll._PollBatch.gather
 
-    async def held(joined: shared_poll._Round) -> None:
+    async def held(joined: shared_poll._PollBatch) -> None:
         await gate.sleep(0)
         await gather(joined)
 
-    monkeypatch.setattr(shared_poll._Round, "gather", held)
+    monkeypatch.setattr(shared_poll._PollBatch, "gather", held)
     return gate
 
 
@@ -199,8 +199,8 @@ def test_who_leaves_while_asked_does_not_take_the_answer_along(gated: tuple[Port
 
     async def main() -> Any:
         waits = Waits()
-        waits.join("one", MeetingsWait((1001,), Rule()))
-        waits.join("two", MeetingsWait((1001,), Rule()))
+        waits.join("one", MeetingsCondition((1001,), Rule()))
+        waits.join("two", MeetingsCondition((1001,), Rule()))
         waits.join(1002)
         await await_until(lambda: gate.held)
         await waits.leave("one")
@@ -354,7 +354,7 @@ def test_each_logs_its_own_changes_and_nobody_the_secret(
 
     async def main() -> Any:
         waits = Waits()
-        waits.join("both", MeetingsWait((1001, 1002), Rule()))
+        waits.join("both", MeetingsCondition((1001, 1002), Rule()))
         await await_until(lambda: "Waiting for events 1001, 1002: 0 of 2" in caplog.text)
         portal.answer(1001, 1, "N")
         await await_until(lambda: "Event 1001: not answered -> declined" in caplog.text)
@@ -393,7 +393,7 @@ def test_nothing_blocks_the_loop(gated: tuple[Portal, Gate]) -> None:
 def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
     trigger = Bitrix24AttendanceTrigger(
         bitrix24_conn_id="bitrix24_default",
-        wait=AttendeesWait(SILENT, Rule(), (1, 3), 60.0).to_dict(),
+        wait=AttendeesCondition(SILENT, Rule(), (1, 3), 60.0).to_dict(),
         seen="1Q",
         poke_interval=60.0,
         deferred_at=0.0,
@@ -424,7 +424,7 @@ def test_a_finished_round_closes_all_of_its_connections(
     async def main() -> None:
         before: Any = portal.count()
         waits = Waits()
-        waits.join("all", MeetingsWait(tuple(MANY), Rule()))
+        waits.join("all", MeetingsCondition(tuple(MANY), Rule()))
         ends = await waits.end()
         assert ends["all"]["ending"] == "arrived"
         assert not closed
@@ -453,7 +453,7 @@ def test_a_round_that_dies_is_no_cancellation(connection: str, monkeypatch: pyte
 
     async def main() -> Any:
         waits = Waits()
-        waits.join("two", MeetingsWait((1001, 1002), Rule()))
+        waits.join("two", MeetingsCondition((1001, 1002), Rule()))
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # it is the task's own end
         return await asyncio.gather(*waits._tasks.values(), return_exceptions=True)
 
@@ -480,7 +480,7 @@ def test_a_round_is_not_sent_while_somebody_still_adds(
 
     async def main() -> Any:
         waits = Waits()
-        waits.join("all", MeetingsWait(tuple(MANY), Rule()))
+        waits.join("all", MeetingsCondition(tuple(MANY), Rule()))
         return await waits.end()
 
     assert asyncio.run(main())["all"]["ending"] == "arrived"
@@ -492,13 +492,13 @@ def test_requests_for_many_are_in_nobodys_task_log(
 ) -> None:
     """Airflow tells task logs apart by context variables; a round must not inherit the first member's."""
     whose: ContextVar[str] = ContextVar("whose", default="nobody's")
-    make, seen = Bitrix24CalendarHook.amake_in_parts, []
+    call_many, seen = Bitrix24CalendarHook.acall_many_iter, []
 
     def noting(hook: Bitrix24CalendarHook, calls: Any) -> Any:
         seen.append(whose.get())
-        return make(hook, calls)
+        return call_many(hook, calls)
 
-    monkeypatch.setattr(Bitrix24CalendarHook, "amake_in_parts", noting)
+    monkeypatch.setattr(Bitrix24CalendarHook, "acall_many_iter", noting)
     _answer(portal, [1001])
 
     async def main() -> Any:

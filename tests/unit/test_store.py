@@ -17,9 +17,9 @@ from sqlalchemy.engine import URL, Engine
 
 from airflow_provider_b24cal.attendance.calendars import Calendar
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
-from airflow_provider_b24cal.attendance.io.tables import Names
+from airflow_provider_b24cal.attendance.io.tables import TableNames
 from airflow_provider_b24cal.attendance.models import Attendance, AttendanceChange, Look, Meeting, Person
-from airflow_provider_b24cal.attendance.reconcile import Reading
+from airflow_provider_b24cal.attendance.reconcile import Snapshot
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent, read_event
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_names
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
@@ -53,8 +53,8 @@ def store(engine: Engine) -> AttendanceStore:
     return store
 
 
-def _store(engine: Engine, names: Names | None = None, portal: str = "example.bitrix24.com") -> AttendanceStore:
-    return AttendanceStore(engine, names or Names(), portal, people_names=True, now=lambda: NOON + 2 * DAY)
+def _store(engine: Engine, names: TableNames | None = None, portal: str = "example.bitrix24.com") -> AttendanceStore:
+    return AttendanceStore(engine, names or TableNames(), portal, people_names=True, now=lambda: NOON + 2 * DAY)
 
 
 def _event(parent: int, start: datetime, answers: str | None = "YNQ", **more: Any) -> CalendarEvent:
@@ -70,10 +70,10 @@ def _event(parent: int, start: datetime, answers: str | None = "YNQ", **more: An
     return CalendarEvent(**values)
 
 
-def _reading(hours: float, *events: CalendarEvent, window: Window | None = SEPTEMBER) -> Reading:
+def _reading(hours: float, *events: CalendarEvent, window: Window | None = SEPTEMBER) -> Snapshot:
     at = NOON + timedelta(hours=hours)
     seen = tuple(("user:1", event) for event in events)
-    return Reading(at, at + timedelta(seconds=1), seen, frozenset({"user:1"}) if window else frozenset(), window)
+    return Snapshot(at, at + timedelta(seconds=1), seen, frozenset({"user:1"}) if window else frozenset(), window)
 
 
 def _rows(store: AttendanceStore) -> list[list[tuple[Any, ...]]]:
@@ -185,7 +185,7 @@ def test_single_events_concern_nothing_else(store: AttendanceStore) -> None:
 
 
 def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
-    odd = Names(meetings="Meet ings", attendance='at"tendance', changes="select", looks="looks%s")
+    odd = TableNames(meetings="Meet ings", attendance='at"tendance', changes="select", looks="looks%s")
     others = [
         _store(store.engine, portal="other.bitrix24.com"),
         _store(store.engine, odd),
@@ -200,7 +200,7 @@ def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
 
 def test_names_as_long_as_accepted(engine: Engine) -> None:
     names = ("meetings", "attendance", "changes", "looks", "people")
-    store = _store(engine, Names(**{name: name.ljust(63, "x") for name in names}))
+    store = _store(engine, TableNames(**{name: name.ljust(63, "x") for name in names}))
     assert store.prepare(create=True).count("CREATE INDEX") == 4
     assert store.prepare(create=False) == ""
     assert store.write(_reading(0, _event(7, FIRST))).counts["new"] == 1
@@ -236,7 +236,7 @@ def test_a_reading_that_was_overtaken_is_written_in_part_or_not_at_all(store: At
 def test_looks_are_kept_for_a_day(store: AttendanceStore) -> None:
     other = _store(store.engine, portal="other.bitrix24.com")
     start, end = SEPTEMBER.start, SEPTEMBER.end
-    gone = Reading(NOON, NOON + timedelta(seconds=1), (), gone=frozenset({7}))
+    gone = Snapshot(NOON, NOON + timedelta(seconds=1), (), gone=frozenset({7}))
     other.write(_reading(0))
     for reading in (_reading(0), _reading(1), gone):
         store.write(reading)
@@ -370,7 +370,7 @@ def test_a_schema_of_its_own(engine: Engine) -> None:
         pytest.skip("schemas are tried on PostgreSQL")
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA hr"))
-    store = _store(engine, Names(schema="hr"))
+    store = _store(engine, TableNames(schema="hr"))
     assert "hr.bitrix24_meetings" in store.prepare(create=True)
     store.write(_reading(0, _event(7, FIRST)))
     with engine.connect() as connection:
@@ -388,4 +388,4 @@ def test_a_schema_of_its_own(engine: Engine) -> None:
 )
 def test_names_that_are_not_acceptable(names: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidArgumentError, match=named):
-        Names(**names)
+        TableNames(**names)

@@ -26,8 +26,8 @@ from airflow_provider_b24cal.attendance.io.reader import read_calendars
 from airflow_provider_b24cal.attendance.io.source import _ahead as ahead
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
 from airflow_provider_b24cal.attendance.io.sync import Sync
-from airflow_provider_b24cal.attendance.io.tables import Names
-from airflow_provider_b24cal.attendance.reconcile import Reading
+from airflow_provider_b24cal.attendance.io.tables import TableNames
+from airflow_provider_b24cal.attendance.reconcile import Snapshot
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
@@ -232,7 +232,7 @@ def test_a_process_that_has_slept_for_a_day_reads_again(
 ) -> None:
     """What others have looked at meanwhile is forgotten."""
     engine, start = create_engine(warehouse), datetime(2026, 9, 1, tzinfo=UTC)
-    store = AttendanceStore(engine, Names(), portal_host(connection))
+    store = AttendanceStore(engine, TableNames(), portal_host(connection))
     store.prepare(create=True)
     day = timedelta(days=1, seconds=1)
     with Bitrix24CalendarHook(connection) as hook:
@@ -254,8 +254,8 @@ def test_a_clock_that_runs_ahead_is_told(
     engine = create_engine(warehouse)
     start = datetime(2026, 9, 1, tzinfo=UTC)
     ahead = datetime.now(UTC) + timedelta(minutes=5)
-    other = AttendanceStore(engine, Names(), portal_host(connection))
-    other.write(Reading(ahead, ahead, (), frozenset({"user:1"}), Window(start, start + timedelta(days=10))))
+    other = AttendanceStore(engine, TableNames(), portal_host(connection))
+    other.write(Snapshot(ahead, ahead, (), frozenset({"user:1"}), Window(start, start + timedelta(days=10))))
     engine.dispose()
     before = portal.count()
     task = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", **{**SEPTEMBER, **SOME_DAYS})  # type: ignore[arg-type]
@@ -621,13 +621,13 @@ def test_what_waits_in_another_thread_ends_with_the_hook(connection: str, portal
     ends: list[str] = []
     with Bitrix24CalendarHook(connection, retry=RetryPolicy(attempts=99, total=3000.0)) as hook:
 
-        def ask() -> None:
+        def run_call() -> None:
             try:
                 hook.whoami()
             except Stopped:
                 ends.append("stopped")
 
-        thread = threading.Thread(target=ask)
+        thread = threading.Thread(target=run_call)
         thread.start()
         count: Any = portal.count()
         while not count["requests"]:

@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
-from airflow_provider_b24cal.waiting.conditions import MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule
 from tests.conftest import CANARY, SILENT, Clock
 from tests.sync import Gate, await_until
@@ -26,7 +26,7 @@ from tests.sync import Gate, await_until
 def _trigger(now: float, **more: Any) -> Bitrix24AttendanceTrigger:
     arguments = {
         "bitrix24_conn_id": "bitrix24_default",
-        "wait": MeetingsWait((SILENT,), Rule()).to_dict(),
+        "wait": MeetingsCondition((SILENT,), Rule()).to_dict(),
         "seen": "",
         "poke_interval": 60.0,
         "deferred_at": now,

@@ -23,7 +23,7 @@ from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from airflow_provider_b24cal.waiting.conditions import MOST_DEFERRED, MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import MOST_DEFERRED, MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, PLAIN, SILENT, UNKNOWN, Clock
 from tests.sensor_runner import MODES, context_of, run_sensor
@@ -76,7 +76,7 @@ MEETINGS = [
          ((70, SILENT, 1, "N"),)),
     Wait("one of all is lost", errors.NotInvitedError, _of([SILENT, FOREIGN, ACCEPTED]),
          left={"101": "Q", "102": "Y"}),
-    Wait("the lost are enough to fail", errors.OutOfReachError, _of([SILENT, FOREIGN, HOSTED, PLAIN, UNKNOWN], 2),
+    Wait("the lost are enough to fail", errors.QuorumUnreachableError, _of([SILENT, FOREIGN, HOSTED, PLAIN, UNKNOWN], 2),
          left={"101": "Q", "104": "H"}, says="2 of 5 are required, and 4 can never arrive"),
     Wait("the lost can be spared", {"101": "Y", "104": "H"}, _of([SILENT, FOREIGN, HOSTED, UNKNOWN], "any"),
          ((70, SILENT, 1, "Y"),)),
@@ -134,7 +134,7 @@ ATTENDEES = [
          left={"accepted": [1], "declined": [], "silent": [3]}),
     Wait("somebody who is not invited", errors.NotInvitedError, _event(SILENT, users=[1, 4]), says="User 4 is not"),
     Wait("the organiser never answers", errors.OrganiserError, _event(SILENT, users=[2]), says="User 2: "),
-    Wait("more than are invited", errors.OutOfReachError, _event(SILENT, require=3), says="3 acceptances are required"),
+    Wait("more than are invited", errors.QuorumUnreachableError, _event(SILENT, require=3), says="3 acceptances are required"),
     Wait("no meeting", errors.NoSuchMeetingError, _event(PLAIN), says="not a meeting"),
     Wait("no such event", errors.NoSuchEventError, _event(UNKNOWN)),
     Wait("dead credentials", errors.CredentialsError, _event(SILENT, soft_fail=True),
@@ -384,7 +384,7 @@ def test_more_events_than_a_trigger_row_holds(connection: str, portal: Portal, a
 def test_the_largest_deferred_wait_fits_a_trigger_row() -> None:
     """MySQL's ``TEXT`` holds 65,535 bytes; Airflow stores the arguments serialized and encrypted."""
     event_ids = tuple(range(10**15, 10**15 + MOST_DEFERRED))
-    wait = MeetingsWait(event_ids, Rule())
+    wait = MeetingsCondition(event_ids, Rule())
     seen = wait.pack(dict.fromkeys(event_ids, MeetingStatus.NOT_ANSWERED))
     trigger = Bitrix24AttendanceTrigger(
         bitrix24_conn_id="c" * 250, wait=wait.to_dict(), seen=seen, poke_interval=60.0, deferred_at=1_800_000_000.123,

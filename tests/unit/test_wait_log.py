@@ -16,11 +16,11 @@ from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.base import Bitrix24WaitSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from airflow_provider_b24cal.waiting.conditions import AttendeesWait, MeetingsWait
-from airflow_provider_b24cal.waiting.evaluate import Rule, State, Verdict
+from airflow_provider_b24cal.waiting.conditions import AttendeesCondition, MeetingsCondition
+from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State
 from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.quorum import check_quorum
-from airflow_provider_b24cal.waiting.trigger_event import Ending
+from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, SILENT, Clock
 from tests.sensor_runner import MODES, Lines, run_sensor
 
@@ -155,13 +155,15 @@ def test_the_log_is_the_same_in_every_mode(
 def _lines(wait: Any, statuses: dict[int, MeetingStatus], **more: Any) -> list[str]:
     how = {"ending": None, "next_poll": 60.0, "deadline": 1_800_000_000.0, "heartbeat_due": True}
     total = more.pop("total", len(statuses))
-    verdict = Verdict(more.pop("state", State.WAITING), statuses, total, total, event_name=more.pop("event_name", None))
+    verdict = Evaluation(
+        more.pop("state", State.WAITING), statuses, total, total, event_name=more.pop("event_name", None)
+    )
     return log_lines(wait, more.pop("before", {}), verdict, **{**how, **more})
 
 
 def test_a_name_cannot_forge_a_line() -> None:
     name = "Budget\n[2026-09-16] ERROR \x1b[31m\u202eforged" + "x" * 99
-    (line,) = _lines(AttendeesWait(5, Rule()), {1: Q}, event_name=name)
+    (line,) = _lines(AttendeesCondition(5, Rule()), {1: Q}, event_name=name)
     assert line.isprintable()
     assert 'event 5 "Budget [2026-09-16] ERROR  [31m forgedxxx' in line
     assert len(line) < 200
@@ -169,26 +171,26 @@ def test_a_name_cannot_forge_a_line() -> None:
 
 @pytest.mark.parametrize("deadline", [1e12, float("inf")])
 def test_a_deadline_past_every_calendar_is_not_named(deadline: float) -> None:
-    assert _lines(MeetingsWait((5,), Rule()), {5: Q}, deadline=deadline) == [
+    assert _lines(MeetingsCondition((5,), Rule()), {5: Q}, deadline=deadline) == [
         "Waiting for event 5: not answered; next poll in 60 s"
     ]
 
 
 def test_what_has_no_status_is_counted() -> None:
-    wait = MeetingsWait((5, 6, 7), Rule(quorum=check_quorum("all")))
+    wait = MeetingsCondition((5, 6, 7), Rule(quorum=check_quorum("all")))
     assert _lines(wait, {5: Q, 6: MeetingStatus("M")}, total=3) == [
         (
             "Waiting for events 5, 6, 7: 0 of 3 accepted, 1 not answered (event 5), 1 unknown letter M (event 6), "
             "1 without a status; next poll in 60 s, until 2027-01-15 08:00:00 UTC"
         )
     ]
-    assert _lines(wait, {}, total=0, ending=Ending.FAILED) == ["Failed: events 5, 6, 7: no status"]
-    assert _lines(wait, {5: Y}, total=0, ending=Ending.FAILED) == ["Failed: events 5, 6, 7: 1 accepted (event 5)"]
+    assert _lines(wait, {}, total=0, ending=ResultKind.FAILED) == ["Failed: events 5, 6, 7: no status"]
+    assert _lines(wait, {5: Y}, total=0, ending=ResultKind.FAILED) == ["Failed: events 5, 6, 7: 1 accepted (event 5)"]
 
 
 def test_many_changes_are_counted() -> None:
     ids = tuple(range(1, 31))
-    lines = _lines(MeetingsWait(ids, Rule()), dict.fromkeys(ids, N), before=dict.fromkeys(ids, Q))
+    lines = _lines(MeetingsCondition(ids, Rule()), dict.fromkeys(ids, N), before=dict.fromkeys(ids, Q))
     assert lines[:20] == [f"Event {number}: not answered -> declined" for number in range(1, 21)]
     assert lines[20] == "... and 10 more changes"
     assert lines[21].startswith("Waiting for events 1, 2, 3, 4, 5 and 25 more: 0 of 30 accepted, 30 declined (events 1")
@@ -196,11 +198,11 @@ def test_many_changes_are_counted() -> None:
 
 
 def test_the_error_is_left_to_whoever_raises_it() -> None:
-    verdict = Verdict(State.HOPELESS, {}, 1, 1, error=NoSuchMeetingError("The portal has no such meeting."))
-    assert log_lines(MeetingsWait((5,), Rule()), {}, verdict, ending=Ending.FAILED) == [
+    verdict = Evaluation(State.UNREACHABLE, {}, 1, 1, error=NoSuchMeetingError("The portal has no such meeting."))
+    assert log_lines(MeetingsCondition((5,), Rule()), {}, verdict, ending=ResultKind.FAILED) == [
         "Cannot become accepted any more: event 5: no status"
     ]
 
 
 def test_no_news_no_line() -> None:
-    assert _lines(MeetingsWait((5,), Rule()), {5: Q}, before={5: Q}, heartbeat_due=False) == []
+    assert _lines(MeetingsCondition((5,), Rule()), {5: Q}, before={5: Q}, heartbeat_due=False) == []

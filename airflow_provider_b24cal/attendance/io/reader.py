@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars, parts
 from airflow_provider_b24cal.attendance.models import Person
-from airflow_provider_b24cal.attendance.reconcile import Reading, people_of
+from airflow_provider_b24cal.attendance.reconcile import Snapshot, people_of
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import check_readable, get_event, get_events
-from airflow_provider_b24cal.bitrix24.calendar.listing import LONGEST, check_listing
+from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_CALL_SPAN, check_listing
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_names, profile
 from airflow_provider_b24cal.bitrix24.protocol.errors import CredentialsError, InvalidArgumentError, NoSuchEventError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import in_chunks
@@ -59,12 +59,12 @@ def check_acting(hook: Bitrix24CalendarHook, user: Profile) -> int:
 
 def _make_as_expected(hook: Bitrix24CalendarHook, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
     """Make calls, and ask in the same request as whom."""
-    user, *outcomes = hook.make([profile(), *calls])
+    user, *outcomes = hook.call_many([profile(), *calls])
     check_acting(hook, user.unwrap())
     return outcomes
 
 
-def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], window: Window) -> Iterator[Reading]:
+def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], window: Window) -> Iterator[Snapshot]:
     """Yield a reading of all calendars for each part of a window.
 
     :param calendars: resolved ones.
@@ -74,11 +74,11 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], wi
     for part in parts(window):
         listings = [check_listing(part, one.kind, one.owner_id, only_meetings=True) for one in calendars]
         # A part and its margins are what one call reads.
-        (asked,) = part.chunks(LONGEST)
+        (asked,) = part.chunks(MAX_CALL_SPAN)
         started = datetime.now(UTC)
         calls = [get_events(one.calendar_type, one.owner_id or 0, asked) for one in listings]
         outcomes: list[Outcome[EventList]] = (
-            _make_as_expected(hook, calls) if part.start == window.start else hook.make(calls)
+            _make_as_expected(hook, calls) if part.start == window.start else hook.call_many(calls)
         )
         lists = [outcome.unwrap() for outcome in outcomes]
         check_readable(lists)
@@ -86,10 +86,10 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], wi
         seen = [(name, event) for name, listing, one in named for event in filter(listing.wants, one.events)]
         unreadable = [(name, row) for name, listing, one in named for row in filter(listing.may_want, one.unreadable)]
         names = frozenset(map(str, calendars))
-        yield Reading(started, datetime.now(UTC), tuple(seen), names, part, unreadable=tuple(unreadable))
+        yield Snapshot(started, datetime.now(UTC), tuple(seen), names, part, unreadable=tuple(unreadable))
 
 
-def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading:
+def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapshot:
     """Return a reading of single meetings.
 
     :param event_ids: checked ids. Of a series the first date is read. What is no meeting any more is gone.
@@ -115,10 +115,10 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Reading
         else:
             gone.append(event_id)
     seen = tuple((str(_home(event)), event) for event in events)
-    return Reading(started, datetime.now(UTC), seen, gone=frozenset(gone))
+    return Snapshot(started, datetime.now(UTC), seen, gone=frozenset(gone))
 
 
-def read_again(hook: Bitrix24CalendarHook, reading: Reading) -> Reading:
+def read_again(hook: Bitrix24CalendarHook, reading: Snapshot) -> Snapshot:
     """Return what is shown now of the calendars and the part of a window, or of the meetings, of a reading."""
     if reading.window is None:
         return read_events(hook, sorted({event.id for _, event in reading.seen} | reading.gone))
@@ -137,7 +137,7 @@ class People:
         self._asked: set[int] = set()
         self.names: dict[int, str] = {}
 
-    def meet(self, reading: Reading) -> list[Person]:
+    def fetch_names(self, reading: Snapshot) -> list[Person]:
         """Ask for those of a reading who are new, and return their rows.
 
         :raises ScopeError: the credential may not ask.
@@ -146,7 +146,7 @@ class People:
         if not pages:
             return []
         asked_at = datetime.now(UTC)
-        outcomes: list[Outcome[dict[int, str]]] = self._hook.make([get_names(page) for page in pages])
+        outcomes: list[Outcome[dict[int, str]]] = self._hook.call_many([get_names(page) for page in pages])
         found = {user_id: name for outcome in outcomes for user_id, name in outcome.unwrap().items()}
         self._asked.update(*pages)
         self.names |= found

@@ -12,12 +12,12 @@ from airflow_provider_b24cal.attendance.calendars import Calendar, check_calenda
 from airflow_provider_b24cal.attendance.io.reader import read_calendars, read_events, resolve
 from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.validation import check_event_ids
+from airflow_provider_b24cal.bitrix24.validation import check_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from airflow_provider_b24cal.attendance.reconcile import Reading
+    from airflow_provider_b24cal.attendance.reconcile import Snapshot
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
@@ -35,7 +35,7 @@ class Source:
     window: Window | None = None
     event_ids: tuple[int, ...] = ()
 
-    def read(self, hook: Bitrix24CalendarHook) -> Iterator[Reading]:
+    def read(self, hook: Bitrix24CalendarHook) -> Iterator[Snapshot]:
         """Yield what is shown, part by part; while one is dealt with the next is read."""
         if self.window is None:
             yield read_events(hook, self.event_ids)
@@ -72,7 +72,7 @@ def check_source(
         beside = [name for name, value in others.items() if value is not None]
         if beside:
             raise InvalidArgumentError(f"event_ids is not accepted together with {', '.join(beside)}.")
-        return Source(event_ids=tuple(check_event_ids(event_ids)))
+        return Source(event_ids=tuple(check_ids(event_ids)))
     return Source(
         calendars=tuple(check_calendars(["user"] if calendars is None else calendars)),
         window=_window(window_start, window_end, context),
@@ -91,7 +91,7 @@ def shown_calendar(calendars: object) -> dict[str, Any]:
 
 
 @contextmanager
-def as_aside(what: str, log: Any) -> Iterator[None]:
+def log_and_ignore(what: str, log: Any) -> Iterator[None]:
     """Let something fail that the task can do without; it is told at debug."""
     try:
         yield

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy import and_, bindparam, delete, func, inspect, not_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from airflow_provider_b24cal.attendance.io.tables import Names, ddl, define
+from airflow_provider_b24cal.attendance.io.tables import TableNames, ddl, define
 from airflow_provider_b24cal.attendance.looks import MEMORY, SKEW
 from airflow_provider_b24cal.attendance.models import Attendance, Look, Meeting
-from airflow_provider_b24cal.attendance.reconcile import Stored, nameless, reconcile
+from airflow_provider_b24cal.attendance.reconcile import Stored, reconcile, without_names
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
     from airflow_provider_b24cal.attendance.models import AttendanceChange, Key, Person
-    from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
+    from airflow_provider_b24cal.attendance.reconcile import Diff, Snapshot
 
 R = TypeVar("R", "Meeting", "Attendance")
 
@@ -52,7 +52,7 @@ class AttendanceStore:
     def __init__(
         self,
         engine: Engine,
-        names: Names,
+        names: TableNames,
         portal: str,
         *,
         meeting_names: bool = True,
@@ -94,13 +94,13 @@ class AttendanceStore:
             f"have it created with:\n{statements}"
         )
 
-    def write(self, reading: Reading, *, whole: bool = False) -> Difference:
+    def write(self, reading: Snapshot, *, whole: bool = False) -> Diff:
         """Bring the tables to what a reading has shown, in one transaction.
 
         :param whole: write nothing if a part of it is outdated.
         """
         if not self.meeting_names:
-            reading = nameless(reading)
+            reading = without_names(reading)
         with self._transaction(self.engine, self._lock) as connection:
             stored = self._load(connection, reading)
             difference = reconcile(stored, reading)
@@ -127,7 +127,7 @@ class AttendanceStore:
                 newer = [one for one in some if one.user_id not in stored or one.last_seen > stored[one.user_id]]
                 self._upsert_all(connection, table, newer)
 
-    def _load(self, connection: Connection, reading: Reading) -> Stored:
+    def _load(self, connection: Connection, reading: Snapshot) -> Stored:
         """Return the rows that a reading can concern: of its window, of what it saw, and of what has moved."""
         meetings: dict[Key, Meeting] = {}
         attendances: dict[Key, dict[int, Attendance]] = {}
@@ -146,7 +146,7 @@ class AttendanceStore:
         return [Look._make(row) for row in found]
 
     def _rows(
-        self, connection: Connection, table: Table, fields: Sequence[str], reading: Reading
+        self, connection: Connection, table: Table, fields: Sequence[str], reading: Snapshot
     ) -> Iterator[Row[Any]]:
         wanted = select(*(table.c[name] for name in fields))
         start, span = table.c.occurrence_start, _span(reading)
@@ -213,7 +213,7 @@ def _seen_again(rows: Sequence[R], stored: Mapping[Key, Collection[R]], now: dat
     return [row for key, some in found.items() if key not in again for row in some], list(again)
 
 
-def _span(reading: Reading) -> tuple[datetime, datetime] | None:
+def _span(reading: Snapshot) -> tuple[datetime, datetime] | None:
     """Return bounds of a reading's window wide enough for all-day events, whose days are those of its zone."""
     if reading.window is None:
         return None

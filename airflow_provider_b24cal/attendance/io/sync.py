@@ -12,7 +12,7 @@ from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
-    from airflow_provider_b24cal.attendance.reconcile import Difference, Reading
+    from airflow_provider_b24cal.attendance.reconcile import Diff, Snapshot
     from airflow_provider_b24cal.client.client import Log
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
@@ -39,7 +39,7 @@ class Sync:
         self._unreadable = UnreadableRows(log)
         self.counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
 
-    def write(self, reading: Reading) -> Reading:
+    def write(self, reading: Snapshot) -> Snapshot:
         """Write a reading, and return it, or the one that has replaced it.
 
         :raises ScopeError: names are wanted, and the credential may not ask for them.
@@ -47,7 +47,7 @@ class Sync:
         if datetime.now(UTC) - reading.started > MEMORY:  # of a process that has slept
             reading = read_again(self._hook, reading)
         for left in reversed(range(_AGAIN + 1)):
-            if self._people is not None and (people := self._people.meet(reading)):
+            if self._people is not None and (people := self._people.fetch_names(reading)):
                 self._store.write_people(people)
                 self.counts["people"] += len(people)
             difference = self._store.write(reading, whole=left > 0)
@@ -64,7 +64,7 @@ class Sync:
         self._warn(reading, difference)
         return reading
 
-    def _warn(self, reading: Reading, difference: Difference) -> None:
+    def _warn(self, reading: Snapshot, difference: Diff) -> None:
         if outdated := difference.counts["outdated"]:
             self._log.warning(
                 "Occurrences of which later readings tell something else: %d. They are left as they are; do the "

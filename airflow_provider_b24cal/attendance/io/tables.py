@@ -44,7 +44,7 @@ class _SqliteTime(sqlite.DATETIME):
         return lru_cache(_MOMENTS)(read)
 
 
-class Moment(TimeType):
+class UtcDateTime(TimeType):
     """An aware time, kept in UTC: with its zone where the database has such a type, and without one elsewhere."""
 
     impl = DateTime
@@ -81,7 +81,7 @@ def _in_utc(value: datetime) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class TableNames:
     """What the tables are called.
 
     :param schema: ``None`` for the database's default.
@@ -121,7 +121,7 @@ class Tables:
         return self.meetings, self.attendance, self.changes, self.looks, *more
 
 
-def define(names: Names) -> Tables:
+def define(names: TableNames) -> Tables:
     """Return the tables; their columns are the portal and the fields of the rows."""
     metadata = MetaData(schema=names.schema, naming_convention={"ix": "ix_%(table_name)s_%(column_1_name)s"})
     options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB",
@@ -134,39 +134,39 @@ def define(names: Names) -> Tables:
         return Column(name, kind, nullable=False)
 
     def table(name: str, *columns: Column[Any]) -> Table:
-        occurrence = (key("portal", String(255)), key("parent_id", BigInteger), key("occurrence_start", Moment))
+        occurrence = (key("portal", String(255)), key("parent_id", BigInteger), key("occurrence_start", UtcDateTime))
         return Table(name, metadata, *occurrence, *columns, Index(None, "portal", "occurrence_start"), **options)
 
     return Tables(
         table(
             names.meetings,
             needed("name", Text), Column("host_id", BigInteger), needed("calendar", String(64)),
-            needed("occurrence_end", Moment), Column("zone", String(ZONE_LENGTH)), needed("all_day", Boolean),
+            needed("occurrence_end", UtcDateTime), Column("zone", String(ZONE_LENGTH)), needed("all_day", Boolean),
             needed("is_recurring", Boolean), Column("recurrence_id", BigInteger), Column("accepted", Integer),
             Column("declined", Integer), Column("silent", Integer), Column("total", Integer),
-            Column("share", Float(53)), needed("first_seen", Moment), needed("last_seen", Moment),
-            Column("vanished_at", Moment),
+            Column("share", Float(53)), needed("first_seen", UtcDateTime), needed("last_seen", UtcDateTime),
+            Column("vanished_at", UtcDateTime),
         ),
         table(
             names.attendance,
             key("user_id", BigInteger), needed("status", String(1)), needed("is_host", Boolean),
-            needed("first_seen", Moment), needed("last_seen", Moment), Column("changed_at", Moment),
-            Column("vanished_at", Moment),
+            needed("first_seen", UtcDateTime), needed("last_seen", UtcDateTime), Column("changed_at", UtcDateTime),
+            Column("vanished_at", UtcDateTime),
         ),
         # An answer last seen at some time changes once, so no change can be stored twice.
         table(
             names.changes,
             key("user_id", BigInteger), Column("old_status", String(1)), Column("new_status", String(1)),
-            key("old_seen_at", Moment), needed("new_seen_at", Moment),
+            key("old_seen_at", UtcDateTime), needed("new_seen_at", UtcDateTime),
         ),
         Table(
-            names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", Moment),
-            key("window_end", Moment), needed("read_at", Moment),
+            names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", UtcDateTime),
+            key("window_end", UtcDateTime), needed("read_at", UtcDateTime),
             Index(None, "portal", "read_at"), **options,
         ),
         Table(
             names.people, metadata, key("portal", String(255)), key("user_id", BigInteger), needed("name", Text),
-            needed("last_seen", Moment), **options,
+            needed("last_seen", UtcDateTime), **options,
         ),
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ from airflow_provider_b24cal.bitrix24.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_b24cal.bitrix24.protocol.error_codes import Meaning
+    from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
     from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 
 TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request
@@ -258,7 +258,7 @@ class Grant:
         return (*self.application.secrets(), *self.pair.secrets())
 
 
-def _of_grant(meaning: Meaning, now: float, before: TokenPair | None) -> Meaning:
+def _of_grant(meaning: ErrorSpec, now: float, before: TokenPair | None) -> ErrorSpec:
     """Return what a grant that is not good any more means, as far as can be told."""
     if before is None:
         return USED_CODE

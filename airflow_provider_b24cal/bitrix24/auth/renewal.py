@@ -35,7 +35,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class TryOut:
+class CheckWritable:
     """Come back when the store is known to take what is written; or throw a :class:`TokenStoreError` in."""
 
 
@@ -46,7 +46,7 @@ class Save:
     pair: TokenPair
 
 
-TokenSteps: TypeAlias = Generator[Send | Pause | Load | TryOut | Save, Any, T]
+TokenSteps: TypeAlias = Generator[Send | Pause | Load | CheckWritable | Save, Any, T]
 
 _ON_THE_WAY: Final = {
     ConnectError: "No connection could be made.",
@@ -84,7 +84,7 @@ def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[Renewal]:
     if pair.access != stale:
         return Renewal(pair, is_new=False)
     # The refresh token serves once: where the next one cannot be kept, this one must not be spent.
-    yield TryOut()
+    yield CheckWritable()
     try:
         fresh = yield from _refresh(grant, pair, now)
     except (RefreshTokenRevokedError, RefreshTokenExpiredError) as error:

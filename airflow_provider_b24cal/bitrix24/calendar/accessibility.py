@@ -24,7 +24,7 @@ _LAST_MINUTE: Final = time(23, 59)
 
 
 @dataclass(frozen=True, slots=True)
-class Busy(HookResult):
+class BusyPeriod(HookResult):
     """A busy period of a user.
 
     :param event_id: the event; for what a personnel department has entered, the id of the absence.
@@ -45,7 +45,7 @@ class Busy(HookResult):
 
 def read_busy(
     row: Mapping[str, Any], asked: Window, dates: DateFormats | None = None, zone: tzinfo | None = None
-) -> Busy:
+) -> BusyPeriod:
     """Return what a row says, read as what fits the window it was an answer for.
 
     :param dates: what is known of the reply's dates; default: nothing but the window.
@@ -64,7 +64,7 @@ def read_busy(
         start, end = (_absence(*one, row, known) for one in ((first, "FROM", stamps[0]), (last, "TO", stamps[1])))
     else:
         start, end = instant(first, row, "FROM"), instant(last, row, "TO")
-    return Busy(
+    return BusyPeriod(
         event_id=number(row, "ID") or 0,
         start=start,
         end=max(start, end),

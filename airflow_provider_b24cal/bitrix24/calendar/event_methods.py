@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy, read_busy
+from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod, read_busy
 from airflow_provider_b24cal.bitrix24.calendar.date_formats import formats_of
 from airflow_provider_b24cal.bitrix24.calendar.events import (
     CalendarEvent,
@@ -15,7 +15,7 @@ from airflow_provider_b24cal.bitrix24.calendar.events import (
 )
 from airflow_provider_b24cal.bitrix24.calendar.fields import DAY, RowError, is_empty, needed_number, truth
 from airflow_provider_b24cal.bitrix24.calendar.methods import Call
-from airflow_provider_b24cal.bitrix24.protocol.error_codes import Meaning
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
 from airflow_provider_b24cal.bitrix24.protocol.errors import CalendarError, NoSuchEventError, UnexpectedReplyError
 from airflow_provider_b24cal.bitrix24.protocol.replies import excerpt
 
@@ -35,9 +35,9 @@ EVENT_GET_BY_ID: Final = "calendar.event.getbyid"
 EVENT_GET_NEAREST: Final = "calendar.event.get.nearest"
 ACCESSIBILITY_GET: Final = "calendar.accessibility.get"
 
-_REFUSED: Final[Mapping[str, Meaning]] = {
+_REFUSED: Final[Mapping[str, ErrorSpec]] = {
     # The call is checked before it is sent, so this is the one refusal left that is known.
-    "": Meaning(CalendarError, "The calendar refused to show events; external (extranet) users may not read them.")
+    "": ErrorSpec(CalendarError, "The calendar refused to show events; external (extranet) users may not read them.")
 }
 
 
@@ -140,7 +140,7 @@ def _is_all_day(row: Mapping[str, Any]) -> bool:
     return truth(row, "DT_SKIP_TIME")
 
 
-def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -> Call[dict[int, list[Busy]]]:
+def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -> Call[dict[int, list[BusyPeriod]]]:
     """Ask when users are busy. The portal goes by whole days of its server's zone.
 
     https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-accessibility-get.html
@@ -150,7 +150,7 @@ def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -
     :param zone: of hours that come without one; default that of the window.
     """
 
-    def read(result: dict[str, Any] | list[Any], scrub: Scrub) -> dict[int, list[Busy]]:
+    def read(result: dict[str, Any] | list[Any], scrub: Scrub) -> dict[int, list[BusyPeriod]]:
         told = result if isinstance(result, dict) else {}
         missing = [user for user in users if str(user) not in told]
         if missing:
@@ -161,7 +161,7 @@ def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -
         rows = {user: _list(told[str(user)]) for user in users}
         dates = formats_of((row for some in rows.values() for row in some), window)
 
-        def read_row(row: Mapping[str, Any]) -> Busy:
+        def read_row(row: Mapping[str, Any]) -> BusyPeriod:
             return read_busy(row, window, dates, zone)
 
         return {user: [_row(read_row, row, ACCESSIBILITY_GET, scrub) for row in some] for user, some in rows.items()}

@@ -19,15 +19,14 @@ from airflow_provider_b24cal.bitrix24.calendar.event_methods import (
 )
 from airflow_provider_b24cal.bitrix24.calendar.events import EventList
 from airflow_provider_b24cal.bitrix24.calendar.methods import profile
-from airflow_provider_b24cal.bitrix24.calendar.window import LONGEST as LONGEST_WINDOW
-from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.bitrix24.calendar.window import MAX_WINDOW, Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import ask, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.exchange import run_call, run_calls
 from airflow_provider_b24cal.bitrix24.validation import (
     check_calendar_type,
     check_event_id,
-    check_event_ids,
     check_flag,
+    check_ids,
     check_letters,
     check_sections,
     check_up_to,
@@ -36,12 +35,12 @@ from airflow_provider_b24cal.bitrix24.validation import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_b24cal.bitrix24.calendar.accessibility import Busy
+    from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, UnreadableRow
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-    from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps, Terms
+    from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Steps
 
-LONGEST: Final = timedelta(days=31)
+MAX_CALL_SPAN: Final = timedelta(days=31)
 """The longest part of a window in one call: a portal answers it in one list, without pages."""
 LONGEST_BUSY: Final = timedelta(days=14)
 """Shorter than the month by which two readings of a date, day or month first, lie apart."""
@@ -128,21 +127,21 @@ def check_users(users: object) -> list[int]:
 
     :raises InvalidArgumentError: the value is no list of ids.
     """
-    return check_event_ids(users, "users")
+    return check_ids(users, "users")
 
 
-def list_events(listing: Listing, terms: Terms) -> Steps[EventList]:
+def list_events(listing: Listing, context: ExchangeContext) -> Steps[EventList]:
     """Return the events wanted, in order of their start and id, and the rows of the window that cannot be read.
 
     :raises Bitrix24Error: a part of the window could not be read; a list with gaps would be taken for whole.
     """
     owner_id = listing.owner_id
     if owner_id is None:
-        user = yield from ask(profile(), terms)
+        user = yield from run_call(profile(), context)
         owner_id = user.active_id()
-    parts = listing.window.chunks(LONGEST)
+    parts = listing.window.chunks(MAX_CALL_SPAN)
     calls = [get_events(listing.calendar_type, owner_id, part, listing.sections) for part in parts]
-    outcomes = yield from ask_many(calls, terms)
+    outcomes = yield from run_calls(calls, context)
     lists: list[EventList] = [outcome.unwrap() for outcome in outcomes]
     check_readable(lists)
     # What reaches over the end of a part is in two answers.
@@ -172,13 +171,13 @@ def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
     :raises InvalidArgumentError: an argument is not acceptable.
     """
     return Nearest(
-        check_up_to(days, LONGEST_WINDOW.days, "days"),
+        check_up_to(days, MAX_WINDOW.days, "days"),
         check_up_to(most, NEAREST_MOST, "most"),
         None if calendar_type is None else check_calendar_type(calendar_type),
     )
 
 
-def list_nearest(nearest: Nearest, terms: Terms) -> Steps[EventList]:
+def list_nearest(nearest: Nearest, context: ExchangeContext) -> Steps[EventList]:
     """Return what comes next, in order of the start and id, and the rows that cannot be read.
 
     The rows have no time zone, and what else they say of time cannot be relied upon. So the zones are asked
@@ -188,16 +187,16 @@ def list_nearest(nearest: Nearest, terms: Terms) -> Steps[EventList]:
     """
     if not nearest.most:
         return EventList()
-    rows = yield from ask(get_nearest(nearest.days, nearest.most, nearest.calendar_type), terms)
+    rows = yield from run_call(get_nearest(nearest.days, nearest.most, nearest.calendar_type), context)
     ids = timed_ids(rows)
-    outcomes = yield from ask_many([get_zone(event_id) for event_id in ids], terms)
+    outcomes = yield from run_calls([get_zone(event_id) for event_id in ids], context)
     zones = {event_id: outcome.unwrap() for event_id, outcome in zip(ids, outcomes, strict=True)}
-    found = read_nearest(rows, zones, terms.endpoint.scrub)
+    found = read_nearest(rows, zones, context.endpoint.scrub)
     check_readable([found], EVENT_GET_NEAREST)
     return EventList(_in_order(found.events), found.unreadable)
 
 
-def list_busy(users: Iterable[int], window: Window, terms: Terms) -> Steps[dict[int, list[Busy]]]:
+def list_busy(users: Iterable[int], window: Window, context: ExchangeContext) -> Steps[dict[int, list[BusyPeriod]]]:
     """Return when users are busy, in order of the start.
 
     :raises Bitrix24Error: a part of the window could not be read; who seems free may not be.
@@ -205,10 +204,10 @@ def list_busy(users: Iterable[int], window: Window, terms: Terms) -> Steps[dict[
     asked = list(users)
     if not asked:
         return {}
-    outcomes = yield from ask_many(
-        [get_busy(asked, part, window.start.tzinfo) for part in window.chunks(LONGEST_BUSY)], terms
+    outcomes = yield from run_calls(
+        [get_busy(asked, part, window.start.tzinfo) for part in window.chunks(LONGEST_BUSY)], context
     )
-    answers: list[dict[int, list[Busy]]] = [outcome.unwrap() for outcome in outcomes]
+    answers: list[dict[int, list[BusyPeriod]]] = [outcome.unwrap() for outcome in outcomes]
     return {
         user: sorted(
             {busy for answer in answers for busy in answer[user] if window.touches(busy)},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from airflow_provider_b24cal.bitrix24.auth.credentials import MAX_REPLY_BYTES, SMALL_REPLY_BYTES
 from airflow_provider_b24cal.bitrix24.calendar.fields import clean_text
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.protocol.error_codes import Meaning
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     CalendarError,
     CredentialsError,
@@ -49,7 +49,7 @@ class Call(NamedTuple, Generic[T]):
     read: Callable[[Any, Callable[[str], str]], T]
     writes: bool = False
     event_id: int | None = None
-    own_codes: Mapping[str, Meaning] = MappingProxyType({})
+    own_codes: Mapping[str, ErrorSpec] = MappingProxyType({})
     commands: Mapping[str, str] = MappingProxyType({})
     max_reply_bytes: int = MAX_REPLY_BYTES
 
@@ -74,19 +74,19 @@ class Profile(HookResult):
         return self.user_id
 
 
-_NO_MEETING: Final[Mapping[str, Meaning]] = {
+_NO_MEETING: Final[Mapping[str, ErrorSpec]] = {
     # The call is checked before it is sent, so the one untyped refusal that is left has this meaning.
-    "": Meaning(
+    "": ErrorSpec(
         NoSuchMeetingError,
         "The portal has no such meeting. Check the id: it is unknown, deleted, or an event that is not a meeting.",
     )
 }
-_NO_NAMES: Final[Mapping[str, Meaning]] = {
-    "insufficient_scope": Meaning(
+_NO_NAMES: Final[Mapping[str, ErrorSpec]] = {
+    "insufficient_scope": ErrorSpec(
         ScopeError, "The credential may not ask for names of people: it needs the scope `user_brief`, or `user`."
     )
 }
-_REFUSED_SET: Final[Mapping[str, Meaning]] = {"": Meaning(CalendarError, "The calendar refused to set the status.")}
+_REFUSED_SET: Final[Mapping[str, ErrorSpec]] = {"": ErrorSpec(CalendarError, "The calendar refused to set the status.")}
 
 
 def get_status(event_id: int) -> Call[MeetingStatus]:

@@ -22,12 +22,18 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     OrganiserError,
     Permanence,
     RateLimitError,
-    SetNotKeptError,
+    StatusNotAppliedError,
     TokenError,
     TokenStoreError,
 )
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Terms, attempt, be_patient, in_chunks, insist
-from airflow_provider_b24cal.bitrix24.protocol.limits import Patience
+from airflow_provider_b24cal.bitrix24.protocol.exchange import (
+    ExchangeContext,
+    call_with_renewal,
+    call_with_retry,
+    in_chunks,
+    plan_retries,
+)
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryState
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
 if TYPE_CHECKING:
@@ -73,7 +79,7 @@ class Change(HookResult):
         return self
 
 
-def in_stages(wanted: Mapping[int, MeetingStatus]) -> list[list[tuple[int, MeetingStatus]]]:
+def order_writes(wanted: Mapping[int, MeetingStatus]) -> list[list[tuple[int, MeetingStatus]]]:
     """Part meetings into what can be brought to its statuses at once, every ``Y`` before any other answer.
 
     So few that one request writes and reads them all need no stages, nor do those that are all to have one status.
@@ -86,10 +92,10 @@ def in_stages(wanted: Mapping[int, MeetingStatus]) -> list[list[tuple[int, Meeti
     return [stage for stage in stages if stage]
 
 
-def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[list[Change]]:
+def change_statuses(wanted: Mapping[int, MeetingStatus], context: ExchangeContext) -> Steps[list[Change]]:
     """Bring the meetings of one stage to the wanted statuses, and prove it.
 
-    Of different statuses it takes twenty-five meetings at most, see :func:`in_stages`.
+    Of different statuses it takes twenty-five meetings at most, see :func:`order_writes`.
 
     Each status is read first and left alone where it is as wanted, for a portal notifies the organiser of
     every set. The others are written and read back in one request. After a write whose end is unknown the
@@ -101,11 +107,11 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
     changes = {event_id: Change(event_id, status) for event_id, status in wanted.items()}
     sent: Counter[int] = Counter()
     failed: dict[int, Bitrix24Error] = {}
-    patience = Patience(terms.policy)
+    state = RetryState(context.policy)
     to_read, to_write = list(changes), list[int]()
     while to_read or to_write:
         for chunk in in_chunks(to_read):
-            outcomes, patience = yield from insist(list(map(get_status, chunk)), terms, patience)
+            outcomes, state = yield from call_with_retry(list(map(get_status, chunk)), context, state)
             read = list(map(_after_reading, map(changes.__getitem__, chunk), outcomes))
             changes |= {change.event_id: change for change in read}
             to_write += [change.event_id for change in read if _differs(change)]
@@ -119,7 +125,7 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
         troubles: dict[int, Bitrix24Error] = {}
         undone: list[int] = []
         for chunk in in_chunks(to_write, CHUNK // 2):
-            seen = yield from _write_and_read(chunk, changes, sent, terms)
+            seen = yield from _write_and_read(chunk, changes, sent, context)
             changes |= {change.event_id: change for change in seen}
             undone += [change.event_id for change in seen if _differs(change)]
             troubles |= {
@@ -128,13 +134,13 @@ def change_statuses(wanted: Mapping[int, MeetingStatus], terms: Terms) -> Steps[
                 if change.error and change.error.permanence is not Permanence.PERMANENT
             }
         to_write, failed = undone, failed | troubles
-        to_read, pause, patience = be_patient(troubles, patience, terms.chance())
+        to_read, pause, state = plan_retries(troubles, state, context.jitter())
         if pause is not None:
             yield pause
     return list(changes.values())
 
 
-def look_again(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
+def recheck(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
     """Return a change that was proven, after its status was read once more."""
     if outcome.error is not None:
         return replace(change, current=None, error=outcome.error)
@@ -155,7 +161,7 @@ def _after_reading(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
 
 
 def _write_and_read(
-    event_ids: Sequence[int], changes: Mapping[int, Change], sent: Counter[int], terms: Terms
+    event_ids: Sequence[int], changes: Mapping[int, Change], sent: Counter[int], context: ExchangeContext
 ) -> Steps[list[Change]]:
     """Write statuses and read them back, and with them those in place that another answer may have undone.
 
@@ -167,7 +173,7 @@ def _write_and_read(
     # All sets come before all gets: two ids may name the same meeting, and each must see the last write.
     sets = [set_status(event_id, changes[event_id].wanted) for event_id in event_ids]
     gets = [get_status(event_id) for event_id in (*event_ids, *(change.event_id for change in beside))]
-    outcomes = yield from attempt([*sets, *gets], terms, packed=True)
+    outcomes = yield from call_with_renewal([*sets, *gets], context, packed=True)
     confirmed, seen = outcomes[: len(sets)], outcomes[len(sets) :]
     ran = (not isinstance(done.error, _NOT_RUN) for done in confirmed)
     sent.update(dict(zip(event_ids, map(int, ran), strict=True)))
@@ -197,8 +203,8 @@ _NOT_RUN: Final = (
 """Errors by which the portal itself, or the lack of a connection, says that a set was not carried out."""
 
 
-def _not_kept(change: Change) -> SetNotKeptError:
-    return SetNotKeptError(
+def _not_kept(change: Change) -> StatusNotAppliedError:
+    return StatusNotAppliedError(
         f"{change.wanted.value} was set, but reading back shows {change.current}. Run the task again: somebody may "
         "have answered at the same moment.",
         method=STATUS_SET,
@@ -207,7 +213,7 @@ def _not_kept(change: Change) -> SetNotKeptError:
 
 
 def _undo(change: Change) -> Change:
-    error = SetNotKeptError(
+    error = StatusNotAppliedError(
         f"{change.wanted.value} was in place, until another answer of the same run changed it to {change.current}: "
         "two of its ids name one meeting, or a series and its date.",
         method=STATUS_SET,

@@ -11,7 +11,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentErro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST: Final = timedelta(days=1461)
+MAX_WINDOW: Final = timedelta(days=1461)
 """The longest window: four years, so that a wrong year does not make a portal expand series to 2038."""
 
 MARGIN: Final = timedelta(days=3)
@@ -57,10 +57,10 @@ class Window:
         for name, bound in (("start", self.start), ("end", self.end)):
             object.__setattr__(self, name, _check_aware(bound, f"window {name}"))
         length = self.end.astimezone(UTC) - self.start.astimezone(UTC)
-        if not timedelta() < length <= LONGEST:
+        if not timedelta() < length <= MAX_WINDOW:
             raise InvalidArgumentError(
                 f"window end={self.end.isoformat()} is not acceptable with start={self.start.isoformat()}; "
-                f"accepted is a later time, at most {LONGEST.days} days later."
+                f"accepted is a later time, at most {MAX_WINDOW.days} days later."
             )
 
     def chunks(self, longest: timedelta) -> Iterator[Window]:

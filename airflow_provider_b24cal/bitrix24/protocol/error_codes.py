@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class ErrorSpec:
     """What an error code or status means: the class raised and what to do about it.
 
     :param retry_after: seconds to wait when the portal gives no time of its own.
@@ -65,72 +65,72 @@ _BATCH = "The portal refused this command inside a batch."
 _MISCONFIGURED = "The portal is misconfigured. Ask its administrator."
 _FAULT = "The portal failed while it handled the call."
 
-CODES: Final[Mapping[str, Meaning]] = {
+CODES: Final[Mapping[str, ErrorSpec]] = {
     # Compared in lower case: portals write both EXPIRED_TOKEN and expired_token.
-    "": Meaning(CalendarError, "The calendar refused the call and gives no code for the reason."),
-    "query_limit_exceeded": Meaning(RateLimitError, "Too many requests reached the portal from this address."),
-    "operation_time_limit": Meaning(
+    "": ErrorSpec(CalendarError, "The calendar refused the call and gives no code for the reason."),
+    "query_limit_exceeded": ErrorSpec(RateLimitError, "Too many requests reached the portal from this address."),
+    "operation_time_limit": ErrorSpec(
         OperatingLimitError, "This method has used up its operating time on the portal.", retry_after=600.0
     ),
-    "overload_limit": Meaning(
+    "overload_limit": ErrorSpec(
         BlockedError, "This webhook or application is blocked by hand. Contact Bitrix24 support."
     ),
-    "internal_server_error": Meaning(ServerFaultError, _FAULT),
-    "error_unexpected_answer": Meaning(ServerFaultError, _FAULT),
-    "error_core": Meaning(ServerFaultError, _FAULT, attempts=2),
-    "wrong_encoding": Meaning(ServerFaultError, "The portal could not encode its answer."),
-    "error_argument": Meaning(BadRequestError, "The portal calls an argument of the method wrong."),
-    "error_method_not_found": Meaning(
+    "internal_server_error": ErrorSpec(ServerFaultError, _FAULT),
+    "error_unexpected_answer": ErrorSpec(ServerFaultError, _FAULT),
+    "error_core": ErrorSpec(ServerFaultError, _FAULT, attempts=2),
+    "wrong_encoding": ErrorSpec(ServerFaultError, "The portal could not encode its answer."),
+    "error_argument": ErrorSpec(BadRequestError, "The portal calls an argument of the method wrong."),
+    "error_method_not_found": ErrorSpec(
         MethodNotFoundError, "The portal knows no such method. Check its name and the portal's modules."
     ),
-    "error_manifest_is_not_available": Meaning(MethodNotFoundError, "The portal has no such configuration."),
-    "no_auth_found": Meaning(CredentialsError, _NO_CREDENTIAL),
-    "invalid_credentials": Meaning(CredentialsError, _NEW_WEBHOOK),
-    "authorization_error": Meaning(
+    "error_manifest_is_not_available": ErrorSpec(MethodNotFoundError, "The portal has no such configuration."),
+    "no_auth_found": ErrorSpec(CredentialsError, _NO_CREDENTIAL),
+    "invalid_credentials": ErrorSpec(CredentialsError, _NEW_WEBHOOK),
+    "authorization_error": ErrorSpec(
         CredentialsError, "The portal does not let this user in: the user may be deactivated."
     ),
-    "session_failed": Meaning(CredentialsError, _NO_CREDENTIAL),
-    "expired_token": Meaning(TokenError, _EXPIRED),
-    "invalid_token": Meaning(TokenError, _EXPIRED),
-    "insufficient_scope": Meaning(
+    "session_failed": ErrorSpec(CredentialsError, _NO_CREDENTIAL),
+    "expired_token": ErrorSpec(TokenError, _EXPIRED),
+    "invalid_token": ErrorSpec(TokenError, _EXPIRED),
+    "insufficient_scope": ErrorSpec(
         ScopeError, "The credential lacks a scope. Calendar methods need the scope `calendar`."
     ),
-    "invalid_request": Meaning(BadRequestError, "The portal wants https. Remove http:// from the host."),
-    "access_denied": Meaning(AccessError, _NO_ACCESS),
-    "user_access_error": Meaning(AccessError, _NO_ACCESS),
-    "allowed_only_intranet_user": Meaning(AccessError, "The portal does not permit this to external users."),
-    "wrong_license": Meaning(AccessError, "The portal's licence does not include this."),
-    "wrong_auth_type": Meaning(AccessError, "The method does not accept this kind of credential."),
-    "method_confirm_waiting": Meaning(
+    "invalid_request": ErrorSpec(BadRequestError, "The portal wants https. Remove http:// from the host."),
+    "access_denied": ErrorSpec(AccessError, _NO_ACCESS),
+    "user_access_error": ErrorSpec(AccessError, _NO_ACCESS),
+    "allowed_only_intranet_user": ErrorSpec(AccessError, "The portal does not permit this to external users."),
+    "wrong_license": ErrorSpec(AccessError, "The portal's licence does not include this."),
+    "wrong_auth_type": ErrorSpec(AccessError, "The method does not accept this kind of credential."),
+    "method_confirm_waiting": ErrorSpec(
         AccessError, "An administrator has to confirm this method first.", permanence=Permanence.TRANSIENT
     ),
-    "method_confirm_denied": Meaning(AccessError, "An administrator has denied this method."),
-    "connection_error": Meaning(AuthServerError, "The portal could not reach its authorisation server."),
-    "application_not_found": Meaning(AppRemovedError, _APP_GONE),
-    "error_oauth": Meaning(AppRemovedError, _APP_GONE),
-    "not_installed": Meaning(AppRemovedError, _APP_GONE),
-    "payment_required": Meaning(PaymentRequiredError, "The application's paid period is over."),
-    "portal_deleted": Meaning(PortalClosedError, "The portal is closed."),
-    "error_batch_method_not_allowed": Meaning(BadRequestError, _BATCH),
-    "error_batch_length_exceeded": Meaning(BadRequestError, _BATCH),
-    "internal_wrong_transport": Meaning(BadRequestError, _MISCONFIGURED),
-    "internal_wrong_handler_class": Meaning(BadRequestError, _MISCONFIGURED),
+    "method_confirm_denied": ErrorSpec(AccessError, "An administrator has denied this method."),
+    "connection_error": ErrorSpec(AuthServerError, "The portal could not reach its authorisation server."),
+    "application_not_found": ErrorSpec(AppRemovedError, _APP_GONE),
+    "error_oauth": ErrorSpec(AppRemovedError, _APP_GONE),
+    "not_installed": ErrorSpec(AppRemovedError, _APP_GONE),
+    "payment_required": ErrorSpec(PaymentRequiredError, "The application's paid period is over."),
+    "portal_deleted": ErrorSpec(PortalClosedError, "The portal is closed."),
+    "error_batch_method_not_allowed": ErrorSpec(BadRequestError, _BATCH),
+    "error_batch_length_exceeded": ErrorSpec(BadRequestError, _BATCH),
+    "internal_wrong_transport": ErrorSpec(BadRequestError, _MISCONFIGURED),
+    "internal_wrong_handler_class": ErrorSpec(BadRequestError, _MISCONFIGURED),
 }
 """The portal's error codes, in lower case."""
 
 _NEW_PAIR = "Let the application in again, and put the new pair of tokens into the connection."
 
-TOKEN_CODES: Final[Mapping[str, Meaning]] = {
-    "invalid_grant": Meaning(
+TOKEN_CODES: Final[Mapping[str, ErrorSpec]] = {
+    "invalid_grant": ErrorSpec(
         RefreshTokenRevokedError,
         f"The refresh token is not good any more: it was used elsewhere, taken back, or not used for 180 days. "
         f"{_NEW_PAIR}",
     ),
-    "wrong_client": Meaning(WrongClientError, "Check client_id and client_secret of the connection."),
-    "invalid_client": Meaning(WrongClientError, "Check client_id and client_secret of the connection."),
-    "invalid_request": Meaning(BadRequestError, "The authorisation server calls the request malformed."),
-    "invalid_scope": Meaning(ScopeError, "The application asks for a scope that it was not given."),
-    "payment_required": Meaning(
+    "wrong_client": ErrorSpec(WrongClientError, "Check client_id and client_secret of the connection."),
+    "invalid_client": ErrorSpec(WrongClientError, "Check client_id and client_secret of the connection."),
+    "invalid_request": ErrorSpec(BadRequestError, "The authorisation server calls the request malformed."),
+    "invalid_scope": ErrorSpec(ScopeError, "The application asks for a scope that it was not given."),
+    "payment_required": ErrorSpec(
         PaymentRequiredError, "The application's trial or paid period is over. Pay for it in the portal."
     ),
 }
@@ -139,12 +139,12 @@ TOKEN_CODES: Final[Mapping[str, Meaning]] = {
 REFRESH_TOKEN_LIFE: Final = 180 * 24 * 3600.0
 """Seconds after which an unused refresh token is good no more."""
 
-EXPIRED_GRANT: Final = Meaning(
+EXPIRED_GRANT: Final = ErrorSpec(
     RefreshTokenExpiredError, f"The refresh token was not used for 180 days, and is good no more. {_NEW_PAIR}"
 )
 """What ``invalid_grant`` means of a pair known to be older."""
 
-USED_CODE: Final = Meaning(
+USED_CODE: Final = ErrorSpec(
     CredentialsError, "The code is not good: it serves once, within 30 seconds. Let the application in again."
 )
 """What ``invalid_grant`` means of an authorisation code."""
@@ -156,7 +156,7 @@ somebody else speaks, and the empty code tells nothing."""
 _UNKNOWN_PERMANENCE: Final = {429: Permanence.TRANSIENT}
 
 
-def meaning_of_code(code: str, http_status: int | None) -> Meaning:
+def meaning_of_code(code: str, http_status: int | None) -> ErrorSpec:
     """Return what an error code means.
 
     A code that the table does not know is judged by its HTTP status: 5xx may have run, 429 did not,
@@ -168,7 +168,7 @@ def meaning_of_code(code: str, http_status: int | None) -> Meaning:
     permanence = _UNKNOWN_PERMANENCE.get(http_status or 0)
     if permanence is None and http_status is not None and http_status >= 500:
         permanence = Permanence.AMBIGUOUS
-    return Meaning(PortalError, "The portal refused the call.", permanence=permanence)
+    return ErrorSpec(PortalError, "The portal refused the call.", permanence=permanence)
 
 
 _PAGE = (
@@ -181,11 +181,11 @@ _NOT_NOW = (
     "while."
 )
 
-NOT_JSON: Final[Mapping[int, Meaning]] = {
-    407: Meaning(NotJsonError, "The proxy wants a login.", permanence=Permanence.PERMANENT),
-    410: Meaning(NotJsonError, "The portal is gone.", permanence=Permanence.PERMANENT),
-    429: Meaning(NotJsonError, _NOT_NOW, permanence=Permanence.TRANSIENT),
-    503: Meaning(NotJsonError, _NOT_NOW, permanence=Permanence.TRANSIENT),
+NOT_JSON: Final[Mapping[int, ErrorSpec]] = {
+    407: ErrorSpec(NotJsonError, "The proxy wants a login.", permanence=Permanence.PERMANENT),
+    410: ErrorSpec(NotJsonError, "The portal is gone.", permanence=Permanence.PERMANENT),
+    429: ErrorSpec(NotJsonError, _NOT_NOW, permanence=Permanence.TRANSIENT),
+    503: ErrorSpec(NotJsonError, _NOT_NOW, permanence=Permanence.TRANSIENT),
 }
 """What a body that is not JSON means, by HTTP status, where that says more than others."""
 
@@ -193,7 +193,7 @@ PASSING: Final = frozenset({408, 425})
 """Statuses of 4xx that say nothing against the request itself."""
 
 
-def meaning_of_page(http_status: int) -> Meaning:
+def meaning_of_page(http_status: int) -> ErrorSpec:
     """Return what an answer that is not JSON means, judged by its HTTP status alone.
 
     With 4xx the request was refused, as a proxy or web server does in a page of its own; with any other status
@@ -202,5 +202,5 @@ def meaning_of_page(http_status: int) -> Meaning:
     if http_status in NOT_JSON:
         return NOT_JSON[http_status]
     if 400 <= http_status < 500 and http_status not in PASSING:
-        return Meaning(NotJsonError, _PAGE, permanence=Permanence.PERMANENT)
-    return Meaning(NotJsonError, "The portal's answer is not JSON.")
+        return ErrorSpec(NotJsonError, _PAGE, permanence=Permanence.PERMANENT)
+    return ErrorSpec(NotJsonError, "The portal's answer is not JSON.")

@@ -11,9 +11,9 @@
     │   ├── OrganiserError                  H: the acting user is the organiser
     │   ├── NoSuchMeetingError              unknown, deleted, or not a meeting (the portal tells no more)
     │   ├── NoSuchEventError                unknown, deleted, or not visible to the acting user
-    │   ├── SetNotKeptError                 the portal said true, reading back said otherwise
+    │   ├── StatusNotAppliedError                 the portal said true, reading back said otherwise
     │   ├── UnwantedStatusError             a status the wait was told to fail on
-    │   ├── OutOfReachError                 fewer can still arrive than a wait requires
+    │   ├── QuorumUnreachableError                 fewer can still arrive than a wait requires
     │   └── MeetingsFailedError             some of many meetings failed, each for its own reason
     ├── PortalError                       the portal refused, with a code
     │   ├── CredentialsError                the webhook or token is not accepted
@@ -182,7 +182,7 @@ class NoSuchEventError(AttendanceError):
     """No event has this id, or the acting user may not see it (the portal answers nothing for both)."""
 
 
-class SetNotKeptError(AttendanceError):
+class StatusNotAppliedError(AttendanceError):
     """The portal confirmed the set, but reading back shows another status."""
 
 
@@ -190,7 +190,7 @@ class UnwantedStatusError(AttendanceError):
     """A meeting reached a status that the wait was told to fail on."""
 
 
-class OutOfReachError(AttendanceError):
+class QuorumUnreachableError(AttendanceError):
     """Fewer can still arrive than a wait requires."""
 
 

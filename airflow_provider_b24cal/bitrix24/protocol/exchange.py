@@ -22,7 +22,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     TokenError,
     error_from_dict,
 )
-from airflow_provider_b24cal.bitrix24.protocol.limits import Patience, RetryPolicy
+from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy, RetryState
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, is_redirect, read
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RateLimited:
     """Take note that the portal's bucket is full, whatever was modelled."""
 
 
@@ -82,15 +82,15 @@ class Moved:
     endpoint: Endpoint
 
 
-Steps: TypeAlias = Generator[Send | Pause | Refused | Renew | Moved, Any, T]
+Steps: TypeAlias = Generator[Send | Pause | RateLimited | Renew | Moved, Any, T]
 
-Repeating: TypeAlias = Generator[
-    "Sequence[Call[Any]] | Pause", "Sequence[Outcome[Any]] | None", tuple[list[Outcome[Any]], Patience]
+RetryLoop: TypeAlias = Generator[
+    "Sequence[Call[Any]] | Pause", "Sequence[Outcome[Any]] | None", tuple[list[Outcome[Any]], RetryState]
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ExchangeContext:
     """What every exchange with one portal has in common.
 
     :param endpoint: the portal and the credential.
@@ -103,7 +103,7 @@ class Terms:
 
     endpoint: Endpoint
     policy: RetryPolicy
-    chance: Callable[[], float]
+    jitter: Callable[[], float]
     operating: OperatingMemory
     present: Callable[[], Endpoint] | None = None
 
@@ -112,17 +112,19 @@ class Terms:
         return self.endpoint if self.present is None else self.present()
 
 
-def ask(call: Call[T], terms: Terms) -> Steps[T]:
+def run_call(call: Call[T], context: ExchangeContext) -> Steps[T]:
     """Make one call, repeated where that is safe and the policy allows.
 
     :raises Bitrix24Error: the last error.
     """
-    outcomes = yield from ask_many([call], terms)
+    outcomes = yield from run_calls([call], context)
     answer: T = outcomes[0].unwrap()
     return answer
 
 
-def ask_many(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool = False) -> Steps[list[Outcome[Any]]]:
+def run_calls(
+    calls: Sequence[Call[Any]], context: ExchangeContext, *, packed: bool = False
+) -> Steps[list[Outcome[Any]]]:
     """Make any number of calls, fifty to a request, and return an outcome per call in their order.
 
     What failed in passing is repeated, alone, within the policy. What may have run already is repeated
@@ -132,16 +134,16 @@ def ask_many(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool = False) 
     """
     outcomes: list[Outcome[Any]] = []
     for chunk in in_chunks(calls, CHUNK):
-        answers, _ = yield from insist(chunk, terms, Patience(terms.policy), packed=packed)
+        answers, _ = yield from call_with_retry(chunk, context, RetryState(context.policy), packed=packed)
         outcomes += answers
     return outcomes
 
 
-def insist(
-    calls: Sequence[Call[Any]], terms: Terms, patience: Patience, *, packed: bool = False
-) -> Steps[tuple[list[Outcome[Any]], Patience]]:
+def call_with_retry(
+    calls: Sequence[Call[Any]], context: ExchangeContext, state: RetryState, *, packed: bool = False
+) -> Steps[tuple[list[Outcome[Any]], RetryState]]:
     """Make up to fifty calls, repeated within the patience; return the outcomes and the patience left."""
-    repeating = repeat(calls, patience, terms.chance)
+    repeating = retry_loop(calls, state, context.jitter)
     alone = len(calls) == 1 and not packed
     step = next(repeating)
     while True:
@@ -149,15 +151,15 @@ def insist(
             yield step
             answers = None
         else:
-            answers = yield from attempt(step, terms, packed=not alone)
+            answers = yield from call_with_renewal(step, context, packed=not alone)
         try:
             step = repeating.send(answers)
         except StopIteration as end:
-            result: tuple[list[Outcome[Any]], Patience] = end.value
+            result: tuple[list[Outcome[Any]], RetryState] = end.value
             return result
 
 
-def repeat(calls: Sequence[Call[Any]], patience: Patience, chance: Callable[[], float]) -> Repeating:
+def retry_loop(calls: Sequence[Call[Any]], state: RetryState, jitter: Callable[[], float]) -> RetryLoop:
     """Decide what of some calls is made again, and when, without knowing how calls are made.
 
     Yields the calls to make now and is sent an outcome for each; yields a :class:`Pause` in between. What
@@ -178,23 +180,23 @@ def repeat(calls: Sequence[Call[Any]], patience: Patience, chance: Callable[[], 
             for number in pending
             if (error := outcomes[number].error) and _may_repeat(calls[number], error)
         }
-        pending, pause, patience = be_patient(troubles, patience, chance())
+        pending, pause, state = plan_retries(troubles, state, jitter())
         if pause is None:
-            return outcomes, patience
+            return outcomes, state
         yield pause
 
 
-def be_patient(
-    troubles: Mapping[int, Bitrix24Error], patience: Patience, chance: float
-) -> tuple[list[int], Pause | None, Patience]:
+def plan_retries(
+    troubles: Mapping[int, Bitrix24Error], state: RetryState, jitter: float
+) -> tuple[list[int], Pause | None, RetryState]:
     """Return which of what failed is tried again, the pause before it, and the patience left.
 
     Each error ends the patience for what it befell only. The pause is the shortest of all: what needs a longer one
     is tried again with the others.
     """
-    spent = {key: after for key, error in troubles.items() if (after := patience.spend(error, chance))}
+    spent = {key: after for key, error in troubles.items() if (after := state.spend(error, jitter))}
     if not spent:
-        return [], None, patience
+        return [], None, state
     first = min(spent, key=lambda key: spent[key][0])
     seconds, left = spent[first]
     return list(spent), Pause(seconds, troubles[first]), left
@@ -206,10 +208,12 @@ def _may_repeat(call: Call[Any], error: Bitrix24Error) -> bool:
     return error.permanence is Permanence.TRANSIENT or not call.writes
 
 
-def attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps[list[Outcome[Any]]]:
+def call_with_renewal(
+    calls: Sequence[Call[Any]], context: ExchangeContext, *, packed: bool
+) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls; those that an expired access token kept from running are made again with a new one."""
-    endpoint = terms.latest()
-    outcomes = yield from _request(calls, endpoint, terms, packed=packed)
+    endpoint = context.latest()
+    outcomes = yield from send_calls(calls, endpoint, context, packed=packed)
     for _ in range(_MAX_RENEWALS):
         expired = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)]
         if not expired or not isinstance(endpoint.credential, AccessToken):
@@ -221,8 +225,8 @@ def attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps[
             return [failed if number in expired else outcome for number, outcome in enumerate(outcomes)]
         # Reads are repeated together with the writes before them that have not run until now.
         again = [number for number in range(expired[0], len(calls)) if number in expired or not calls[number].writes]
-        endpoint = terms.latest()
-        answers = yield from _request([calls[number] for number in again], endpoint, terms, packed=packed)
+        endpoint = context.latest()
+        answers = yield from send_calls([calls[number] for number in again], endpoint, context, packed=packed)
         for number, answer in zip(again, answers, strict=True):
             outcomes[number] = answer
         if is_new:
@@ -230,49 +234,49 @@ def attempt(calls: Sequence[Call[Any]], terms: Terms, *, packed: bool) -> Steps[
     return outcomes
 
 
-def _request(
-    calls: Sequence[Call[Any]], endpoint: Endpoint, terms: Terms, *, packed: bool
+def send_calls(
+    calls: Sequence[Call[Any]], endpoint: Endpoint, context: ExchangeContext, *, packed: bool
 ) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls in one request; what befalls the request befalls each of them."""
-    together = pack(calls, _fresh_prefix(terms.chance())) if packed else None
+    together = pack(calls, _fresh_prefix(context.jitter())) if packed else None
     outcomes: list[Outcome[Any]]
     try:
         if together is None:
-            outcomes = [Outcome((yield from _once(calls[0], endpoint, terms)))]
+            outcomes = [Outcome((yield from send_once(calls[0], endpoint, context)))]
         else:
-            outcomes = yield from _once(together, endpoint, terms)
+            outcomes = yield from send_once(together, endpoint, context)
     except Bitrix24Error as error:
-        outcomes = [Outcome(error=_with_release(error, terms))] * len(calls)
+        outcomes = [Outcome(error=_with_release(error, context))] * len(calls)
     else:
         outcomes = [
-            outcome if outcome.error is None else Outcome(error=_with_release(outcome.error, terms))
+            outcome if outcome.error is None else Outcome(error=_with_release(outcome.error, context))
             for outcome in outcomes
         ]
     if any(isinstance(outcome.error, RateLimitError) for outcome in outcomes):
-        yield Refused()
+        yield RateLimited()
     return outcomes
 
 
-def _fresh_prefix(chance: float) -> str:
+def _fresh_prefix(jitter: float) -> str:
     """Return a name for the commands of one batch that no other batch has."""
-    return f"c{int(chance * 2**52):013x}"
+    return f"c{int(jitter * 2**52):013x}"
 
 
-def _once(call: Call[T], endpoint: Endpoint, terms: Terms) -> Steps[T]:
+def send_once(call: Call[T], endpoint: Endpoint, context: ExchangeContext) -> Steps[T]:
     reply: Reply = yield Send(endpoint.request(call.method, call.params, call.max_reply_bytes))
     moved = endpoint.renamed(reply.location) if is_redirect(reply) else None
     if moved is not None:
         # Whoever redirects has not executed, so writes are repeated too.
         yield Moved(moved)
         reply = yield Send(moved.request(call.method, call.params, call.max_reply_bytes))
-    return read(call, reply, endpoint.scrub, terms.operating.note)
+    return read(call, reply, endpoint.scrub, context.operating.note)
 
 
-def _with_release(error: Bitrix24Error, terms: Terms) -> Bitrix24Error:
+def _with_release(error: Bitrix24Error, context: ExchangeContext) -> Bitrix24Error:
     """Return the error, and if it is one of used up operating time, with the time at which it will be over."""
     if not isinstance(error, OperatingLimitError) or error.method is None:
         return error.with_traceback(None)
-    release = terms.operating.release(error.method)
+    release = context.operating.release(error.method)
     when = f"It can be called again {'at' if release.known else 'by'} {release.at:%Y-%m-%d %H:%M:%S} UTC."
     return error_from_dict({**error.to_dict(), "message": f"{when} {error.message}", "retry_after": release.seconds})
 
@@ -296,7 +300,7 @@ class Answer(Protocol):
         """Why there is nothing else."""
 
 
-def doom(answers: Sequence[Answer]) -> Bitrix24Error | None:
+def fatal_error(answers: Sequence[Answer]) -> Bitrix24Error | None:
     """Return the error that the next request would meet too, if these answers show one.
 
     That is what befell a whole request rather than the calls in it: a permanent refusal, such as a webhook that is

@@ -218,14 +218,14 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryState:
     """How much of a policy one exchange has used up."""
 
     policy: RetryPolicy
     attempts: int = 0
     waited: float = 0.0
 
-    def spend(self, error: Bitrix24Error, chance: float) -> tuple[float, Patience] | None:
+    def spend(self, error: Bitrix24Error, jitter: float) -> tuple[float, RetryState] | None:
         """Return how long to wait before the next attempt, and the patience left after it.
 
         The portal's own word wins over the doubling delay. Half of the delay is left to chance, so that
@@ -239,8 +239,8 @@ class Patience:
         if delay is None:
             # The exponent is bounded, for 2.0 ** 1100 is no float.
             doubled = self.policy.first * 2.0 ** min(self.attempts, 64)
-            delay = min(self.policy.longest, doubled) * (0.5 + 0.5 * chance)
+            delay = min(self.policy.longest, doubled) * (0.5 + 0.5 * jitter)
         most = min(self.policy.attempts, error.attempts or self.policy.attempts)
         if attempts >= most or self.waited + delay > self.policy.total:
             return None
-        return delay, Patience(self.policy, attempts, self.waited + delay)
+        return delay, RetryState(self.policy, attempts, self.waited + delay)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_b24cal.bitrix24 import schemas
-from airflow_provider_b24cal.bitrix24.protocol.error_codes import UNTYPED, Meaning, meaning_of_code, meaning_of_page
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import UNTYPED, ErrorSpec, meaning_of_code, meaning_of_page
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     Permanence,
@@ -195,7 +195,7 @@ def excerpt(value: object, scrub: Callable[[str], str]) -> str:
     return _cut(scrub(_shown(value)))
 
 
-def _error(call: Call[Any], meaning: Meaning, *, text: str, **fields: Any) -> Bitrix24Error:
+def _error(call: Call[Any], meaning: ErrorSpec, *, text: str, **fields: Any) -> Bitrix24Error:
     return meaning.error(
         f"{meaning.advice} {text}".strip(),
         method=call.method,

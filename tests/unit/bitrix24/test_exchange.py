@@ -11,7 +11,14 @@ from airflow_provider_b24cal.bitrix24.calendar.methods import get_status
 from airflow_provider_b24cal.bitrix24.calendar.set_status import change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectionLostError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Refused, Send, Steps, Terms, ask_many
+from airflow_provider_b24cal.bitrix24.protocol.exchange import (
+    ExchangeContext,
+    Pause,
+    RateLimited,
+    Send,
+    Steps,
+    run_calls,
+)
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.client.operating import OperatingTimes
@@ -24,9 +31,9 @@ Answer = Callable[[dict[str, str]], Any]
 """Makes of a batch's commands the answer's body, or the transport's error."""
 
 
-def _terms() -> Terms:
+def _terms() -> ExchangeContext:
     endpoint = Endpoint("https://example.bitrix24.com", Webhook("1", Secret("c0dec0dec0de")))
-    return Terms(endpoint, RetryPolicy(), lambda: 0.5, OperatingTimes())
+    return ExchangeContext(endpoint, RetryPolicy(), lambda: 0.5, OperatingTimes())
 
 
 def _run(steps: Steps[Any], answers: list[Answer]) -> tuple[list[str], Any]:
@@ -44,7 +51,7 @@ def _run(steps: Steps[Any], answers: list[Answer]) -> tuple[list[str], Any]:
                 else:
                     step = steps.send(Reply(503 if "error" in answer else 200, json.dumps(answer).encode()))
             else:
-                assert isinstance(step, Pause | Refused)
+                assert isinstance(step, Pause | RateLimited)
                 step = steps.send(None)
     except StopIteration as end:
         return names, end.value
@@ -72,17 +79,17 @@ def _set(count: int) -> Steps[Any]:
 
 
 def test_a_refused_request_corrects_the_pace_whether_it_reads_or_writes() -> None:
-    reading = ask_many([get_status(1), get_status(2)], _terms())
+    reading = run_calls([get_status(1), get_status(2)], _terms())
     names, _ = _run(reading, [lambda _: LIMIT, _each("Q")])
-    assert names == ["Send", "Refused", "Pause", "Send"]
+    assert names == ["Send", "RateLimited", "Pause", "Send"]
     names, changes = _run(_set(2), [_each("Q"), lambda _: LIMIT, _each("Y")])
-    assert names == ["Send", "Send", "Refused", "Pause", "Send"]
+    assert names == ["Send", "Send", "RateLimited", "Pause", "Send"]
     assert [change.error for change in changes] == [None, None]
 
 
 def test_a_refusal_inside_an_answer_corrects_the_pace() -> None:
-    names, _ = _run(ask_many([get_status(1), get_status(2)], _terms()), [_each("Q", c1=LIMIT), _each("Q")])
-    assert names == ["Send", "Refused", "Pause", "Send"]
+    names, _ = _run(run_calls([get_status(1), get_status(2)], _terms()), [_each("Q", c1=LIMIT), _each("Q")])
+    assert names == ["Send", "RateLimited", "Pause", "Send"]
 
 
 def test_what_takes_too_long_ends_the_patience_for_itself_only() -> None:
@@ -99,7 +106,7 @@ def test_few_attempts_of_one_call_are_not_those_of_the_others() -> None:
     """The portal's own fault is asked about twice at most, a refusal eight times."""
     both = _each("Q", c0=ODD, c1=LIMIT)
     names, outcomes = _run(
-        ask_many([get_status(1), get_status(2)], _terms()), [both, both, _each("Q", c0=LIMIT), _each("Q")]
+        run_calls([get_status(1), get_status(2)], _terms()), [both, both, _each("Q", c0=LIMIT), _each("Q")]
     )
     assert names.count("Send") == 4
     assert type(outcomes[0].error).__name__ == "ServerFaultError"

@@ -11,10 +11,10 @@ from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.errors import Permanence
-from airflow_provider_b24cal.waiting.conditions import MeetingsWait
+from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule, State, judge
 from airflow_provider_b24cal.waiting.schedule import interval
-from airflow_provider_b24cal.waiting.trigger_event import End, Ending, end_from_event
+from airflow_provider_b24cal.waiting.trigger_event import ResultKind, WaitResult, end_from_event
 
 PASSING = errors.RateLimitError("slow down")
 LASTING = errors.CredentialsError("no")
@@ -35,38 +35,38 @@ def _judge(*answers: Any, rule: Rule | None = None) -> Any:
         (["Q"], State.WAITING, None),
         (["N"], State.WAITING, None),
         (["M"], State.WAITING, None),
-        (["H"], State.HOPELESS, errors.OrganiserError),
-        ([LASTING], State.HOPELESS, errors.CredentialsError),
+        (["H"], State.UNREACHABLE, errors.OrganiserError),
+        ([LASTING], State.UNREACHABLE, errors.CredentialsError),
         ([PASSING], State.WAITING, None),
         (["Y", "Y"], State.ARRIVED, None),
         (["Y", "Q"], State.WAITING, None),
-        (["Y", "H"], State.HOPELESS, errors.OrganiserError),
+        (["Y", "H"], State.UNREACHABLE, errors.OrganiserError),
         (["Y", PASSING], State.WAITING, None),
-        ([PASSING, LASTING], State.HOPELESS, errors.CredentialsError),
+        ([PASSING, LASTING], State.UNREACHABLE, errors.CredentialsError),
     ],
 )
 def test_judge(answers: list[Any], state: State, error: type[Exception] | None) -> None:
     verdict = _judge(*answers)
     assert verdict.state is state
     assert type(verdict.error) is (error or type(None))
-    assert (verdict.trouble is PASSING) == (PASSING in answers and state is not State.HOPELESS)
+    assert (verdict.transient_error is PASSING) == (PASSING in answers and state is not State.UNREACHABLE)
 
 
 def test_a_status_to_fail_on() -> None:
     verdict = _judge("N", rule=Rule(fail_on=frozenset({MeetingStatus.DECLINED})))
-    assert verdict.state is State.HOPELESS
+    assert verdict.state is State.UNREACHABLE
     assert verdict.error.event_id == 1
 
 
 @pytest.mark.parametrize(
     "end",
     [
-        End(Ending.ARRIVED, {651: MeetingStatus.ACCEPTED}),
-        End(Ending.TIMED_OUT, {651: MeetingStatus.NOT_ANSWERED}),
-        End(Ending.FAILED, {}, errors.NotInvitedError("no", event_id=651, permanence=Permanence.PERMANENT)),
+        WaitResult(ResultKind.ARRIVED, {651: MeetingStatus.ACCEPTED}),
+        WaitResult(ResultKind.TIMED_OUT, {651: MeetingStatus.NOT_ANSWERED}),
+        WaitResult(ResultKind.FAILED, {}, errors.NotInvitedError("no", event_id=651, permanence=Permanence.PERMANENT)),
     ],
 )
-def test_an_end_travels_as_json(end: End) -> None:
+def test_an_end_travels_as_json(end: WaitResult) -> None:
     again = end_from_event(json.loads(json.dumps(end.to_event())))
     assert (again.ending, again.statuses, str(again.error)) == (end.ending, end.statuses, str(end.error))
 
@@ -80,6 +80,6 @@ def test_interval() -> None:
 
 
 def test_letters_too_many_for_xcom_are_counted() -> None:
-    wait = MeetingsWait(tuple(range(1, 10_001)), Rule())
+    wait = MeetingsCondition(tuple(range(1, 10_001)), Rule())
     assert wait.xcom(dict.fromkeys(wait.event_ids, MeetingStatus.ACCEPTED)) == {"counts": {"Y": 10_000}}
     assert wait.xcom({1: MeetingStatus.ACCEPTED}) == {"1": "Y"}
