@@ -68,8 +68,10 @@ dist: setup ## Build wheel and sdist into dist/ and check them
 	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	@$(BIN)/python -m twine check --strict dist/*
 
-screenshots: setup ## Make the documentation's pictures anew (needs a Chromium)
-	@$(BIN)/python -m pytest -n 0 -q tests/system/test_browser_*.py --pictures docs/_static
+screenshots: setup ## Make the documentation's pictures anew, and pictures of it in docs/_build (needs a Chromium)
+	@$(BIN)/python -m pytest -n 0 -q $(filter-out %_docs.py,$(wildcard tests/system/test_browser_*.py)) --pictures docs/_static
+	@mkdir -p docs/_build
+	@$(BIN)/python -m pytest -n 0 -q tests/system/test_browser_docs.py --pictures docs/_build
 
 bench: setup ## Run the benchmarks (about twelve minutes)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

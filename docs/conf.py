@@ -32,7 +32,7 @@ author = "The authors of airflow-provider-b24cal"
 project_copyright = author
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "error_tables", "fault_matrix"]
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "error_tables", "fault_matrix"]
 exclude_patterns = ["_build"]
 highlight_language = "python"
 
@@ -44,24 +44,19 @@ python_maximum_signature_line_length = 88
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-html_theme = "alabaster"
+html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["sidebar.js"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html", "relations.html"]}
-html_theme_options = {
-    "description": "Bitrix24 calendar attendance for Apache Airflow",
-    "font_size": "16px",
-    "page_width": "1180px",
-    "sidebar_width": "240px",
-    "fixed_sidebar": True,
-    "font_family": "system-ui, sans-serif",
-    "head_font_family": "system-ui, sans-serif",
-}
+pygments_style = "tango"
+pygments_dark_style = "monokai"
+# What is printed (blocks of ``text``) is nothing to copy.
+copybutton_selector = "div.highlight:not(.highlight-text div) > pre"
 
 
 def _without_marks(_app: Sphinx, page: nodes.document) -> None:
@@ -71,6 +66,12 @@ def _without_marks(_app: Sphinx, page: nodes.document) -> None:
         block.children = [nodes.Text(block.rawsource)]
 
 
+def _from_the_top(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    """Let docstrings name pages without knowing in which folder the reference is."""
+    lines[:] = [re.sub(r":doc:`(?=\w)", ":doc:`/", line) for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("doctree-read", _without_marks)
+    app.connect("autodoc-process-docstring", _from_the_top)

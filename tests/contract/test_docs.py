@@ -10,8 +10,10 @@ import importlib
 import json
 import re
 import shlex
+import sqlite3
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
@@ -36,14 +38,16 @@ from airflow_provider_b24cal.sandbox import cli
 from airflow_provider_b24cal.sandbox.datafile import parse
 from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sandbox.server import SandboxServer
+from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from tests.conftest import CANARY
 from tests.sync import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.rst"))
+GUIDES = sorted((ROOT / "docs").glob("*.rst"))
+PAGES = [*GUIDES, *sorted((ROOT / "docs").glob("*/*.rst"))]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
-SHELL, JSON, PRINTED = "shell", "json", "text"
+SHELL, JSON, SQL, PRINTED = "shell", "json", "sql", "text"
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ def test_no_code_is_written_by_hand() -> None:
         str(block)
         for block in BLOCKS
         if block not in copied
-        and (block.language not in {SHELL, JSON, PRINTED} or (block.language == PRINTED and _is_python(block.text)))
+        and (
+            block.language not in {SHELL, JSON, SQL, PRINTED} or (block.language == PRINTED and _is_python(block.text))
+        )
     ]
     assert by_hand == []
 
@@ -247,7 +253,7 @@ def test_options_are_those_of_the_command(page: str, parser: ArgumentParser) -> 
 def test_the_sandbox_takes_what_its_page_names() -> None:
     text = (ROOT / "docs" / "sandbox.rst").read_text("utf-8")
     paths = re.findall(r"``(GET|POST|DELETE) (/-/\w+)``", text)
-    rules = re.findall(r"``(\{\".*\})``", text.partition("Planned trouble\n")[2].partition("\nThe data file\n")[0])
+    rules = re.findall(r"``(\{.*\})``", text.partition("Plan faults\n")[2].partition("\nControl it by requests\n")[0])
     assert (len(paths) > 8, len(rules) > 5) == (True, True)
     with SandboxServer() as server, requests.Session() as session:
         for method, path in paths:
@@ -337,6 +343,29 @@ def test_every_json_is_a_connection_or_a_result() -> None:
     assert sorted(pages) == ["connection.rst", "events.rst", "oauth.rst", "operators.rst"]
 
 
+# Queries
+
+
+def test_queries_find_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run on tables that the operator has filled."""
+    pytest.importorskip("airflow.providers.sqlite")
+    path = tmp_path / "attendance.db"
+    monkeypatch.setenv("AIRFLOW_CONN_TABLES", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    sync = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="tables", create_tables=True, **SEPTEMBER)
+    with SandboxServer(Portal(parse(OFFICE))) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
+        sync.execute({})
+        server.portal.answer(650, 6, "Y")
+        sync.execute({})
+    with closing(sqlite3.connect(path)) as database:
+        found = [database.execute(block.text).fetchall() for block in BLOCKS if block.language == SQL]
+    coming, silent, changes, habits = found
+    assert [row[1:] for row in coming] == [("Budget", 4, 0, 1, 5)]
+    assert [row[1:] for row in silent] == [("Budget", 1)]
+    assert [row[:4] for row in changes] == [(6, 650, "Q", "Y")]
+    assert habits == [(1, 0.0, 1), *((user, 1.0, 1) for user in (3, 4, 5, 6))]
+
+
 # Names and the way on
 
 
@@ -384,7 +413,7 @@ def test_there_is_something_to_do_about_every_error() -> None:
     assert sorted(named) == sorted(set(CLASSES) - families)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_each_page_says_what_to_do_next(page: Path) -> None:
     last = page.read_text("utf-8").strip().rpartition("\n\n")[2]
     assert re.match(r"\*\*Next:\*\* .*:doc:`", last), last
@@ -393,4 +422,25 @@ def test_each_page_says_what_to_do_next(page: Path) -> None:
 def test_each_page_is_on_the_map() -> None:
     text = (ROOT / "docs" / "index.rst").read_text("utf-8")
     mapped = set(re.findall(r"\* - :doc:`(\w+)`", text))
-    assert mapped == {page.stem for page in PAGES} - {"index"}
+    assert mapped == {page.stem for page in GUIDES} - {"index"}
+
+
+def test_decisions_are_dated_and_whole() -> None:
+    records = sorted((ROOT / "docs" / "decisions").glob("*.rst"))
+    listed = re.findall(r"^   decisions/(\S+)$", (ROOT / "docs" / "decisions.rst").read_text("utf-8"), re.M)
+    assert listed == [record.stem for record in records]
+    for number, record in enumerate(records, 1):
+        text = record.read_text("utf-8")
+        assert text.startswith(f"{number:04d}. "), record.name
+        assert record.name.startswith(f"{number:04d}-"), record.name
+        assert re.search(r"^:Date: 20\d\d-\d\d-\d\d$", text, re.M), record.name
+        assert re.findall(r"^(.+)\n-+$", text, re.M) == ["Context", "Decision", "Consequences"], record.name
+
+
+def test_every_class_of_the_reference_has_a_page() -> None:
+    """One class a page; those of a module that is shown whole, and errors, share one."""
+    pages = sorted((ROOT / "docs" / "reference").glob("*.rst"))
+    listed = re.findall(r"^   reference/(\S+)$", (ROOT / "docs" / "reference.rst").read_text("utf-8"), re.M)
+    assert sorted(listed) == [page.stem for page in pages]
+    crowded = [page.stem for page in pages if page.read_text("utf-8").count(".. autoclass::") > 1]
+    assert crowded == ["attendance_rows"]
