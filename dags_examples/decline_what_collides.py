@@ -21,7 +21,7 @@ with DAG(
         """Return a decline for each unanswered meeting that overlaps an accepted one in the next two weeks."""
         from datetime import timedelta
 
-        from airflow_provider_b24cal.bitrix24.calendar.window import Window
+        from airflow_provider_b24cal.bitrix24 import Window
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         now = dag_run.run_after

@@ -19,7 +19,7 @@ with DAG(
         """Return each meeting with the users that are silent; hand them to a notifier of your choice."""
         from datetime import timedelta
 
-        from airflow_provider_b24cal.bitrix24.calendar.window import Window
+        from airflow_provider_b24cal.bitrix24 import Window
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         now = dag_run.run_after

@@ -17,7 +17,7 @@ from airflow_provider_b24cal.bitrix24.auth.oauth import TOKEN_METHOD, Grant, Tok
 from airflow_provider_b24cal.bitrix24.auth.renewal import CheckWritable, Load, Renewal, Save, renew
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send
-from airflow_provider_b24cal.client import dispatcher as dispatcher
+from airflow_provider_b24cal.client import dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.lock import InterprocessLock
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs

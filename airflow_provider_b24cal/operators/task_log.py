@@ -69,7 +69,7 @@ def log_changes(log: Logger, changes: Sequence[Change]) -> None:
 def _outcome(change: Change) -> str:
     if change.error is not None:
         return status_label(None, change.error)
-    return "set and read back" if change.changed else "was so already"
+    return "set, verified" if change.changed else "unchanged"
 
 
 def _became(change: Change) -> str:

@@ -19,8 +19,8 @@ PURE = STANDARD - {
     "uuid",
 }  # fmt: skip
 
-# Room -> what its modules may import: own rooms by name, other packages by name. A room inside another one has a rule of
-# its own; the longest name that fits a module counts.
+# Room -> what its modules may import: own rooms by name, other packages by name. A room inside another one has a rule
+# of its own; the longest name that fits a module counts.
 RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "": (frozenset(), frozenset()),
     "get_provider_info": (frozenset(), frozenset()),

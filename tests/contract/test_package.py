@@ -43,7 +43,7 @@ print("told: " + json.dumps({
 
 USERS_DAG = '''
 """A DAG as a user writes it, checked as strictly as mypy can."""
-from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24 import MeetingStatus
 from airflow_provider_b24cal.decorators.statuses import bitrix24_statuses_task
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
+import sys
 from importlib.metadata import entry_points, version
 from typing import Any
 
@@ -156,3 +158,20 @@ def test_the_form_and_the_schema_know_the_same_keys() -> None:
 
 def test_operators_are_airflow_operators() -> None:
     assert all(issubclass(kind, BaseOperator) for kind in TASKS)
+
+
+HOME = """
+import sys
+import airflow_provider_b24cal.bitrix24 as home
+before = [name for name in sys.modules if name.startswith("airflow_provider_b24cal.bitrix24.")]
+for name in dir(home):
+    getattr(home, name)
+from airflow_provider_b24cal.bitrix24 import Change, MeetingStatus, NotInvitedError, Outcome, RetryPolicy, Window
+from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES
+print(before, sorted(CLASSES) == sorted(name for name in dir(home) if name in CLASSES))
+"""
+
+
+def test_what_users_import_has_one_short_home_that_loads_nothing_by_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", HOME], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] True"

@@ -35,10 +35,10 @@ def acting(server: Any, connection: str) -> str:
 def test_one_meeting(acting: str) -> None:
     set_one = {"task_id": "t", "event_id": SILENT, "status": "Y"}
     assert _told(Bitrix24SetMeetingStatusOperator(**set_one)) == [
-        acting, f"Event {SILENT}, wanted accepted: not answered -> accepted, set and read back",
+        acting, f"Event {SILENT}, wanted accepted: not answered -> accepted, set, verified",
     ]  # fmt: skip
     assert _told(Bitrix24SetMeetingStatusOperator(**set_one)) == [
-        acting, f"Event {SILENT}, wanted accepted: was so already",
+        acting, f"Event {SILENT}, wanted accepted: unchanged",
     ]  # fmt: skip
     assert _told(Bitrix24GetMeetingStatusOperator(task_id="t", event_id=SILENT)) == [
         acting, f"Event {SILENT}: accepted",
@@ -65,8 +65,8 @@ def test_several_meetings_are_a_folded_table(acting: str) -> None:
         "3 meetings: 1 changed, 1 unchanged, 1 failed",
         "::group::Changes (3)",
         "event  wanted    before        outcome",
-        "101    accepted  not answered  set and read back",
-        "102    accepted  accepted      was so already",
+        "101    accepted  not answered  set, verified",
+        "102    accepted  accepted      unchanged",
         "105    accepted  -             NotInvitedError",
         "::endgroup::",
     ]

@@ -160,7 +160,8 @@ def define(names: TableNames) -> Tables:
             key("old_seen_at", UtcDateTime), needed("new_seen_at", UtcDateTime),
         ),
         Table(
-            names.looks, metadata, key("portal", String(255)), key("calendar", String(64)), key("window_start", UtcDateTime),
+            names.looks, metadata,
+            key("portal", String(255)), key("calendar", String(64)), key("window_start", UtcDateTime),
             key("window_end", UtcDateTime), needed("read_at", UtcDateTime),
             Index(None, "portal", "read_at"), **options,
         ),

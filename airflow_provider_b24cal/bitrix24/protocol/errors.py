@@ -1,4 +1,6 @@
-"""Every error this package raises; what codes of portals mean is in :mod:`~airflow_provider_b24cal.bitrix24.protocol.error_codes`.
+"""Every error that this package raises.
+
+What the codes of portals mean is in :mod:`~airflow_provider_b24cal.bitrix24.protocol.error_codes`.
 
 ::
 

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, task
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES
-from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError
+from airflow_provider_b24cal.bitrix24 import ConnectError
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
 from airflow_provider_b24cal.retry_policy import Bitrix24RetryPolicy
