@@ -253,7 +253,7 @@ def test_options_are_those_of_the_command(page: str, parser: ArgumentParser) -> 
 def test_the_sandbox_takes_what_its_page_names() -> None:
     text = (ROOT / "docs" / "sandbox.rst").read_text("utf-8")
     paths = re.findall(r"``(GET|POST|DELETE) (/-/\w+)``", text)
-    rules = re.findall(r"``(\{.*\})``", text.partition("Plan faults\n")[2].partition("\nControl it by requests\n")[0])
+    rules = re.findall(r"``(\{\".*\})``", text.partition("Plan faults\n")[2].partition("\nControl it by requests\n")[0])
     assert (len(paths) > 8, len(rules) > 5) == (True, True)
     with SandboxServer() as server, requests.Session() as session:
         for method, path in paths:
