@@ -1,11 +1,13 @@
 """A first DAG: accept one meeting, then wait until another one is accepted, and give up at a decline."""
 
-from airflow.sdk import DAG
+from datetime import UTC, datetime
+
+from airflow import DAG
 
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 
-with DAG("prepare_the_review", schedule="@daily"):
+with DAG("prepare_the_review", schedule="@daily", start_date=datetime(2026, 9, 1, tzinfo=UTC), catchup=False):
     accept = Bitrix24SetMeetingStatusOperator(task_id="accept", event_id=668, status="Y")
     customer_call = Bitrix24MeetingStatusSensor(
         task_id="customer_call",
