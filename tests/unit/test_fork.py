@@ -180,20 +180,20 @@ def test_on_event_loops_and_in_shared_polls_too(server: SandboxServer, connectio
 
 RENEWAL_LOCK = """
 from pathlib import Path
-from airflow_provider_b24cal.client.lock import Turn
+from airflow_provider_b24cal.client.lock import InterprocessLock
 
 folder = Path(sys.argv[1])
 holding, leave, done = threading.Event(), threading.Event(), threading.Event()
 
 def hold():
-    with Turn("token", 30.0, folder).held(threading.Event()):
+    with InterprocessLock("token", 30.0, folder).acquire(threading.Event()):
         holding.set()
         leave.wait(60)
     done.set()
 
 def take(longest):
     try:
-        with Turn("token", longest, folder).held(threading.Event()):
+        with InterprocessLock("token", longest, folder).acquire(threading.Event()):
             return "taken"
     except TimeoutError:
         return "refused"
@@ -238,7 +238,7 @@ def clock():
     return 1_800_000_000.0
 
 module.time = clock
-pace = module.Pace("https://example.bitrix24.com", Plan(2.0, 50.0), Path(sys.argv[1]))
+pace = module.RateLimiter("https://example.bitrix24.com", Plan(2.0, 50.0), Path(sys.argv[1]))
 for _ in range(55):
     pace.reserve()
 thread = threading.Thread(target=pace.reserve)

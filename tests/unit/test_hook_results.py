@@ -55,8 +55,8 @@ RESULTS: dict[str, tuple[Callable[[Bitrix24CalendarHook], Any], Any]] = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_the_plain_form_is_passed_on_as_it_is(name: str, hook: Bitrix24CalendarHook) -> None:
-    run_call, part = RESULTS[name]
-    plain = run_call(hook).to_dict()
+    ask, part = RESULTS[name]
+    plain = ask(hook).to_dict()
     assert {key: plain[key] for key in part} == part
     assert _passed_on(plain) == plain
 
@@ -88,5 +88,5 @@ def test_attendees_are_plain_within(hook: Bitrix24CalendarHook) -> None:
         (lambda hook: hook.call("calendar.meeting.status.get", {"eventId": SILENT}, writes=False), "Q"),
     ],
 )
-def test_what_can_be_returned_as_it_is(run_call: Callable[[Bitrix24CalendarHook], Any], given: Any, hook: Any) -> None:
-    assert _passed_on(run_call(hook)) == given
+def test_what_can_be_returned_as_it_is(ask: Callable[[Bitrix24CalendarHook], Any], given: Any, hook: Any) -> None:
+    assert _passed_on(ask(hook)) == given

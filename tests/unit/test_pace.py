@@ -106,7 +106,7 @@ from pathlib import Path
 from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
 from airflow_provider_b24cal.client import rate_limiter as module
 module.time = lambda: 1_800_000_000.0
-pace = module.Pace(sys.argv[1], Plan(2.0, 50.0), Path(sys.argv[2]))
+pace = module.RateLimiter(sys.argv[1], Plan(2.0, 50.0), Path(sys.argv[2]))
 print(max(pace.reserve() for _ in range(40)))
 """
 

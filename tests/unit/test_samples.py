@@ -89,7 +89,7 @@ DO: dict[str, Callable[[Bitrix24CalendarHook, dict[str, Any], Any], Any]] = {
     },
     "batch": lambda hook, call, _: [_outcome(one) for one in hook.batch([tuple(one) for one in call["calls"]])],
     "raw": lambda hook, call, _: hook.call(call["method"], call.get("params")),
-    "names": lambda hook, call, _: hook.make([get_names(call["ids"])])[0].unwrap(),
+    "names": lambda hook, call, _: hook.call_many([get_names(call["ids"])])[0].unwrap(),
 }
 
 
