@@ -161,7 +161,7 @@ def test_is_tested_saved_reopened_and_used(
     expect(_field(page, "timeout")).to_have_value("30")
     expect(_field(page, "allow_http")).to_be_checked()
     # Airflow does not send the stored secret along.
-    assert "password is empty" in _test(page)
+    assert "Webhook URL (password) is empty" in _test(page)
     page.get_by_label("Description").fill("Answers of Anna")
     _save(page)
     expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("Answers of Anna")
