@@ -1,4 +1,4 @@
-"""Answers that come to harm on their way: the work is done, and the client does not get the answer as it was."""
+"""Answers that are corrupted on their way: the work is done, and the client does not get the answer as it was."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.sandbox.reply import Reply
 
-HARMS: Final = ("reset", "cut", "half", "gzip", "untyped", "drip")
+CORRUPTIONS: Final = ("reset", "cut", "half", "gzip", "untyped", "drip")
 """What can become of an answer: the connection is reset or closed in its middle; half of it passes for the
 whole; it is said to be compressed, or to be a page; it arrives in small pieces."""
 
@@ -71,7 +71,7 @@ class _InPieces(Response):
     ) -> None:
         super().__init__(status_code=whole.status_code)
         self._whole = whole
-        self._harm = corruption
+        self._corruption = corruption
         self._transport = transport
         self._sleep = sleep
 
@@ -79,7 +79,7 @@ class _InPieces(Response):
         """Send the head, which promises everything, and as much as there is to be."""
         whole, body = self._whole, bytes(self._whole.body)
         await send({"type": "http.response.start", "status": whole.status_code, "headers": whole.raw_headers})
-        if self._harm == "drip":
+        if self._corruption == "drip":
             size = max(1, len(body) // PIECES)
             for start in range(0, len(body), size):
                 await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
@@ -87,7 +87,7 @@ class _InPieces(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-        if self._harm == "reset":
+        if self._corruption == "reset":
             _reset(self._transport)
         else:
             self._transport.close()

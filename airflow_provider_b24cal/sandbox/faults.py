@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_b24cal.sandbox import checks
 from airflow_provider_b24cal.sandbox.checks import BadInputError
-from airflow_provider_b24cal.sandbox.corrupt_responses import HARMS
+from airflow_provider_b24cal.sandbox.corrupt_responses import CORRUPTIONS
 from airflow_provider_b24cal.sandbox.errors import RestError
 from airflow_provider_b24cal.sandbox.reply import Reply
 
@@ -43,7 +43,7 @@ class Fault:
     :param run_first: whether the method does its work before the trouble begins.
     :param delay: seconds of silence before the answer.
     :param drop: reset the connection instead of answering.
-    :param harm: answer truly, and let this become of the answer on its way; the method has done its work.
+    :param corruption: answer truly, and let this become of the answer on its way; the method has done its work.
     :param error: answer with this error.
     :param reply: answer with this.
     """
@@ -92,7 +92,9 @@ def parse(wanted: object, field: str = "") -> Fault:
         or checks.choice(rule.get(moment, "before"), f"{prefix}{moment}", _WHEN) == "after",
         delay=checks.seconds(rule.get("delay", 0), f"{prefix}delay"),
         drop=kind == "drop",
-        corruption=checks.choice(rule["corruption"], f"{prefix}harm", HARMS) if kind == "corruption" else "",
+        corruption=checks.choice(rule["corruption"], f"{prefix}corruption", CORRUPTIONS)
+        if kind == "corruption"
+        else "",
         error=_error(rule, prefix) if "error" in rule else None,
         reply=_reply(rule, prefix) if kind == "body" else None,
     )

@@ -19,7 +19,8 @@ _HEADERS = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosni
 class Reply:
     """An answer ready to be sent.
 
-    :param harm: what becomes of it on its way, one of :data:`~airflow_provider_b24cal.sandbox.corrupt_responses.HARMS`.
+    :param corruption: what becomes of it on its way, one of
+        :data:`~airflow_provider_b24cal.sandbox.corrupt_responses.CORRUPTIONS`.
     """
 
     status: int
