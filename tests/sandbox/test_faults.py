@@ -203,3 +203,8 @@ def test_an_answer_that_can_be_read_after_all(call: Call, portal: Portal, corrup
     portal.plan({"corruption": corruption})
     reply = call(SET, ANSWER)
     assert (reply.json()["result"], reply.headers["Content-Type"]) == (True, kind)
+
+
+def test_an_unknown_corruption_is_refused_under_its_own_name(server: SandboxServer) -> None:
+    answer = requests.post(f"{server.url}/-/fault", json={"corruption": "nope"}, timeout=PATIENCE)
+    assert (answer.status_code, answer.json()["field"]) == (400, "corruption")
