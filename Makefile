@@ -21,7 +21,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-$(VENV)/.ready: $(LOCK) .ci/locks/uv.txt pyproject.toml
+$(VENV)/.ready: $(LOCK) .ci/locks/uv.txt pyproject.toml sandbox/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 	  "Python 3.11 or later is needed; %s is %s. Name one with: make PYTHON=python3.11 ..." % (sys.executable, sys.version.split()[0]))'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
@@ -31,16 +31,16 @@ $(VENV)/.ready: $(LOCK) .ci/locks/uv.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-cache-dir --require-hashes -r .ci/locks/uv.txt
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r $(LOCK)
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e . -e sandbox
 	@touch $@
 
 setup: $(VENV)/.ready ## Install everything into .venv/
 
 demo: setup ## Run the main job against the sandbox and show what happened
-	@$(BIN)/python -m airflow_provider_b24cal.sandbox.demo dags_examples
+	@$(BIN)/python -m dev.demo dags_examples
 
 demo-ui: setup ## Leave Airflow and the sandbox running for a person to click
-	@$(BIN)/python -m airflow_provider_b24cal.sandbox.demo dags_examples --ui
+	@$(BIN)/python -m dev.demo dags_examples --ui
 
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
@@ -104,14 +104,14 @@ lock-uv: setup
 lock-%: setup
 	@set -- --group dev; as_of=$$(sed -n 's/^# As of //p' .ci/locks/airflow-$*.in); \
 	  test -z "$$as_of" || set -- --group test --exclude-newer "$$as_of"; \
-	  $(COMPILE) pyproject.toml --extra sandbox "$$@" -c .ci/locks/airflow-$*.in -o .ci/locks/airflow-$*.txt
+	  $(COMPILE) pyproject.toml sandbox/pyproject.toml "$$@" -c .ci/locks/airflow-$*.in -o .ci/locks/airflow-$*.txt
 
 lock-executors: lock-3.3
-	@$(COMPILE) pyproject.toml .ci/locks/executors.in --extra sandbox --group test -c .ci/locks/airflow-3.3.txt \
+	@$(COMPILE) pyproject.toml sandbox/pyproject.toml .ci/locks/executors.in --group test -c .ci/locks/airflow-3.3.txt \
 	  -o .ci/locks/executors.txt
 
 lock-buckets: setup
-	@$(filter-out --universal,$(COMPILE)) pyproject.toml .ci/locks/buckets.in --extra sandbox --group test \
+	@$(filter-out --universal,$(COMPILE)) pyproject.toml sandbox/pyproject.toml .ci/locks/buckets.in --group test \
 	  -o .ci/locks/buckets.txt
 
 clean: ## Remove everything that make has made

@@ -20,9 +20,9 @@ FETCH = build_opener(ProxyHandler({})).open
 def portal(*options: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Serve a portal; yield its address and the connection of user 1.
 
-    :param options: those of ``python -m airflow_provider_b24cal.sandbox``.
+    :param options: those of ``python -m bitrix24_sandbox``.
     """
-    command = [sys.executable, "-u", "-m", "airflow_provider_b24cal.sandbox", *options]
+    command = [sys.executable, "-u", "-m", "bitrix24_sandbox", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -38,9 +38,9 @@ def read(together: Barrier, connection: str) -> tuple[str, float]:
 
 def race(folder: Path) -> tuple[list[str], list[float], dict[str, int], dict[str, int]]:
     """Run the race; return answers, times, and what the authorisation server gave out and refused."""
-    from airflow_provider_b24cal.sandbox.portal import Portal
-    from airflow_provider_b24cal.sandbox.seed import default_office
-    from airflow_provider_b24cal.sandbox.server import SandboxServer
+    from bitrix24_sandbox.portal import Portal
+    from bitrix24_sandbox.seed import default_office
+    from bitrix24_sandbox.server import SandboxServer
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["airflow_provider_b24cal.hooks.bitrix24"])

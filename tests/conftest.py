@@ -33,13 +33,13 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy") or 
     del os.environ[_name]
 
 import pytest
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal._airflow import BaseSensorOperator
 from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.sync import Gate
 
 CANARY = "c4n4ryQ7x9z2w5k8"

@@ -24,6 +24,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from airflow.cli import cli_parser
+from bitrix24_sandbox import cli
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 from packaging.requirements import Requirement
 
 from airflow_provider_b24cal import oauth
@@ -34,10 +38,6 @@ from airflow_provider_b24cal.bitrix24.settings import Settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
-from airflow_provider_b24cal.sandbox import cli
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from tests.conftest import CANARY
 from tests.sync import PATIENCE
@@ -130,9 +130,7 @@ def test_what_is_included_is_what_tests_run() -> None:
     included = {
         path for page in PAGES for path in re.findall(r"literalinclude:: \.\./(\S+)", page.read_text("utf-8"))
     }  # fmt: skip
-    run = re.compile(
-        r"dags_examples/\w+\.py|tests/\w+/(dags/\w+|test_\w+)\.py|airflow_provider_b24cal/sandbox/example\.yaml"
-    )
+    run = re.compile(r"dags_examples/\w+\.py|tests/\w+/(dags/\w+|test_\w+)\.py|sandbox/bitrix24_sandbox/example\.yaml")
     assert [path for path in included if not run.fullmatch(path)] == []
     assert len(included) > 10
 
@@ -196,7 +194,7 @@ def _pip(action: str, *packages: str) -> None:
 def _python(option: str, module: str, *words: str) -> None:
     assert option == "-m"
     parsers: dict[str, Callable[[], ArgumentParser]] = {
-        "airflow_provider_b24cal.sandbox": cli._parser,
+        "bitrix24_sandbox": cli._parser,
         "airflow_provider_b24cal.oauth": oauth._parser,
     }
     if words:

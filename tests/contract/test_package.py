@@ -27,7 +27,7 @@ from pathlib import Path
 import airflow_provider_b24cal
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox import datafile
+from bitrix24_sandbox import datafile
 (found,) = [entry for entry in entry_points(group="apache_airflow_provider") if "b24cal" in entry.value]
 home = Path(airflow_provider_b24cal.__file__).parent
 print("told: " + json.dumps({

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 import trustme
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.triggers import shared_poll
 from tests.conftest import CANARY, Clock, office
 from tests.faults.leaks import LOUD, Evidence

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from bitrix24_sandbox.portal import Portal
+
 from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
 )
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from tests.conftest import MANY, NOTIFYING, SILENT, Clock

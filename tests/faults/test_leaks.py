@@ -14,13 +14,13 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.faults import parse
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint, Request, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from airflow_provider_b24cal.sandbox.faults import parse
 from tests.conftest import CANARY
 from tests.faults.conftest import Ear, LocalAirflow, Player, filled
 from tests.faults.leaks import LOUD, Evidence

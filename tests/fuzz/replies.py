@@ -21,6 +21,10 @@ from itertools import count, islice
 from random import Random
 from typing import Any
 
+from bitrix24_sandbox import request
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.seed import default_office
+
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.calendar import event_methods, methods
 from airflow_provider_b24cal.bitrix24.calendar.methods import Call
@@ -31,9 +35,6 @@ from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, error_from_dict
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from airflow_provider_b24cal.client.operating import OperatingTimes
-from airflow_provider_b24cal.sandbox import request
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.seed import default_office
 
 LONGEST_TEXT = 2000
 """Characters that an error has at most: it goes to logs and XCom."""

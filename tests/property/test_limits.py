@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.limits import Limiter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,6 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import (
 )
 from airflow_provider_b24cal.client.operating import OperatingTimes
 from airflow_provider_b24cal.client.rate_limiter import RateLimiter
-from airflow_provider_b24cal.sandbox.limits import Limiter
 
 NOW = 1_800_000_000.0
 ROUNDING = 1e-3

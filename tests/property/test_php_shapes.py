@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bitrix24_sandbox.phpjson import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.calendar.methods import Call
 from airflow_provider_b24cal.bitrix24.protocol.batch import CHUNK, pack
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
-from airflow_provider_b24cal.sandbox.phpjson import encode
 
 FATES: dict[str, tuple[Any, Any, str]] = {
     "letter": ("Y", None, "Y"),

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import requests
+from bitrix24_sandbox import datafile
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox import datafile
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.sync import PATIENCE
 
 Call = Callable[..., requests.Response]

@@ -5,15 +5,15 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from bitrix24_sandbox.batch import resolve
 
-from airflow_provider_b24cal.sandbox.batch import resolve
 from tests.sync import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_b24cal.sandbox.portal import Portal
-    from airflow_provider_b24cal.sandbox.server import SandboxServer
+    from bitrix24_sandbox.portal import Portal
+    from bitrix24_sandbox.server import SandboxServer
 
 GET = "calendar.meeting.status.get"
 SET = "calendar.meeting.status.set"

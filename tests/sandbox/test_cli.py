@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from bitrix24_sandbox import __main__ as entry
+from bitrix24_sandbox.cli import main
 
-from airflow_provider_b24cal.sandbox import __main__ as entry
-from airflow_provider_b24cal.sandbox.cli import main
 from tests.sync import PATIENCE, ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = str(files("airflow_provider_b24cal.sandbox").joinpath("example.yaml"))
+EXAMPLE = str(files("bitrix24_sandbox").joinpath("example.yaml"))
 
 
 @contextmanager
 def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start the command and read its greeting up to the last line."""
-    command = [sys.executable, "-m", "airflow_provider_b24cal.sandbox", *arguments]
+    command = [sys.executable, "-m", "bitrix24_sandbox", *arguments]
     pipe = subprocess.PIPE
     with ending(subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)) as process:
         assert process.stdout is not None

@@ -7,10 +7,9 @@ from datetime import date
 from typing import Any
 
 import pytest
-
-from airflow_provider_b24cal.sandbox import participation
-from airflow_provider_b24cal.sandbox.models import CalendarStore, Row, SeedData
-from airflow_provider_b24cal.sandbox.seed import default_office, large_dataset
+from bitrix24_sandbox import participation
+from bitrix24_sandbox.models import CalendarStore, Row, SeedData
+from bitrix24_sandbox.seed import default_office, large_dataset
 
 
 @pytest.fixture(scope="module")

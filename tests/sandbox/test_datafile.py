@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from bitrix24_sandbox import datafile
+from bitrix24_sandbox.checks import BadInputError
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.seed import default_office
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox import datafile
-from airflow_provider_b24cal.sandbox.checks import BadInputError
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.seed import default_office
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.sync import PATIENCE
 
-EXAMPLE = Path(str(files("airflow_provider_b24cal.sandbox").joinpath("example.yaml")))
+EXAMPLE = Path(str(files("bitrix24_sandbox").joinpath("example.yaml")))
 HOURS = {"start": "2026-09-16T10:00", "end": "2026-09-16T11:00"}
 
 

@@ -7,16 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from airflow_provider_b24cal.sandbox import datafile, recurrence
+from bitrix24_sandbox import datafile, recurrence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import requests
-
-    from airflow_provider_b24cal.sandbox.models import Event
-    from airflow_provider_b24cal.sandbox.portal import Portal
+    from bitrix24_sandbox.models import Event
+    from bitrix24_sandbox.portal import Portal
 
 GETBYID = "calendar.event.getbyid"
 HIDDEN = {"DESCRIPTION", "LOCATION", "REMIND", "ATTENDEE_LIST", "ATTENDEES_CODES"}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.sync import PATIENCE, Gate, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_b24cal.sandbox.portal import Portal
+    from bitrix24_sandbox.portal import Portal
 
 GET = "calendar.meeting.status.get"
 SET = "calendar.meeting.status.set"

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.sync import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_b24cal.sandbox.portal import Portal
+    from bitrix24_sandbox.portal import Portal
 
 ANSWER = {"event_id": 651, "user_id": 1, "status": "Y"}
 ALLOWED_BY_HOST = ["127.0.0.1", "localhost", "LocalHost", "127.9.9.9", "[::1]"]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import requests
+from bitrix24_sandbox.server import SandboxServer
+from bitrix24_sandbox.settings import Settings
 from requests.adapters import HTTPAdapter
 
-from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.settings import Settings
 from tests.sync import PATIENCE
 
 GET = "calendar.meeting.status.get"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from airflow_provider_b24cal.sandbox.limits import Bucket, Limiter, Load, UsageMeter, portion
-from airflow_provider_b24cal.sandbox.settings import Settings
+from bitrix24_sandbox.limits import Bucket, Limiter, Load, UsageMeter, portion
+from bitrix24_sandbox.settings import Settings
 
 
 def pour(bucket: Bucket, times: int, now: float, rate: float = 2.0, burst: int = 50) -> tuple[Bucket, int]:

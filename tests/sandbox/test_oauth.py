@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from bitrix24_sandbox.server import SandboxServer
+from bitrix24_sandbox.settings import Settings
 
-from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.settings import Settings
 from tests.sync import PATIENCE
 
 GET = "calendar.meeting.status.get"

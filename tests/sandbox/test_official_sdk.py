@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from bitrix24_sandbox.server import SandboxServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from airflow_provider_b24cal.sandbox.portal import Portal
+    from bitrix24_sandbox.portal import Portal
 
 trustme: Any = pytest.importorskip("trustme")
 sdk: Any = pytest.importorskip("b24pysdk", reason="the vendor's client is younger than this version of Airflow")

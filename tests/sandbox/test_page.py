@@ -10,7 +10,7 @@ from airflow_provider_b24cal.bitrix24.urls import calendar_page, event_page
 from tests.sync import PATIENCE
 
 if TYPE_CHECKING:
-    from airflow_provider_b24cal.sandbox.server import SandboxServer
+    from bitrix24_sandbox.server import SandboxServer
 
 
 @pytest.fixture

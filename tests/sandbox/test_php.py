@@ -3,10 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from airflow_provider_b24cal.sandbox.php import array, float_text, is_empty, to_int, to_text
-from airflow_provider_b24cal.sandbox.phpjson import decode_array, encode
-from airflow_provider_b24cal.sandbox.phpquery import parse_str, split_command
+from bitrix24_sandbox.php import array, float_text, is_empty, to_int, to_text
+from bitrix24_sandbox.phpjson import decode_array, encode
+from bitrix24_sandbox.phpquery import parse_str, split_command
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from datetime import UTC
 from typing import Any
 
 import pytest
-
-from airflow_provider_b24cal.sandbox.phpdate import moment
+from bitrix24_sandbox.phpdate import moment
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.sync import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_b24cal.sandbox.portal import Portal
+    from bitrix24_sandbox.portal import Portal
 
     Fresh = Callable[[], Portal]
 

@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import requests
-
-    from airflow_provider_b24cal.sandbox.portal import Portal
+    from bitrix24_sandbox.portal import Portal
 
 GET = "calendar.meeting.status.get"
 REQUIRED = 'The required parameter "eventId" is not set for the method "calendar.meeting.status.get".'

@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import requests
-
-    from airflow_provider_b24cal.sandbox.portal import Portal
+    from bitrix24_sandbox.portal import Portal
 
 SET = "calendar.meeting.status.set"
 GET = "calendar.meeting.status.get"

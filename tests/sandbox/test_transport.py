@@ -13,8 +13,8 @@ from tests.sync import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_b24cal.sandbox.portal import Portal
-    from airflow_provider_b24cal.sandbox.server import SandboxServer
+    from bitrix24_sandbox.portal import Portal
+    from bitrix24_sandbox.server import SandboxServer
 
 GET = "calendar.meeting.status.get"
 SECRET = "anna000000000001"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from bitrix24_sandbox.oauth import AuthServer
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.oauth import AuthServer
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from dev.local_airflow import LocalAirflow
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, StorageState

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.portal import Portal
+from bitrix24_sandbox.portal import Portal
+
+from dev.local_airflow import LocalAirflow
 
 ENDED = {"success", "failed"}
 

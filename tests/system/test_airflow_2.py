@@ -14,12 +14,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from dev.local_airflow import LocalAirflow
 from tests.system.browser import PATIENCE_MS, Window
 
 AIRFLOW = version("apache-airflow")

@@ -6,12 +6,12 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 from playwright.sync_api import Locator, Page, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from dev.local_airflow import LocalAirflow
 from tests.system.browser import Window
 
 pytestmark = pytest.mark.xdist_group("airflow")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 pytest.importorskip("airflow.providers.sqlite")
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 from playwright.sync_api import expect
 
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from tests.system.browser import Window
 

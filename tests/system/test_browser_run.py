@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 from playwright.sync_api import Locator, Page, expect
 
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.portal import Portal
+from dev.local_airflow import LocalAirflow
 from tests.system.browser import Window
 
 pytestmark = pytest.mark.xdist_group("airflow")

@@ -10,13 +10,13 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import pytest
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.seed import default_office
+from bitrix24_sandbox.server import SandboxServer
 from playwright.sync_api import Locator, ViewportSize, expect
 
 from airflow_provider_b24cal.bitrix24.urls import calendar_page, event_page
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.seed import default_office
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.sync import PATIENCE
 from tests.system.browser import Window
 

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 
 import httpx
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from dev.local_airflow import LocalAirflow
 
 pytestmark = pytest.mark.xdist_group("airflow")
 

@@ -17,7 +17,7 @@ from tests.sync import FOR_A_PROCESS, PATIENCE, ending
 
 pytestmark = pytest.mark.xdist_group("demo")
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "airflow_provider_b24cal.sandbox.demo", "dags_examples"]
+COMMAND = [sys.executable, "-m", "dev.demo", "dags_examples"]
 
 
 def _left_behind(folder: Path) -> list[str]:

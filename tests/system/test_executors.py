@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.oauth import AuthServer
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.seed import default_office
+from bitrix24_sandbox.server import SandboxServer
+from bitrix24_sandbox.settings import Settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine
 
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.oauth import AuthServer
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.seed import default_office
-from airflow_provider_b24cal.sandbox.server import SandboxServer
-from airflow_provider_b24cal.sandbox.settings import Settings
+from dev.local_airflow import LocalAirflow
 from tests.databases import database
 from tests.system.runs import ENDED, pause, states_of
 

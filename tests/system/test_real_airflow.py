@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.oauth import AuthServer
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow, StageError
-from airflow_provider_b24cal.sandbox.oauth import AuthServer
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from dev.local_airflow import LocalAirflow, StageError
 from tests.system.conftest import AIRFLOW
 from tests.system.runs import answer_once_deferred, finish, states_of
 

@@ -6,10 +6,10 @@ import sqlite3
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES
-from airflow_provider_b24cal.sandbox.local_airflow import LocalAirflow
-from airflow_provider_b24cal.sandbox.portal import Portal
+from dev.local_airflow import LocalAirflow
 
 # One Airflow serves all of them, so they run in one process one after the other.
 pytestmark = pytest.mark.xdist_group("airflow")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.attendance.changes import memory_from_json
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
 from airflow_provider_b24cal.triggers.outbox import LONGEST_PAUSE
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll

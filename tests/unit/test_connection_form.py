@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.labels import EXTRA_LABELS, FIELD_LABELS, field_name
 from airflow_provider_b24cal.bitrix24.schemas import document
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 
 CODE = "c0deC0dec0de0001"
 

@@ -17,9 +17,10 @@ try:
 except ImportError:  # 2.11
     from airflow import DAG
 
+from bitrix24_sandbox.portal import Portal
+
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.decorators.statuses import Bitrix24StatusesDecoratedOperator, bitrix24_statuses_task
-from airflow_provider_b24cal.sandbox.portal import Portal
 from tests.conftest import ACCEPTED, FOREIGN, SILENT
 
 

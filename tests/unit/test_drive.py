@@ -8,12 +8,12 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.client.runner import arun
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.portal import Portal
 from tests.conftest import SILENT
 
 LARGE = Reply(200, b" " * 200_000)

@@ -10,6 +10,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
@@ -19,9 +22,6 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.validation import check_letters
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import CANARY, Clock
 
 SINGLE, DECLINED, DAILY, MOVED, OWN, PRIVATE, DAYS, GROUP, COMPANY, ACROSS, NIGHT = range(10, 120, 10)

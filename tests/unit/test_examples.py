@@ -16,10 +16,10 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="the examples are written for Airflow 3")
 
-from airflow_provider_b24cal.sandbox import demo
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
+from bitrix24_sandbox import demo
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 RUN = SimpleNamespace(run_after=datetime(2026, 9, 15, 9, tzinfo=UTC))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import trustme
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import ACCEPTED, MANY, SILENT, office
 from tests.sync import ending
 

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import ACCEPTED, CANARY, DECLINED, FOREIGN, HOSTED, MANY, NOTIFYING, SILENT, UNKNOWN, Clock, office
 
 

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.portal import Portal
 from tests.conftest import ACCEPTED, CANARY, SILENT
 
 

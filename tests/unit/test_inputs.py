@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal._airflow import BaseOperator, ObjectStoragePath
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
@@ -16,7 +17,6 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
 )
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.client.log_filter import MAX_KNOWN, keep_out_of_logs
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import CANARY, SILENT
 from tests.faults.leaks import Evidence
 from tests.sync import PATIENCE

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal._airflow import AirflowSensorTimeout
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from tests.conftest import SILENT, Clock

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import CANARY
 
 NOW = datetime(2026, 9, 16, 8, tzinfo=UTC)

@@ -14,6 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Secret
 from airflow_provider_b24cal.bitrix24.auth.oauth import REFRESH_TOKEN_LIFE, Application, read_stored
@@ -23,8 +25,6 @@ from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.client.auth import TRIAL
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24GetMeetingStatusOperator
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import ACCEPTED, MANY, NOTIFYING, SILENT, Clock
 
 CONNECTION = "bitrix24_tokens"

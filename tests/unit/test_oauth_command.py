@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 import requests
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.oauth import read_told
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import SILENT
 from tests.sync import FOR_A_PROCESS, PATIENCE, ending
 

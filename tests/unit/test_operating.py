@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.calendar.methods import STATUS_GET, STATUS_SET
 from airflow_provider_b24cal.bitrix24.protocol.errors import OperatingLimitError
@@ -21,9 +24,6 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import (
 )
 from airflow_provider_b24cal.client.operating import OperatingTimes, operating_times
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import ACCEPTED, CANARY, DECLINED, SILENT, Clock, office
 
 BEGAN = 1_800_000_000.0

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
@@ -16,7 +17,6 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
 )
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.xcom import cap_letters
 from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, SILENT, UNKNOWN, Clock
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import CANARY, SILENT
 from tests.wires import CARRIERS, GOOD, Carry, Listener, settings_for
 

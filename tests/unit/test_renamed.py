@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import ACCEPTED, CANARY, MANY, NOTIFYING, SILENT, Clock
 
 Connect = Callable[[str], None]

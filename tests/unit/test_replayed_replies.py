@@ -10,13 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.calendar.set_status import MAX_SETS
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import CANARY, MANY, NOTIFYING, Clock
 
 Choose = Callable[[str, list[bytes]], bytes | None]

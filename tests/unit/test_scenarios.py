@@ -10,6 +10,8 @@ from traceback import TracebackException
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint
 from airflow_provider_b24cal.bitrix24.calendar import methods
@@ -25,8 +27,6 @@ from airflow_provider_b24cal.client.operating import OperatingTimes
 from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, run
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import (
     ACCEPTED,
     CANARY,

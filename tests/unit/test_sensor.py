@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal._airflow import (
     AirflowSensorTimeout,
@@ -18,7 +19,6 @@ from airflow_provider_b24cal._airflow import (
     AirflowTaskTimeout,
 )
 from airflow_provider_b24cal.bitrix24.protocol import errors
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from tests.conftest import DECLINED, FOREIGN, HOSTED, PLAIN, SILENT, UNKNOWN, Clock
 from tests.sensor_runner import MODES, context_of, run_sensor

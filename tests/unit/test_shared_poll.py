@@ -13,10 +13,10 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.triggers import shared_poll
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from airflow_provider_b24cal.waiting.conditions import AttendeesCondition, MeetingsCondition

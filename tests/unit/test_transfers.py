@@ -16,6 +16,9 @@ from typing import Any
 
 import pendulum
 import pytest
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import URL
 
@@ -38,9 +41,6 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.client.dispatcher import Stopped
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from tests.conftest import CANARY, Clock

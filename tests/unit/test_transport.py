@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import trustme
+from bitrix24_sandbox.datafile import parse
+from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from airflow_provider_b24cal.sandbox.datafile import parse
-from airflow_provider_b24cal.sandbox.portal import Portal
-from airflow_provider_b24cal.sandbox.server import SandboxServer
 from tests.conftest import CANARY, office
 from tests.sync import PATIENCE
 from tests.wires import CARRIERS, GOOD, Listener, read_more, read_request, settings_for

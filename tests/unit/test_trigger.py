@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from airflow_provider_b24cal.waiting.conditions import MeetingsCondition

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.models.trigger import Trigger
+from bitrix24_sandbox.portal import Portal
 from cryptography.fernet import Fernet
 
 from airflow_provider_b24cal._airflow import (
@@ -19,7 +20,6 @@ from airflow_provider_b24cal._airflow import (
 )
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger

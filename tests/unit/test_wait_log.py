@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import NoSuchMeetingError
-from airflow_provider_b24cal.sandbox.portal import Portal
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.base import Bitrix24WaitSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor

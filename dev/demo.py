@@ -1,0 +1,201 @@
+"""The main job, shown to a person: a real DAG run in a real Airflow against the sandbox portal.
+
+``python -m dev.demo DAGS`` runs the DAG ``attendance_round`` of that folder once
+and prints what became of each meeting; with ``--ui`` it leaves everything running for a person to click.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from bitrix24_sandbox.server import SandboxServer
+
+from dev.local_airflow import LocalAirflow, StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DAG_ID = "attendance_round"
+CHOSEN = (668, 681, 689)
+AWAITED = 702
+ME = 1
+_ANSWER_AFTER = 8.0
+_RUN_PATIENCE = 240.0
+_WORDS = {"Y": "accepted", "N": "declined", "Q": "not answered", "H": "organiser", None: "-"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
+    parser.add_argument("dags", type=Path, help="folder of the example DAGs")
+    parser.add_argument("--ui", action="store_true", help="leave Airflow and the portal running until Ctrl-C")
+    options = parser.parse_args(arguments)
+    if not (options.dags / f"{DAG_ID}.py").is_file():
+        parser.error(f"{options.dags} holds no {DAG_ID}.py")
+    if not Path("/proc/self/cwd").is_symlink():
+        parser.error("there is no /proc, by which what Airflow has started is found and stopped")
+    # Also SIGINT: whoever starts the demo in the background has switched it off.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    began, folder = time.monotonic(), ""
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="b24cal-demo-") as folder,
+            _running(Path(folder), options.dags.resolve(), began) as (server, stage),
+        ):
+            if options.ui:
+                return _stay(server, stage)
+            return _show(server, stage, began)
+    except KeyboardInterrupt:
+        left = _started_in(folder)
+        print(f"\nStopped; {f'still running: {left}' if left else 'nothing is left running'}.")
+        return 130
+    except StageError as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        return 1
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _started_in(folder: str) -> list[int]:
+    """Return the processes that were started in a folder, which may be gone by now."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended in the meantime, or is somebody else's
+            if folder and str((process / "cwd").readlink()).startswith(str(Path(folder).resolve())):
+                found.append(int(process.name))
+    return found
+
+
+@contextmanager
+def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxServer, LocalAirflow]]:
+    with SandboxServer() as server:
+        _tell(began, f"Sandbox portal at {server.url}")
+        with LocalAirflow(folder, dags, connections(server, folder)) as stage:
+            _tell(began, "Creating Airflow's database ...")
+            stage.migrate()
+            _tell(began, "Starting api-server, scheduler, dag-processor and triggerer ...")
+            stage.start()
+            _tell(began, f"Airflow at {stage.url}")
+            yield server, stage
+            _tell(began, "Stopping ...")
+
+
+def connections(server: SandboxServer, folder: Path) -> dict[str, str]:
+    """Return the connections that the example DAGs use, as environment variables.
+
+    :param folder: where the database of ``attendance_db`` is kept.
+    """
+    database = {"conn_type": "sqlite", "host": str(folder / "attendance.db")}
+    return {
+        "AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(ME),
+        "AIRFLOW_CONN_ATTENDANCE_DB": json.dumps(database),
+    }
+
+
+def _stay(server: SandboxServer, stage: LocalAirflow) -> int:
+    print(
+        f"\n  Airflow  {stage.url}   user admin, password {stage.password}\n"
+        f"  Portal   {server.url}   the calendar that the DAGs act on\n\n"
+        "  Try the DAG answer_from_the_form: unpause it, trigger it, name meetings and choose an answer.\n"
+        "  sync_company_calendar fills tables in the database attendance_db; attendance_report draws them.\n\n"
+        "  To practise the connection form (Admin > Connections): type Bitrix24, Port 443, and as Webhook URL\n"
+        f"  {server.webhook_url(ME)}\n\n"
+        "  Ctrl-C stops both.\n",
+        flush=True,
+    )
+    signal.pause()
+    return 0
+
+
+def _show(server: SandboxServer, stage: LocalAirflow, began: float) -> int:
+    before = {event_id: server.portal.status(event_id, ME) for event_id in (*CHOSEN, AWAITED)}
+    run_id = stage.run_dag(DAG_ID, {"event_ids": list(CHOSEN), "awaited_id": AWAITED})
+    _tell(began, f"DAG {DAG_ID} runs ...")
+    seen: dict[str, str] = {}
+    answering: threading.Timer | None = None
+    deadline = time.monotonic() + _RUN_PATIENCE
+    try:
+        while (state := stage.run_state(DAG_ID, run_id)) in {"queued", "running"}:
+            for name, now in _states(stage.task_instances(DAG_ID, run_id)).items():
+                if seen.get(name) != now and now != "None":
+                    seen[name] = now
+                    _tell(began, f"  {name}: {now}")
+            if answering is None and seen.get("await_answer") == "deferred":
+                _tell(began, f"  (in {_ANSWER_AFTER:.0f} s somebody accepts meeting {AWAITED} in the calendar)")
+                answering = threading.Timer(_ANSWER_AFTER, server.portal.answer, (AWAITED, ME, "Y"))
+                answering.start()
+            if time.monotonic() > deadline:
+                raise StageError(f"the run is still {state} after {_RUN_PATIENCE:.0f} s\n{stage.task_logs()}")
+            time.sleep(0.5)
+    finally:
+        if answering is not None:
+            answering.cancel()
+    if state != "success":
+        raise StageError(f"the run ended as {state}\n{stage.task_logs()}")
+    _tell(began, f"  {DAG_ID}: {state}")
+    print()
+    rows = _rows(server, stage, run_id, before)
+    for row in rows:
+        print("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, _widths(rows), strict=True)).rstrip())
+    counts: Any = server.portal.count()
+    sets = counts["methods"].get("calendar.meeting.status.set", 0)
+    print(
+        f"\n  before and after: as the portal holds them; verified: as the task read them back."
+        f"\n  {counts['requests']} requests, {sets} of them writing: one set for each meeting that had to change.\n"
+    )
+    return 0 if all(row[-2] == "yes" for row in rows[1:]) else 1
+
+
+def _states(instances: list[dict[str, Any]]) -> dict[str, str]:
+    return {
+        instance["task_id"] + ("" if instance["map_index"] < 0 else f"[{instance['map_index']}]"): str(
+            instance["state"]
+        )
+        for instance in instances
+    }
+
+
+def _rows(
+    server: SandboxServer, stage: LocalAirflow, run_id: str, before: dict[int, str | None]
+) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("event", "meeting", "before", "after", "verified", "waited")]
+    for event_id in (*CHOSEN, AWAITED):
+        after = server.portal.status(event_id, ME)
+        if event_id == AWAITED:
+            read = stage.xcom(DAG_ID, run_id, "await_answer")[str(event_id)]
+            waited = _seconds_of(stage.task_instances(DAG_ID, run_id), "await_answer")
+        else:
+            read, waited = stage.xcom(DAG_ID, run_id, "read_back", CHOSEN.index(event_id)), "-"
+        name = server.portal.book.events[event_id].name
+        verified = "yes" if read == after == "Y" else f"no: read {read}"
+        rows.append((str(event_id), name, _WORDS[before[event_id]], _WORDS[after], verified, waited))
+    return rows
+
+
+def _seconds_of(instances: list[dict[str, Any]], task_id: str) -> str:
+    (duration,) = (instance["duration"] for instance in instances if instance["task_id"] == task_id)
+    return f"{duration:.0f} s"
+
+
+def _widths(rows: list[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _tell(began: float, what: str) -> None:
+    print(f"[{time.monotonic() - began:5.1f} s] {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
