@@ -9,7 +9,21 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+
+class Logger(Protocol):
+    """What is used of the log of a task, hook or trigger, which is another class in each version of Airflow."""
+
+    def info(self, message: str, /, *args: Any) -> object:
+        """Log what is as it should be."""
+
+    def warning(self, message: str, /, *args: Any) -> object:
+        """Log a line that wants attention."""
+
+    def error(self, message: str, /, *args: Any) -> object:
+        """Log a failure."""
+
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset as Asset  # noqa: PLC0414

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES, AirflowFailException, RetryDecision, RetryPolicy
-from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError, Permanence
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, Permanence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Bitrix24RetryPolicy(RetryPolicy):
 
     :param first_delay: seconds before the second try; default 30.
     :param longest_delay: seconds between two tries at most, unless the portal names a later time; default 1800.
-    :raises InvalidArgumentError: a delay is no number of seconds above 0, or longer than 30 days.
+    :raises InvalidArgumentError: a delay is not a number of seconds from 1 to 2,592,000 (30 days).
     :raises RuntimeError: this Airflow is older than 3.3.
     """
 
@@ -39,8 +39,11 @@ class Bitrix24RetryPolicy(RetryPolicy):
                 "Retry policies came with Airflow 3.3; on this version use retry_permanent_errors=False "
                 "of the operators."
             )
-        self.first_delay = _check_delay(first_delay, "first_delay")
-        self.longest_delay = _check_delay(longest_delay, "longest_delay")
+        # The checks load jsonschema, which parsing a DAG file should not.
+        from airflow_provider_b24cal.bitrix24.validation import check_number
+
+        self.first_delay = check_number(first_delay, "first_delay", 1, _LONGEST)
+        self.longest_delay = check_number(longest_delay, "longest_delay", 1, _LONGEST)
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
         """Decide about one failure; called by Airflow in the worker."""
@@ -65,16 +68,6 @@ class Bitrix24RetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> Bitrix24RetryPolicy:
         """Turn :meth:`serialize` back into a policy."""
         return cls(**data)
-
-
-def _check_delay(value: object, argument: str) -> float:
-    # Where the policy is used, Airflow would log an error and go on without it.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST:
-        raise InvalidArgumentError(
-            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a number of seconds above 0, at most "
-            f"{_LONGEST}."
-        )
-    return value
 
 
 @contextmanager

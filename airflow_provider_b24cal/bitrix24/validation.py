@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from math import inf, isfinite
 from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,12 +27,13 @@ _TEXT_HINT: Final = (
 )
 
 
-def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
-    """Return the error for an argument of which a text is not accepted.
+def invalid(argument: str, value: object, expected: str, *, text: bool = True) -> InvalidArgumentError:
+    """Return the error for an argument: its name, the value, and what is expected.
 
-    A text there is nearly always a list, a mapping or a flag that a template has rendered.
+    :param text: ``False`` for an argument of which no text is accepted: one is nearly always a list, a mapping or a
+        flag that a template has rendered, and the error says how to keep it one.
     """
-    hint = _TEXT_HINT if isinstance(value, str) else ""
+    hint = _TEXT_HINT if isinstance(value, str) and not text else ""
     return InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.{hint}")
 
 
@@ -40,7 +43,7 @@ def check_name(value: object, argument: str, expected: str) -> str:
     :raises InvalidArgumentError: it is no text, blank, has space around it, or is ``None`` as a template renders it.
     """
     if not isinstance(value, str) or not value or value != value.strip() or value == "None":
-        raise InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.")
+        raise invalid(argument, value, expected)
     return value
 
 
@@ -55,11 +58,7 @@ def check_conn_id(value: object, argument: str = "bitrix24_conn_id") -> str:
 def _check(value: Any, part: str, argument: str) -> Any:
     # A schema takes 651.0 for a whole number; beyond 2**53 such a number is another one than was meant.
     if isinstance(value, float) or schemas.mismatch(value, "inputs", part) is not None:
-        shown = ascii(value)
-        raise InvalidArgumentError(
-            f"{argument}={shown if len(shown) <= 80 else shown[:77] + '...'} is not acceptable; "
-            f"accepted is {schemas.expected('inputs', part)}."
-        )
+        raise invalid(argument, value, schemas.expected("inputs", part))
     return value
 
 
@@ -93,7 +92,7 @@ def check_ids(values: object, argument: str = "event_ids") -> list[int]:
     :raises InvalidArgumentError: it is none, or one of them is not an id.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise invalid(argument, values, "a list of ids")
+        raise invalid(argument, values, "a list of ids", text=False)
     return list(dict.fromkeys(check_event_id(value, argument) for value in values))
 
 
@@ -104,7 +103,7 @@ def check_some_ids(values: object, argument: str) -> list[int]:
     """
     ids = check_ids(values, argument)
     if not ids:
-        raise invalid(argument, values, "a list of at least one id, or None for all")
+        raise invalid(argument, values, "a list of at least one id, or None for all", text=False)
     return ids
 
 
@@ -125,7 +124,7 @@ def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[in
     :raises InvalidArgumentError: it is no mapping of ids to statuses, or gives one event two statuses.
     """
     if not isinstance(values, Mapping):
-        raise invalid(argument, values, 'a mapping such as {651: "Y"}')
+        raise invalid(argument, values, 'a mapping such as {651: "Y"}', text=False)
     wanted: dict[int, MeetingStatus] = {}
     for event_id, status in values.items():
         checked, letter = check_event_id(event_id, argument), check_wanted_status(status, argument)
@@ -140,9 +139,7 @@ def check_choice(value: object, choices: Sequence[str], argument: str) -> str:
     :raises InvalidArgumentError: the value is none of them.
     """
     if not isinstance(value, str) or value not in choices:
-        raise InvalidArgumentError(
-            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is {', '.join(choices)}."
-        )
+        raise invalid(argument, value, ", ".join(choices))
     return value
 
 
@@ -163,7 +160,7 @@ def check_letters(value: object, argument: str = "statuses") -> frozenset[Meetin
     :raises InvalidArgumentError: the value is anything else.
     """
     if isinstance(value, str):
-        raise invalid(argument, value, schemas.expected("inputs", "letters"))
+        raise invalid(argument, value, schemas.expected("inputs", "letters"), text=False)
     if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
         value = list(value)
     return frozenset(MeetingStatus(letter.upper()) for letter in _check(value, "letters", argument))
@@ -183,21 +180,42 @@ def check_flag(value: object, argument: str) -> bool:
     :raises InvalidArgumentError: the value is anything else.
     """
     if not isinstance(value, bool):
-        raise invalid(argument, value, "True or False")
+        raise invalid(argument, value, "True or False", text=False)
     return value
 
 
-def check_up_to(value: object, most: int, argument: str) -> int:
-    """Return a whole number from 0 on that is not too large.
+def check_number(value: object, argument: str, least: float, most: float, *, whole: bool = False) -> float:
+    """Return a number within bounds.
 
+    :param value: a number; no text and no flag.
+    :param least: the least that is accepted, itself included.
+    :param most: the most that is accepted, itself included.
+    :param whole: accept whole numbers only; the number returned is an ``int`` then.
     :raises InvalidArgumentError: the value is anything else.
     """
     number = _as_plain_integer(value)
-    if type(number) is not int or not 0 <= number <= most:
-        raise InvalidArgumentError(
-            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a whole number from 0 to {most}."
-        )
+    kinds = int if whole else (int, float)
+    if isinstance(number, bool) or not isinstance(number, kinds) or not least <= number <= most:
+        kind = "whole number" if whole else "number"
+        raise invalid(argument, value, f"a {kind} from {least:g} to {most:g}", text=False)
     return number
+
+
+def check_seconds(value: object, argument: str) -> float | None:
+    """Return a span of time as seconds; ``None`` for none.
+
+    :param value: a ``timedelta``, a finite number of seconds, or its text.
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)  # type: ignore[arg-type]  # tried
+    except (TypeError, ValueError, OverflowError):
+        seconds = inf
+    if isinstance(value, bool) or not isfinite(seconds):
+        raise invalid(argument, value, "a timedelta or a number of seconds")
+    return seconds
 
 
 def check_sections(values: object, argument: str = "sections") -> tuple[int, ...]:
@@ -224,14 +242,12 @@ def check_calls(values: object, argument: str = "calls") -> list[tuple[str, dict
     :raises InvalidArgumentError: it is none, or one of them is not such a pair.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise InvalidArgumentError(f"{argument}={ascii(values)[:80]} is not acceptable; accepted is a list of pairs.")
+        raise invalid(argument, values, "a list of pairs of method and params", text=False)
     checked = []
     for number, pair in enumerate(values):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise InvalidArgumentError(
-                f"{argument}[{number}]={ascii(pair)[:80]} is not acceptable; accepted is a pair of method and "
-                'params, such as ("calendar.section.get", {"type": "user"}).'
-            )
+            expected = 'a pair of method and params, such as ("calendar.section.get", {"type": "user"})'
+            raise invalid(f"{argument}[{number}]", pair, expected)
         method, params = pair
         checked.append(
             (
@@ -255,6 +271,5 @@ def check_params(value: object, argument: str = "params") -> dict[str, Any]:
     else:
         return params
     raise InvalidArgumentError(
-        f"{argument} is not acceptable ({ascii(reason)[1:-1][:120]}); "
-        f"accepted is {schemas.expected('inputs', 'params')}."
+        f"Invalid {argument}: expected {schemas.expected('inputs', 'params')}; got {ascii(reason)[1:-1][:120]}."
     )

@@ -15,7 +15,7 @@ from math import inf
 from random import SystemRandom
 from threading import Lock
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Webhook
     from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Steps
     from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
@@ -62,16 +63,6 @@ Refusal: TypeAlias = "Callable[[Item, Bitrix24Error], Answer]"
 """Makes the answer of an item that is not asked for, since the portal refuses whatever is sent."""
 
 
-class Log(Protocol):
-    """What is needed of a logger; Airflow's versions have different ones."""
-
-    def info(self, message: str, /, *args: Any) -> None:
-        """Log a line."""
-
-    def warning(self, message: str, /, *args: Any) -> None:
-        """Log a line that wants attention."""
-
-
 class Client:
     """Runs exchanges with the portal of one connection; nothing is read or sent before the first.
 
@@ -82,7 +73,7 @@ class Client:
     :ivar warnings: what was told besides, such as that the portal has moved.
     """
 
-    def __init__(self, conn_id: str, get_connection: Callable[[str], Any], retry: RetryPolicy, log: Log) -> None:
+    def __init__(self, conn_id: str, get_connection: Callable[[str], Any], retry: RetryPolicy, log: Logger) -> None:
         self._conn_id = conn_id
         self._get_connection = get_connection
         self._retry = retry

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.calendar.events import UnreadableRow
-    from airflow_provider_b24cal.client.client import Log
 
 
 class UnreadableRows:
@@ -18,7 +18,7 @@ class UnreadableRows:
     :param log: where they are named, at warning level.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Logger) -> None:
         self._log = log
         self._rows: Counter[tuple[str, UnreadableRow]] = Counter()
         self._named: set[tuple[str, int | None, str]] = set()

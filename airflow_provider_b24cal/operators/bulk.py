@@ -12,21 +12,9 @@ from airflow_provider_b24cal.xcom import XCOM_LIMIT, cap_size, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Protocol
 
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
-
-    class Logger(Protocol):
-        """What is used of a task's logger, which is another class in each version of Airflow."""
-
-        def info(self, message: str, /, *values: object) -> object:
-            """Log what is as it should be."""
-
-        def error(self, message: str, /, *values: object) -> object:
-            """Log an error."""
-
-        def warning(self, message: str, /, *values: object) -> object:
-            """Log a warning."""
 
 
 FAIL_ON: Final = ("any", "all", "none")

@@ -11,10 +11,10 @@ from airflow_provider_b24cal.bitrix24.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
     from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
-    from airflow_provider_b24cal.operators.bulk import Logger
 
 ROWS: Final = 100
 """Rows that a table in the log has at most."""

@@ -80,11 +80,10 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
 
     def _wait(self) -> AttendeesCondition:
         from airflow_provider_b24cal.bitrix24.calendar.listing import check_users
-        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_flag
+        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_flag, check_seconds
         from airflow_provider_b24cal.waiting.conditions import (
             AttendeesCondition,
             check_rule,
-            check_seconds,
             check_users_suffice,
         )
 

@@ -27,7 +27,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     NoSuchEventError,
     UnexpectedReplyError,
 )
-from airflow_provider_b24cal.bitrix24.validation import check_conn_id, check_letters, check_some_ids
+from airflow_provider_b24cal.bitrix24.validation import check_conn_id, check_letters, check_number, check_some_ids
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 from airflow_provider_b24cal.triggers.outbox import DELIVERY_GRACE, LONGEST_PAUSE, Outbox
 from airflow_provider_b24cal.waiting.schedule import interval, tick_from
@@ -101,10 +101,10 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
             raise InvalidArgumentError("calendar is not accepted together with event_ids.")
         self._calendar = check_calendar("user" if calendar is None else calendar)
         for name, days in (("days_ahead", days_ahead), ("days_behind", days_behind)):
-            _check_number(days, name, 0, _MOST_DAYS)
+            check_number(days, name, 0, _MOST_DAYS)
         if days_ahead + days_behind <= 0:
             raise InvalidArgumentError("days_ahead and days_behind are both 0; nothing lies in between.")
-        _check_number(poke_interval, "poke_interval", 1, 86_400)
+        check_number(poke_interval, "poke_interval", 1, 86_400)
         self.bitrix24_conn_id = check_conn_id(bitrix24_conn_id)
         self.calendar = calendar
         self.event_ids = None if event_ids is None else check_some_ids(event_ids, "event_ids")
@@ -239,10 +239,3 @@ def _as_list(event_id: int, outcome: Outcome[CalendarEvent]) -> EventList:
     if isinstance(outcome.error, UnexpectedReplyError):
         return EventList(unreadable=(UnreadableRow(event_id, None, None, outcome.error.message),))
     return EventList((outcome.unwrap(),))
-
-
-def _check_number(value: object, argument: str, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise InvalidArgumentError(
-            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a number from {least} to {most}."
-        )

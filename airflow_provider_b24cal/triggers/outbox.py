@@ -14,6 +14,7 @@ from airflow_provider_b24cal.waiting.schedule import interval
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.attendance.changes import AnswerChange, MeetingAnswers
 
 DELIVERY_GRACE: Final = 5.0
@@ -34,16 +35,6 @@ class Store(Protocol):
 
     async def aset(self, key: str, value: Any) -> None:
         """Keep a value."""
-
-
-class Log(Protocol):
-    """What is needed of a logger."""
-
-    def warning(self, message: str, /, *args: Any) -> None:
-        """Log a line that wants attention."""
-
-    def error(self, message: str, /, *args: Any) -> None:
-        """Log a line about a failure."""
 
 
 @dataclass(slots=True)
@@ -70,7 +61,7 @@ class Outbox:
     :ivar memory: what was seen and told; ``None`` before the first reading.
     """
 
-    def __init__(self, store: Store | None, key: str, log: Log) -> None:
+    def __init__(self, store: Store | None, key: str, log: Logger) -> None:
         self.memory: WatcherState | None = None
         self._store = store
         self._key = key

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
@@ -317,22 +315,3 @@ def check_users_suffice(wait: AttendeesCondition) -> AttendeesCondition:
             f"and {named} are named in users."
         )
     return wait
-
-
-def check_seconds(value: object, argument: str) -> float | None:
-    """Return a span of time as seconds.
-
-    :param value: a ``timedelta``, a finite number of seconds or its text, or ``None`` for none.
-    :raises InvalidArgumentError: the value is anything else.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)  # type: ignore[arg-type]  # tried
-    except (TypeError, ValueError, OverflowError):
-        seconds = inf
-    if isinstance(value, bool) or not isfinite(seconds):
-        raise InvalidArgumentError(
-            f"{argument}={ascii(value)[:80]} is not acceptable; accepted is a timedelta or a number of seconds."
-        )
-    return seconds

@@ -11,9 +11,9 @@ from airflow_provider_b24cal.attendance.looks import MEMORY
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
 if TYPE_CHECKING:
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
     from airflow_provider_b24cal.attendance.reconcile import Diff, Snapshot
-    from airflow_provider_b24cal.client.client import Log
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 _AGAIN: Final = 3
@@ -31,7 +31,7 @@ class Sync:
     :ivar counts: what was seen and written so far.
     """
 
-    def __init__(self, hook: Bitrix24CalendarHook, store: AttendanceStore, log: Log, *, people_names: bool) -> None:
+    def __init__(self, hook: Bitrix24CalendarHook, store: AttendanceStore, log: Logger, *, people_names: bool) -> None:
         self._hook = hook
         self._store = store
         self._log = log

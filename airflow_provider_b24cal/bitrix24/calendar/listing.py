@@ -28,8 +28,8 @@ from airflow_provider_b24cal.bitrix24.validation import (
     check_flag,
     check_ids,
     check_letters,
+    check_number,
     check_sections,
-    check_up_to,
 )
 
 if TYPE_CHECKING:
@@ -171,8 +171,8 @@ def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
     :raises InvalidArgumentError: an argument is not acceptable.
     """
     return Nearest(
-        check_up_to(days, MAX_WINDOW.days, "days"),
-        check_up_to(most, NEAREST_MOST, "most"),
+        int(check_number(days, "days", 0, MAX_WINDOW.days, whole=True)),
+        int(check_number(most, "most", 0, NEAREST_MOST, whole=True)),
         None if calendar_type is None else check_calendar_type(calendar_type),
     )
 
