@@ -1,161 +1,154 @@
-"""The credential in use: the one thing that changes while exchanges run."""
+"""The credential in use: tokens are renewed while exchanges run."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from threading import Event, Lock
-from time import time
-from typing import TYPE_CHECKING, Any, Final
-
-from asgiref.sync import sync_to_async
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal._airflow import mask_secret
 from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.auth.oauth import TOKEN_METHOD, Grant, TokenPair, unreachable, with_pair
-from airflow_provider_b24cal.bitrix24.auth.renewal import CheckWritable, Load, Renewal, Save, renew
+from airflow_provider_b24cal.bitrix24.auth.renewal import Renewal, renew
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send
-from airflow_provider_b24cal.client import dispatcher
+from airflow_provider_b24cal.client import clock
+from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.lock import InterprocessLock
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
+from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, run
 from airflow_provider_b24cal.client.token_stores import load_pair, make_store, save_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from threading import Event
 
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
-LONGEST_TURN: Final = 60.0
+LOCK_TIMEOUT: Final = 60.0
 """Seconds to wait at most while another thread, task or process renews the same token."""
 
 TRIAL: Final = "_trial"
-"""What the name of an entry ends with that shows whether a store can be written."""
+"""The suffix of the store entry that is written to check that a store is writable."""
 
-_UNDER_WAY: Final[set[asyncio.Task[bool]]] = set()
+_IN_FLIGHT: Final[set[asyncio.Task[bool]]] = set()
 
 
 class CredentialManager:
-    """What is needed to be let in to a portal, at present.
+    """The endpoint of one connection and its credential.
 
-    Making one blocks: it reads the token store, and registers what it finds with Airflow's masker.
+    Making one blocks: it reads the token store and registers the tokens with Airflow's masker.
 
-    :param settings: as the connection has them.
-    :param tell: is told of every pause before it begins.
-    :param warn: is told of a portal that has moved.
+    :param settings: those of the connection.
+    :param log: receives a line for every pause.
+    :param warn: called with a sentence when the portal has moved.
     :param renews: ``False`` to leave tokens as they are.
     :ivar endpoint: the portal and the credential to use for the next request.
     :raises Bitrix24Error: the token store cannot be used.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        on_pause: Callable[[Pause], None],
-        warn: Callable[[str], None],
-        *,
-        renews: bool = True,
-    ) -> None:
+    def __init__(self, settings: Settings, log: Logger, warn: Callable[[str], None], *, renews: bool = True) -> None:
         self.endpoint = settings.endpoint
         self._settings = settings
-        self._on_pause = on_pause
+        self._log = log
         self._warn = warn
         self._renews = renews
         self._changing = Lock()
-        self._keeper = None if settings.grant is None else _TokenCache(settings.grant)
-        if self._keeper is not None:
-            self._use(Renewal(self._keeper.load(), is_new=False))
+        self._store = None if settings.grant is None else _PairStore(settings.grant)
+        if self._store is not None:
+            self._use(Renewal(self._store.load(), is_new=False))
 
     def leave_to_parent(self) -> None:
-        """Forget, in a child process, the lock of its parent, and the pair that the parent has yet to store."""
+        """Forget, in a child process, the lock of its parent and the pair that the parent has not stored yet."""
         self._changing = Lock()
-        if self._keeper is not None:
-            self._keeper.leave_to_parent()
+        if self._store is not None:
+            self._store.unsaved = None
 
     def moved(self, endpoint: Endpoint) -> None:
-        """Use the portal's new name from now on."""
+        """Use the portal's new address from now on."""
         with self._changing:
             before = self.endpoint.origin
             self.endpoint = Endpoint(endpoint.origin, self.endpoint.credential)
         if before != endpoint.origin:
             self._warn(
-                f"The portal has moved from {before} to {endpoint.origin}; put the new host into the connection, "
-                "for every task asks at the old one first."
+                f"The portal has moved from {before} to {endpoint.origin}. Put the new host into the connection: until "
+                "then every task sends its first request to the old one."
             )
 
     def renew(self, stale: Endpoint, stop: Event) -> bool:
-        """Replace an access token, or find that somebody else has replaced it.
+        """Replace an access token, unless another thread or process has replaced it.
 
-        :return: whether the authorisation server has just given the new one.
-
-        :raises Bitrix24Error: there is no new one to be had.
+        :param stale: the endpoint with the refused token.
+        :param stop: ends the wait for the lock when it is set.
+        :return: whether the authorisation server has just issued the new token.
+        :raises Bitrix24Error: there is no new token.
         """
-        keeper = self._needed_keeper(stale)
-        if keeper is None:
+        store = self._renewable_store(stale)
+        if store is None:
             return False
         try:
-            with InterprocessLock(keeper.grant.key, LONGEST_TURN).acquire(stop):
-                if (token := self._refused(stale)) is not None:
-                    # Airflow stops a task by an exception in its main thread, wherever that is. In a thread beside
-                    # it, which is waited for, a renewal is seen through to its end: a pair that was given out must
-                    # be stored.
-                    with ThreadPoolExecutor(1, thread_name_prefix="bitrix24-renewal") as beside:
-                        return beside.submit(self._renew, token, keeper).result()
-            return False
+            with InterprocessLock(store.grant.key, LOCK_TIMEOUT).acquire(stop):
+                if (token := self._refused_token(stale)) is None:
+                    return False
+                # Airflow stops a task by an exception in its main thread. In a thread of its own, which is waited
+                # for, a renewal completes: a pair that was issued must be stored.
+                with ThreadPoolExecutor(1, thread_name_prefix="bitrix24-renewal") as executor:
+                    return executor.submit(self._renew, token, store).result()
         except TimeoutError:
-            failure = _crowded(keeper.grant)
+            failure = _lock_timeout(store.grant)
         raise failure
 
-    def _renew(self, token: AccessToken, keeper: _TokenCache) -> bool:
-        with closing(RequestsTransport(self._settings.for_auth_server(keeper.grant))) as transport:
-            steps = renew(keeper.grant, token.token, time())
-            return self._use(run(steps, _TokenLane(transport, keeper, self._on_pause)))
+    def _renew(self, token: AccessToken, store: _PairStore) -> bool:
+        with closing(RequestsTransport(self._settings.for_auth_server(store.grant))) as transport:
+            dispatcher = Dispatcher(transport, RateLimiter(_AUTH_SERVER, None), self._log)
+            return self._use(run(renew(store.grant, token.token, clock.time(), store), dispatcher))
 
     async def arenew(self, stale: Endpoint) -> bool:
         """Replace an access token without blocking the event loop; the twin of :meth:`renew`."""
-        keeper = self._needed_keeper(stale)
-        if keeper is None:
+        store = self._renewable_store(stale)
+        if store is None:
             return False
-        # Seen through to its end even if the caller is cancelled: a pair that was given out must be stored.
-        task = asyncio.ensure_future(self._arenew(stale, keeper))
-        _UNDER_WAY.add(task)
-        task.add_done_callback(_UNDER_WAY.discard)
+        # It completes even if the caller is cancelled: a pair that was issued must be stored.
+        task = asyncio.ensure_future(self._arenew(stale, store))
+        _IN_FLIGHT.add(task)
+        task.add_done_callback(_IN_FLIGHT.discard)
         return await asyncio.shield(task)
 
-    async def _arenew(self, stale: Endpoint, keeper: _TokenCache) -> bool:
+    async def _arenew(self, stale: Endpoint, store: _PairStore) -> bool:
         try:
-            async with InterprocessLock(keeper.grant.key, LONGEST_TURN).aacquire():
-                if (token := self._refused(stale)) is not None:
-                    transport = HttpxTransport(self._settings.for_auth_server(keeper.grant))
-                    try:
-                        steps = renew(keeper.grant, token.token, time())
-                        return self._use(await arun(steps, _AsyncTokenLane(transport, keeper, self._on_pause)))
-                    finally:
-                        await transport.aclose()
-            return False
+            async with InterprocessLock(store.grant.key, LOCK_TIMEOUT).aacquire():
+                if (token := self._refused_token(stale)) is None:
+                    return False
+                transport = HttpxTransport(self._settings.for_auth_server(store.grant))
+                dispatcher = AsyncDispatcher(transport, RateLimiter(_AUTH_SERVER, None), self._log)
+                try:
+                    return self._use(await arun(renew(store.grant, token.token, clock.time(), store), dispatcher))
+                finally:
+                    await transport.aclose()
         except TimeoutError:
-            failure = _crowded(keeper.grant)
+            failure = _lock_timeout(store.grant)
         raise failure
 
-    def _needed_keeper(self, stale: Endpoint) -> _TokenCache | None:
-        if self._refused(stale) is None or self._keeper is None:
+    def _renewable_store(self, stale: Endpoint) -> _PairStore | None:
+        if self._refused_token(stale) is None or self._store is None:
             return None
         if not self._renews:
             raise TokenError(
-                "The access token has run out, as it does an hour after the last renewal. The next task renews it; "
-                "a test does not.",
+                "The access token is expired: one hour has passed since the last renewal. A test of the connection "
+                "does not renew it; the next task does.",
                 method=TOKEN_METHOD,
             )
-        return self._keeper
+        return self._store
 
-    def _refused(self, stale: Endpoint) -> AccessToken | None:
-        """Return the token to replace; ``None`` if a thread or task beside this has replaced it already."""
-        present = self.endpoint.credential
-        return present if isinstance(present, AccessToken) and present == stale.credential else None
+    def _refused_token(self, stale: Endpoint) -> AccessToken | None:
+        """Return the token to replace; ``None`` if another thread or task of this process has replaced it."""
+        current = self.endpoint.credential
+        return current if isinstance(current, AccessToken) and current == stale.credential else None
 
     def _use(self, renewal: Renewal) -> bool:
         with self._changing:
@@ -163,94 +156,52 @@ class CredentialManager:
         return renewal.is_new
 
 
-class _TokenCache:
-    """Keeps the pairs of one grant; blocking."""
+class _PairStore:
+    """The token pairs of one grant in the connection's token store; blocking.
+
+    :ivar unsaved: a pair that could not be stored; the only copy of it.
+    """
 
     def __init__(self, grant: Grant) -> None:
         self.grant = grant
+        self.unsaved: TokenPair | None = None
         self._store = make_store(grant.store)
-        self._unsaved: TokenPair | None = None
-        self._takes = False
-
-    def leave_to_parent(self) -> None:
-        # Stored by both, it could take the place of a later one.
-        self._unsaved = None
+        self._writable = False
 
     def load(self) -> TokenPair:
-        if self._unsaved is not None:
-            # The last one could not be stored; it is the only copy.
-            self.save(self._unsaved)
+        if self.unsaved is not None:
+            self.save(self.unsaved)
         stored = load_pair(self._store, self.grant.key)
-        self._takes = stored is not None
+        self._writable = stored is not None
         if stored is None:
             return self.grant.pair
         mask_all(stored.secrets())
         return stored
 
-    def try_out(self) -> None:
-        # A store that holds a pair has taken one. Into any other goes an entry beside the pair's own, for there
-        # another host may store a newer pair at this very moment.
-        if not self._takes:
+    def check_writable(self) -> None:
+        # A store that holds a pair is writable. In any other one the trial is an entry of its own: another host may
+        # store a newer pair at this moment.
+        if not self._writable:
             save_text(self._store, f"{self.grant.key}{TRIAL}", "This store can be written.")
-            self._takes = True
+            self._writable = True
 
     def save(self, pair: TokenPair) -> None:
         mask_all(pair.secrets())
-        self._unsaved = pair
+        self.unsaved = pair
         save_text(self._store, self.grant.key, pair.to_text())
-        self._unsaved = None
+        self.unsaved = None
 
 
-class _TokenLane:
-    """Does the steps of a renewal."""
-
-    def __init__(self, transport: RequestsTransport, keeper: _TokenCache, on_pause: Callable[[Pause], None]) -> None:
-        self._transport = transport
-        self._keeper = keeper
-        self._on_pause = on_pause
-
-    def do(self, step: Send | Pause | Load | CheckWritable | Save) -> Any:
-        if isinstance(step, Send):
-            return self._transport.send(step.request)
-        if isinstance(step, Load):
-            return self._keeper.load()
-        if isinstance(step, CheckWritable):
-            return self._keeper.try_out()
-        if isinstance(step, Save):
-            return self._keeper.save(step.pair)
-        self._on_pause(step)
-        # Not cut short by the end of the run: a pair that was given out must be stored.
-        return dispatcher.sleep(step.seconds, Event())
+_AUTH_SERVER: Final = "authorisation server"
 
 
-class _AsyncTokenLane:
-    """The same on an event loop; what blocks goes to a thread that Airflow can be talked to from."""
-
-    def __init__(self, transport: HttpxTransport, keeper: _TokenCache, on_pause: Callable[[Pause], None]) -> None:
-        self._transport = transport
-        self._keeper = keeper
-        self._on_pause = on_pause
-
-    async def do(self, step: Send | Pause | Load | CheckWritable | Save) -> Any:
-        if isinstance(step, Send):
-            return await self._transport.send(step.request)
-        if isinstance(step, Load):
-            return await sync_to_async(self._keeper.load)()
-        if isinstance(step, CheckWritable):
-            return await sync_to_async(self._keeper.try_out)()
-        if isinstance(step, Save):
-            return await sync_to_async(self._keeper.save)(step.pair)
-        self._on_pause(step)
-        return await dispatcher.asleep(step.seconds)
-
-
-def _crowded(grant: Grant) -> Exception:
+def _lock_timeout(grant: Grant) -> Exception:
     server = grant.application.server_of(grant.pair)
-    return unreachable(f"Another task has been at it for {LONGEST_TURN:g} s.", server)
+    return unreachable(f"The token refresh lock has been held for {LOCK_TIMEOUT:g} s.", server)
 
 
 def mask_all(secrets: Collection[str]) -> None:
-    """Register texts with Airflow's log masker, and with the filter of the HTTP libraries' logs; blocking."""
+    """Register texts with Airflow's log masker and with the filter of the HTTP libraries' logs; blocking."""
     keep_out_of_logs(secrets)
     for text in secrets:
         mask_secret(text)

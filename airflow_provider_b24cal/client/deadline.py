@@ -1,13 +1,14 @@
-"""Connections whose answer must be whole in time, and which can be broken off from another thread.
+"""Connections whose whole reply has a deadline, and which another thread can break.
 
-The time-out of a socket begins anew with every byte, so that a portal that sends a byte a second holds a call
-for ever, be it in the headers or in the body. What is bounded here is the whole answer.
+The time-out of a socket starts again with every byte: a portal that sends one byte a second would hold a call for
+ever. The deadline here bounds headers and body together.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
 from queue import LifoQueue
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_AT_ONCE: Final = 65_536
+_BUFFER: Final = 65_536
 
 
 class _Reader(RawIOBase):
-    """Reads from a socket until its time is up."""
+    """Reads from a socket until the deadline."""
 
     def __init__(self, source: socket.socket) -> None:
         self._socket = source
@@ -40,39 +41,39 @@ class _Reader(RawIOBase):
         self._ends = None if self._timeout is None else monotonic() + TOTAL_TIMEOUT_FACTOR * self._timeout
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what there is.
+        """Read the available bytes.
 
-        :raises TimeoutError: nothing came in time, or the time for the whole is up.
+        :raises TimeoutError: there were none in time, or the deadline has passed.
         """
         if self._ends is not None and self._timeout is not None:
             left = self._ends - monotonic()
             if left <= 0:
-                raise TimeoutError("the answer was not whole in time")
+                raise TimeoutError("the reply was not complete in time")
             self._socket.settimeout(min(self._timeout, left))
         count: int | None = self._raw.readinto(buffer)
         return count
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the file, not the socket."""
         if not self.closed:
             self._raw.close()
         super().close()
 
 
 class _Source:
-    """What a response takes for the socket: it makes a file of it, and nothing else."""
+    """Stands for the socket in a response, which only makes a file of it."""
 
     def __init__(self, source: socket.socket) -> None:
         self._socket = source
 
     def makefile(self, _mode: str) -> BufferedReader:
-        """Return the file that the answer is read from."""
-        # An answer to a full batch in one or two readings.
-        return BufferedReader(_Reader(self._socket), _AT_ONCE)
+        """Return the file that the reply is read from."""
+        # A reply to a full batch is one or two reads.
+        return BufferedReader(_Reader(self._socket), _BUFFER)
 
 
 class _Response(HTTPResponse):
@@ -84,50 +85,30 @@ class Connections:
     """The open connections of one transport."""
 
     def __init__(self) -> None:
-        self._open: WeakSet[socket.socket] = WeakSet()
-        self._queues: WeakSet[_Queue] = WeakSet()
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._pools: WeakSet[HTTPConnectionPool] = WeakSet()
         self._lock = Lock()
+        # urllib3 passes the keyword on to each pool, and the pool to each of its connections.
+        self.pool_classes = {scheme: partial(kind, connections=self) for scheme, kind in _POOLS.items()}
         _ALL.add(self)
 
-    def pools(self) -> Mapping[str, Any]:
-        """Return classes of connection pools by scheme; what they open is kept account of here."""
-        add, queues = self._add, self._queues
+    def add_pool(self, pool: HTTPConnectionPool) -> None:
+        """Keep track of a pool."""
+        self._pools.add(pool)
 
-        class Queue(_Queue):
-            def __init__(self, maxsize: int) -> None:
-                super().__init__(maxsize)
-                queues.add(self)
-
-        class Connection(HTTPConnection):
-            response_class = _Response
-
-            def connect(self) -> None:
-                super().connect()
-                add(self.sock)
-
-        class TlsConnection(HTTPSConnection):
-            response_class = _Response
-
-            def connect(self) -> None:
-                super().connect()
-                add(self.sock)
-
-        class Pool(HTTPConnectionPool):
-            ConnectionCls = Connection
-            QueueCls: Any = Queue
-
-        class TlsPool(HTTPSConnectionPool):
-            ConnectionCls = TlsConnection
-            QueueCls: Any = Queue
-
-        return {"http": Pool, "https": TlsPool}
+    def add(self, opened: Any) -> None:
+        """Keep track of the socket of an open connection."""
+        if opened is not None:
+            with self._lock:
+                # Of TLS within the TLS of a proxy the socket below.
+                self._sockets.add(getattr(opened, "socket", opened))
 
     def abort(self) -> None:
-        """Let everybody who waits for an answer find the connection broken."""
+        """Break all connections: whoever waits for a reply gets an error."""
         with self._lock:
-            for one in self._open:
+            for opened in self._sockets:
                 with suppress(OSError):
-                    one.shutdown(SHUT_RDWR)
+                    opened.shutdown(SHUT_RDWR)
 
     def leave_to_parent(self) -> None:
         """Forget, in a child process, the connections of its parent.
@@ -135,30 +116,58 @@ class Connections:
         Only the child's copies of the descriptors are closed: nothing is sent, so the parent's TLS goes on.
         """
         self._lock = Lock()
-        for one in self._open:
+        for opened in self._sockets:
             with suppress(OSError):
-                os.close(one.detach())
-        self._open.clear()
-        for queue in self._queues:
-            queue.empty_places()
-
-    def _add(self, one: Any) -> None:
-        if one is not None:
-            with self._lock:
-                # Of TLS within the TLS of a proxy the socket below.
-                self._open.add(getattr(one, "socket", one))
-
-
-class _Queue(LifoQueue[Any]):
-    """The idle connections of a pool, and places for new ones."""
-
-    def empty_places(self) -> None:
-        """Begin anew, with locks that nobody holds: even the pool's end would wait for them."""
-        super().__init__(self.maxsize)
-        for _ in range(self.maxsize):
-            self.put(None)
+                os.close(opened.detach())
+        self._sockets.clear()
+        for pool in self._pools:
+            if pool.pool is not None:
+                # The same queue with new locks: a thread of the parent may hold the old ones, and the pool's
+                # finalizer waits for them.
+                LifoQueue.__init__(pool.pool, pool.pool.maxsize)
+                for _ in range(pool.pool.maxsize):
+                    pool.pool.put(None)
 
 
+class _Tracked:
+    """A connection that :class:`Connections` keeps track of, and whose replies have a deadline."""
+
+    response_class = _Response
+
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connections = connections
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # of urllib3's connection, the next base class
+        self._connections.add(self.sock)  # type: ignore[attr-defined]  # set by urllib3's connection
+
+
+class _Connection(_Tracked, HTTPConnection):  # type: ignore[misc]  # http.client's response class, not urllib3's
+    pass
+
+
+class _TlsConnection(_Tracked, HTTPSConnection):  # type: ignore[misc]  # the same
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
+        super().__init__(*args, connections=connections, **kwargs)
+        connections.add_pool(self)
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
+        super().__init__(*args, connections=connections, **kwargs)
+        connections.add_pool(self)
+
+
+_POOLS: Final[Mapping[str, Any]] = {"http": _Pool, "https": _TlsPool}
 _ALL: Final[WeakSet[Connections]] = WeakSet()
 
 

@@ -1,4 +1,7 @@
-"""The way of requests to one portal: kept at its pace, carried, paused, and let in, as the exchange wants."""
+"""Executes the steps of an exchange for one portal: send within the rate limit, wait, renew the token.
+
+:class:`AsyncDispatcher` does the same on an event loop.
+"""
 
 from __future__ import annotations
 
@@ -6,118 +9,107 @@ import asyncio
 from math import inf
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from asgiref.sync import sync_to_async
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import RateLimitError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Moved, Pause, RateLimited, Renew, Send
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Moved, Pause, RateLimited, Renew, Send
+from airflow_provider_b24cal.client import clock
+from airflow_provider_b24cal.client.clock import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Request
+    from airflow_provider_b24cal.bitrix24.protocol.exchange import Step
     from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
     from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 
 
 LOGGED_WAIT: Final = 5.0
-"""Seconds from which a wait for the rate limit is reported."""
-
-
-class Stopped(BaseException):
-    """The lane was closed while a request waited its turn; the run that it belonged to is over."""
+"""Seconds from which a wait for the rate limit is logged."""
 
 
 class Transport(Protocol):
-    """Carries one request and returns its reply, or raises a ``TransportError``."""
+    """Sends one request and returns its reply, or raises a ``TransportError``."""
 
     def send(self, request: Request) -> Reply:
-        """Carry a request."""
+        """Send a request."""
 
     def abort(self) -> None:
-        """Let whoever waits for an answer find the connection broken."""
+        """Break the connections of requests in flight."""
 
 
 class AsyncTransport(Protocol):
     """The same without blocking the event loop."""
 
     async def send(self, request: Request) -> Reply:
-        """Carry a request."""
+        """Send a request."""
 
 
-class CredentialManager(Protocol):
-    """The credential in use, which may change while exchanges run."""
+class Renewer(Protocol):
+    """Holds the credential in use, which may change while exchanges run."""
 
     def renew(self, stale: Endpoint, stop: Event) -> bool:
-        """Replace a token that the portal has refused, or raise the error for it; tell whether it is a new one."""
+        """Replace a token that the portal has refused, or raise the error; return whether it was just issued."""
 
     async def arenew(self, stale: Endpoint) -> bool:
         """Do the same without blocking the event loop."""
 
     def moved(self, endpoint: Endpoint) -> None:
-        """Note that the portal is to be found elsewhere."""
-
-
-def sleep(seconds: float, stop: Event) -> None:
-    """Wait, unless the lane is stopped in the meantime.
-
-    :raises Stopped: it is.
-    """
-    if stop.wait(seconds):
-        raise Stopped
-
-
-asleep = asyncio.sleep
+        """Use the portal's new address from now on."""
 
 
 class Dispatcher:
-    """A blocking way, shared by the threads of one run.
+    """Executes steps in threads; those of one run share it.
 
-    :param tell: is told of every pause before it begins.
-    :param access: needed for tokens, and to remember a new name of the portal.
-    :param on_rate_limit: is told the seconds of every long wait for the rate limit before it begins.
-    :param deadline: nothing is waited for beyond it, by :func:`time.monotonic`.
+    :param log: receives a line for every pause and every long wait for the rate limit.
+    :param renewer: renews tokens and remembers a new address of the portal; not needed for an authorisation server.
+    :param deadline: a wait that would end after it is refused; by :func:`time.monotonic`.
     """
 
     def __init__(
         self,
         transport: Transport,
         rate_limiter: RateLimiter,
-        on_pause: Callable[[Pause], None],
-        access: CredentialManager | None = None,
-        on_rate_limit: Callable[[float], None] | None = None,
+        log: Logger,
+        renewer: Renewer | None = None,
         deadline: float = inf,
     ) -> None:
         self._transport = transport
         self._rate_limiter = rate_limiter
-        self._on_pause = on_pause
-        self._access = access
-        self._on_rate_limit = on_rate_limit
+        self._log = log
+        self._renewer = renewer
         self._deadline = deadline
         self._stop = Event()
 
-    def do(self, step: Send | Pause | RateLimited | Renew | Moved) -> Reply | bool | None:
-        """Do a step of an exchange.
+    def do(self, step: Step) -> Any:
+        """Execute a step and return its answer.
 
-        :raises Bitrix24Error: it cannot be done.
+        :raises Bitrix24Error: it failed.
+        :raises Stopped: the run was stopped.
         """
-        if isinstance(step, Send):
-            return self.send(step.request)
-        if isinstance(step, Pause):
-            self.pause(step)
-        elif isinstance(step, RateLimited):
-            self.refused()
-        elif self._access is not None:
-            if isinstance(step, Renew):
-                return self._access.renew(step.stale, self._stop)
-            self._access.moved(step.endpoint)
+        match step:
+            case Send(request):
+                return self.send(request)
+            case Pause():
+                self.pause(step)
+            case RateLimited():
+                self._rate_limiter.refused()
+            case Blocking(function):
+                return function()
+            case Renew(stale) if self._renewer:
+                return self._renewer.renew(stale, self._stop)
+            case Moved(endpoint) if self._renewer:
+                self._renewer.moved(endpoint)
         return None
 
     def send(self, request: Request) -> Reply:
-        """Carry a request when its turn has come.
+        """Send a request when the rate limit allows it.
 
-        :raises RateLimitError: it would come after the deadline.
+        :raises RateLimitError: that would be after the deadline.
         """
-        left = self._left()
+        left = max(0.0, self._deadline - monotonic())
         wait = self._rate_limiter.reserve(left)
         if wait > left:
             raise RateLimitError(
@@ -126,88 +118,75 @@ class Dispatcher:
                 retry_after=wait,
             )
         if wait > 0:
-            _report(wait, self._on_rate_limit)
-            sleep(wait, self._stop)
+            _log_wait(self._log, wait)
+            clock.sleep(wait, self._stop)
         if self._stop.is_set():
             raise Stopped
         return self._transport.send(request)
 
     def pause(self, pause: Pause) -> None:
-        """Wait as the exchange wants.
+        """Wait before a retry.
 
         :raises Bitrix24Error: the reason for the wait, if it would last beyond the deadline.
         """
-        if pause.seconds > self._left():
+        if pause.seconds > self._deadline - monotonic():
             raise pause.error
-        self._on_pause(pause)
-        sleep(pause.seconds, self._stop)
-
-    def refused(self) -> None:
-        """Learn that the portal's bucket is full."""
-        self._rate_limiter.refused()
+        _log_pause(self._log, pause)
+        clock.sleep(pause.seconds, self._stop)
 
     def stop(self) -> None:
-        """Let nothing wait any longer, neither for its turn nor for an answer."""
+        """End all waits, for the rate limit and for replies."""
         self._stop.set()
         self._transport.abort()
 
-    def _left(self) -> float:
-        return max(0.0, self._deadline - monotonic())
-
 
 class AsyncDispatcher:
-    """The same for an event loop."""
+    """Executes steps on an event loop; the parameters are those of :class:`Dispatcher`."""
 
     def __init__(
-        self,
-        transport: AsyncTransport,
-        rate_limiter: RateLimiter,
-        on_pause: Callable[[Pause], None],
-        access: CredentialManager | None = None,
-        on_rate_limit: Callable[[float], None] | None = None,
+        self, transport: AsyncTransport, rate_limiter: RateLimiter, log: Logger, renewer: Renewer | None = None
     ) -> None:
         self._transport = transport
         self._rate_limiter = rate_limiter
-        self._on_pause = on_pause
-        self._access = access
-        self._on_rate_limit = on_rate_limit
+        self._log = log
+        self._renewer = renewer
 
-    async def do(self, step: Send | Pause | RateLimited | Renew | Moved) -> Reply | bool | None:
-        """Do a step of an exchange.
+    async def do(self, step: Step) -> Any:
+        """Execute a step and return its answer.
 
-        :raises Bitrix24Error: it cannot be done.
+        :raises Bitrix24Error: it failed.
         """
-        if isinstance(step, Send):
-            return await self.send(step.request)
-        if isinstance(step, Pause):
-            await self.pause(step)
-        elif isinstance(step, RateLimited):
-            await self.refused()
-        elif self._access is not None:
-            if isinstance(step, Renew):
-                return await self._access.arenew(step.stale)
-            self._access.moved(step.endpoint)
+        match step:
+            case Send(request):
+                return await self.send(request)
+            case Pause(seconds):
+                _log_pause(self._log, step)
+                await clock.asleep(seconds)
+            case RateLimited():
+                await asyncio.to_thread(self._rate_limiter.refused)
+            case Blocking(function):
+                # In a thread from which Airflow can be called.
+                return await sync_to_async(function)()
+            case Renew(stale) if self._renewer:
+                return await self._renewer.arenew(stale)
+            case Moved(endpoint) if self._renewer:
+                self._renewer.moved(endpoint)
         return None
 
     async def send(self, request: Request) -> Reply:
-        """Carry a request when its turn has come."""
+        """Send a request when the rate limit allows it."""
         # In a thread, for another process may hold the lock of the shared state.
         wait = await asyncio.to_thread(self._rate_limiter.reserve)
         if wait > 0:
-            _report(wait, self._on_rate_limit)
-            await asleep(wait)
+            _log_wait(self._log, wait)
+            await clock.asleep(wait)
         return await self._transport.send(request)
 
-    async def pause(self, pause: Pause) -> None:
-        """Wait as the exchange wants."""
-        self._on_pause(pause)
-        await asleep(pause.seconds)
 
-    async def refused(self) -> None:
-        """Learn that the portal's bucket is full."""
-        await asyncio.to_thread(self._rate_limiter.refused)
+def _log_pause(log: Logger, pause: Pause) -> None:
+    log.warning("Waiting %.1f s before a retry: %s", pause.seconds, pause.error)
 
 
-def _report(wait: float, on_rate_limit: Callable[[float], None] | None) -> None:
-    if on_rate_limit is not None and wait >= LOGGED_WAIT:
-        on_rate_limit(wait)
+def _log_wait(log: Logger, seconds: float) -> None:
+    if seconds >= LOGGED_WAIT:
+        log.info("Waiting %.1f s for the portal's rate limit.", seconds)

@@ -1,12 +1,10 @@
-"""What both transports agree on: the route to the portal, headers, and how much of a response is read."""
+"""What both transports share: proxy and certificates, headers, the body of a response, and errors."""
 
 from __future__ import annotations
 
 import os
-import ssl
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -14,16 +12,19 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_b24cal import __version__
 from airflow_provider_b24cal.bitrix24.auth.credentials import is_loopback
-from airflow_provider_b24cal.bitrix24.labels import field_name
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
+    ConnectError,
     ConnectionLostError,
     InvalidConnectionError,
     ReplyTooLargeError,
     ResponseTimeoutError,
+    TlsError,
+    TransportError,
     without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.protocol.replies import SAME_HOST, Reply
 from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
+from airflow_provider_b24cal.client.tls import make_tls, tls_refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,15 +39,10 @@ HEADERS: Final[Mapping[str, str]] = {
     "User-Agent": f"airflow-provider-b24cal/{__version__}",
 }
 
-NO_CONNECTION: Final = (
-    "No connection to the portal could be made. Check the portal's address in the connection, and the way to it "
-    "from this machine: name resolution, firewall, proxy."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """The way to a portal, after the environment had its say.
+    """Proxy and certificates of a connection.
 
     :param proxy: URL of the proxy, or ``None``; may hold a login.
     :param verify: whether certificates are checked, or the path of a CA bundle.
@@ -57,13 +53,13 @@ class ConnectionOptions:
 
 
 @without_inner_frames
-def find_route(settings: Settings) -> ConnectionOptions:
-    """Return the way to the portal: the connection's word first, then the usual environment variables.
+def connection_options(settings: Settings) -> ConnectionOptions:
+    """Return proxy and certificates: those of the connection, or else of the usual environment variables.
 
-    A proxy of the environment is not asked for a portal on this machine: another machine would look for that
-    portal on itself, and by plain http it would read the secret.
+    A proxy of the environment is not used for a portal on this machine: another machine would look for that portal on
+    itself, and by plain http it would read the secret.
 
-    :raises InvalidConnectionError: the CA bundle cannot be read, or the proxy of the environment is none.
+    :raises InvalidConnectionError: the CA bundle cannot be read, or the proxy of the environment is invalid.
     """
     origin = settings.endpoint.origin
     verify = settings.verify
@@ -81,82 +77,34 @@ def find_route(settings: Settings) -> ConnectionOptions:
 def check_proxy(proxy: str | None) -> str | None:
     """Return a proxy's URL with its scheme, which environment variables may leave out.
 
-    :raises InvalidConnectionError: it is no http or https proxy; its text, which may hold a login, is not repeated.
+    :raises InvalidConnectionError: it is not an http or https proxy. The text may hold a login and is not repeated.
     """
     if not proxy:
         return None
     whole = proxy if "://" in proxy else f"http://{proxy}"
     if not is_proxy_url(whole):
-        raise InvalidConnectionError(
-            f"The proxy that the environment names is not acceptable; accepted is {PROXY_WANTED}."
-        )
+        raise InvalidConnectionError(f"Invalid proxy in the environment: expected {PROXY_WANTED}.")
     return whole
 
 
-def tls_refused(problem: BaseException) -> bool:
-    """Tell whether TLS was never agreed upon, so that nothing was sent.
-
-    HTTP libraries wrap the reason several times, and differently for connecting and for reading.
-    """
-    seen: list[BaseException] = [problem]
-    for error in seen:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        if isinstance(error, ssl.SSLError) and error.reason in _HANDSHAKE:
-            return True
-        inner = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
-        seen += [other for other in inner if isinstance(other, BaseException) and other not in seen]
-    return False
-
-
-_HANDSHAKE: Final = frozenset(
-    {
-        "CERTIFICATE_VERIFY_FAILED",
-        "NO_PROTOCOLS_AVAILABLE",
-        "SSLV3_ALERT_HANDSHAKE_FAILURE",
-        "TLSV1_ALERT_PROTOCOL_VERSION",
-        "TLSV1_UNRECOGNIZED_NAME",
-        "UNSUPPORTED_PROTOCOL",
-        "WRONG_VERSION_NUMBER",
-    }
-)
-
-
-def make_tls(bundle: str) -> ssl.SSLContext:
-    """Return a TLS context that trusts a CA bundle.
-
-    :param bundle: a file, or a folder prepared by ``openssl rehash``.
-    :raises InvalidConnectionError: there are no certificates at this path.
-    """
-    is_folder = Path(bundle).is_dir()
-    try:
-        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
-    except OSError as problem:
-        reason = problem.strerror or type(problem).__name__
-    raise InvalidConnectionError(
-        f"Invalid {field_name('verify')} {bundle!a}: no CA bundle ({reason}); expected true, false, or the path "
-        "of a file with certificates in PEM form. It may also come from REQUESTS_CA_BUNDLE."
-    )
-
-
 TOTAL_TIMEOUT_FACTOR: Final = 2.0
-"""How many times the time-out the whole answer may take: a time-out alone begins anew with every byte."""
+"""The whole reply may take this many times the time-out, which alone starts again with every byte."""
 
 _ZLIB_FORMATS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 _MAX_MEMBERS: Final = 100
-"""Parts of a gzip body; each costs some microseconds, and an empty one has twenty bytes only."""
+"""Members of a gzip body at most: each costs some microseconds, and an empty one has only twenty bytes."""
 
 
 class BodyReader:
-    """The body of a response, unpacked part by part.
+    """The body of a response, decompressed part by part.
 
-    At most one content encoding is undone, and never more than the request allows: a thousand bytes can
-    become a million, and by a second encoding a million millions.
+    One content encoding is decoded, up to the size that the request allows: a kilobyte can become a megabyte, and with
+    a second encoding a terabyte.
 
-    :param request: what was asked; says how much is read.
+    :param request: the request; says how much is read.
     :param encoding: the header ``Content-Encoding``.
-    :ivar packed_as: an encoding that is not supported; the body is left as it comes.
+    :ivar packed_as: an encoding that is not supported; the body is left as received.
     """
 
     def __init__(self, request: Request, encoding: str | None) -> None:
@@ -170,23 +118,23 @@ class BodyReader:
         self.packed_as = encoding if named and self._encoding is None else None
 
     def add(self, part: bytes) -> None:
-        """Take a part as it came over the wire.
+        """Add a part as it was received.
 
-        :raises ReplyTooLargeError: it is one too many.
-        :raises ConnectionLostError: it cannot be unpacked.
+        :raises ReplyTooLargeError: the body is too large.
+        :raises ConnectionLostError: it cannot be decompressed.
         """
         if self._encoding is None:
             self._keep(part)
             return
         if self._unpacker is None:
-            # The first two bytes tell how a deflate body is packed.
+            # The first two bytes show the format of a deflate body.
             part = self._begin = self._begin + part
             if len(part) < 2:
                 return
         while part:
             if self._unpacker is None or self._unpacker.eof:
                 self._unpacker = self._next_unpacker(part)
-            # One byte more than is allowed is enough to know; 0 would mean no limit.
+            # One byte more than allowed shows that the body is too large; 0 would mean no limit.
             room = self._request.max_reply_bytes + 1 - len(self._read)
             try:
                 unpacked = self._unpacker.decompress(part, room)
@@ -198,7 +146,7 @@ class BodyReader:
             part = self._unpacker.unused_data
 
     def whole(self) -> bytes:
-        """Return what was taken.
+        """Return the body.
 
         :raises ConnectionLostError: the end is missing.
         """
@@ -217,7 +165,7 @@ class BodyReader:
 
     def _damaged(self, cause: str = "zlib.error") -> ConnectionLostError:
         return ConnectionLostError(
-            f"The answer is cut or damaged: it says that it is packed as {self._encoding}, and cannot be unpacked.",
+            f"The reply is cut or damaged: its Content-Encoding is {self._encoding}, and it cannot be decompressed.",
             method=self._request.method,
             cause=cause,
         )
@@ -226,26 +174,43 @@ class BodyReader:
         self._read += unpacked
         if len(self._read) > self._request.max_reply_bytes:
             raise ReplyTooLargeError(
-                f"The answer has more than {self._request.max_reply_bytes} bytes, the most that is read from this "
-                "method. Ask for less at once, or check what stands between Airflow and the portal.",
+                f"The reply has more than {self._request.max_reply_bytes} bytes, the limit for this method. Request "
+                "less at once, or check any gateway between Airflow and the portal.",
                 method=self._request.method,
                 attempts=2,
             )
 
 
-def timeout_error(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
-    """Return the error of an answer that did not come in time."""
-    return ResponseTimeoutError(
-        f"No answer within {timeout:g} s, or not the whole of it within {TOTAL_TIMEOUT_FACTOR * timeout:g} s.",
-        method=method,
-        cause=cause,
-    )
+def transport_error(
+    problem: Exception, method: str, timeout: float, *, unsent: bool, timed_out: bool, cause: BaseException
+) -> TransportError:
+    """Return the error for a failed request, without the original one, whose text may hold the URL.
+
+    :param unsent: whether it is known that nothing was sent.
+    :param cause: the original error without the wrappers of the HTTP library.
+    """
+    if isinstance(problem, TransportError):
+        return problem
+    if tls_refused(problem):
+        kind: type[TransportError] = TlsError
+        text, cause = "The portal's certificate is not trusted; see `verify`.", problem
+    elif unsent:
+        kind = ConnectError
+        text = (
+            "No connection to the portal could be made. Check the portal's address in the connection, and name "
+            "resolution, firewall and proxy of this machine."
+        )
+    elif timed_out:
+        kind = ResponseTimeoutError
+        text = f"No reply within {timeout:g} s, or not all of it within {TOTAL_TIMEOUT_FACTOR * timeout:g} s."
+    else:
+        kind, text = ConnectionLostError, "The connection broke before the whole reply was received."
+    return kind(text, method=method, cause=type(cause).__name__)
 
 
 def make_reply(http_status: int, body: BodyReader, location: str | None, request: Request) -> Reply:
-    """Return the reply; of a redirect's target only the origin is kept, for the path may hold the secret.
+    """Return the reply. Of a redirect's target only the origin is kept: the path may hold the secret.
 
-    :param request: what was asked.
     :raises ConnectionLostError: the end of the body is missing.
     """
     origin = _origin_of(location) if location else None

@@ -1,6 +1,6 @@
-"""The asynchronous transport: ``httpx`` below its client, for the triggerer.
+"""The asynchronous transport, for the triggerer: the transport class of ``httpx``.
 
-The client would log every URL at INFO, keep cookies and read ``.netrc``; its transport does none of it.
+The client of ``httpx`` would log every URL at INFO, keep cookies and read ``.netrc``; its transport does none of that.
 """
 
 from __future__ import annotations
@@ -12,57 +12,48 @@ from typing import TYPE_CHECKING
 import httpx
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from airflow_provider_b24cal.bitrix24.protocol.errors import (
-    ConnectError,
-    ConnectionLostError,
-    TlsError,
-    TransportError,
-    UsageError,
-)
+from airflow_provider_b24cal.bitrix24.protocol.errors import UsageError
 from airflow_provider_b24cal.client.http import (
     HEADERS,
-    NO_CONNECTION,
     TOTAL_TIMEOUT_FACTOR,
     BodyReader,
-    find_route,
+    connection_options,
     make_reply,
-    make_tls,
-    timeout_error,
-    tls_refused,
+    transport_error,
 )
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
+from airflow_provider_b24cal.client.tls import make_tls
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.auth.credentials import Request
     from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
+
 
 class HttpxTransport:
-    """Carries requests over pooled connections of one event loop.
-
-    Use it on the loop that first sent something, and close it there.
-    """
+    """Sends requests over pooled connections of one event loop: that of the first request."""
 
     def __init__(self, settings: Settings) -> None:
         keep_out_of_logs(settings.secrets())
         self._settings = settings
         self._timeout = httpx.Timeout(settings.timeout).as_dict()
         self._opening = asyncio.Lock()
-        self._carrier: httpx.AsyncHTTPTransport | None = None
+        self._transport: httpx.AsyncHTTPTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, request: Request) -> Reply:
-        """Carry a request.
+        """Send a request.
 
-        :raises TransportError: without the cause, whose texts may hold the URL.
-        :raises UsageError: something was sent on another event loop before.
+        :raises TransportError: without its cause, whose text may hold the URL.
+        :raises UsageError: the first request was sent on another event loop.
         """
         self._check_loop(request.method)
-        carrier = await self._opened()
+        transport = await self._opened()
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT_FACTOR * self._settings.timeout):
-                response = await carrier.handle_async_request(
+                response = await transport.handle_async_request(
                     httpx.Request(
                         "POST",
                         request.url.reveal(),
@@ -78,9 +69,16 @@ class HttpxTransport:
                 finally:
                     await response.aclose()
             return make_reply(response.status_code, body, response.headers.get("Location"), request)
-        except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold the URL
-            failure: BaseException = _translated(problem, request.method, self._settings.timeout)
-        except BaseException as stop:  # noqa: BLE001 - goes on below, without the frames: their variables hold the URL
+        except Exception as problem:  # noqa: BLE001 - the text of any error may hold the URL
+            failure: BaseException = transport_error(
+                problem,
+                request.method,
+                self._settings.timeout,
+                unsent=isinstance(problem, _UNSENT),
+                timed_out=isinstance(problem, httpx.TimeoutException | TimeoutError),
+                cause=problem,
+            )
+        except BaseException as stop:  # noqa: BLE001 - raised below, without the frames: their variables hold the URL
             failure = stop
             failure.__context__ = None
         # Outside the except block, so that the error does not keep the cause as its context.
@@ -88,8 +86,8 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._carrier is not None:
-            await self._carrier.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
     def _check_loop(self, method: str) -> None:
         loop = asyncio.get_running_loop()
@@ -104,17 +102,17 @@ class HttpxTransport:
 
     async def _opened(self) -> httpx.AsyncHTTPTransport:
         async with self._opening:
-            if self._carrier is None:
-                # Reading certificates takes tens of milliseconds; the loop has other triggers to serve.
-                self._carrier = await asyncio.to_thread(_make_carrier, self._settings)
-            return self._carrier
+            if self._transport is None:
+                # Reading certificates takes tens of milliseconds, in which the loop serves other triggers.
+                self._transport = await asyncio.to_thread(_make_transport, self._settings)
+            return self._transport
 
 
-def _make_carrier(settings: Settings) -> httpx.AsyncHTTPTransport:
-    route = find_route(settings)
+def _make_transport(settings: Settings) -> httpx.AsyncHTTPTransport:
+    options = connection_options(settings)
     return httpx.AsyncHTTPTransport(
-        verify=_make_tls(route.verify),
-        proxy=httpx.Proxy(route.proxy) if route.proxy else None,
+        verify=_make_tls(options.verify),
+        proxy=httpx.Proxy(options.proxy) if options.proxy else None,
         trust_env=False,
         limits=httpx.Limits(max_connections=settings.max_in_flight, max_keepalive_connections=settings.max_in_flight),
     )
@@ -127,16 +125,3 @@ def _make_tls(verify: bool | str) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
         return context
     return make_tls(DEFAULT_CA_BUNDLE_PATH if verify is True else verify)
-
-
-def _translated(problem: Exception, method: str, timeout: float) -> TransportError:
-    if isinstance(problem, TransportError):
-        return problem
-    cause = type(problem).__name__
-    if tls_refused(problem):
-        return TlsError("The portal's certificate is not trusted; see `verify`.", method=method, cause=cause)
-    if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.PoolTimeout):
-        return ConnectError(NO_CONNECTION, method=method, cause=cause)
-    if isinstance(problem, httpx.TimeoutException | TimeoutError):
-        return timeout_error(timeout, method, cause)
-    return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)

@@ -1,7 +1,7 @@
-"""Log lines of the HTTP libraries without secrets.
+"""Removes secrets from the log lines of the HTTP libraries.
 
-At DEBUG ``urllib3`` logs the path of every request and ``httpcore`` the headers of every response; what they
-cannot read they quote, ``urllib3`` at WARNING and with a traceback.
+At DEBUG ``urllib3`` logs the path of every request and ``httpcore`` the headers of every response. Both quote what they
+cannot parse, ``urllib3`` at WARNING and with a traceback.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_KNOWN: Final = 1000
-"""Secrets that are remembered at most; a connection has two to ten, and each renewal of a token four more."""
+"""Secrets that are kept at most; a connection has two to ten, and each renewal of a token adds four."""
 
 _LOGGERS: Final = (
-    # One by one, for a logger's filter does not see what its children log.
+    # One by one: a logger's filter does not apply to its children.
     "charset_normalizer",
     "httpcore",
     "httpcore.connection",
@@ -43,24 +43,24 @@ _LOGGERS: Final = (
 
 _BYTES: Final = r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _HEADER: Final = re.compile(rf"\(({_BYTES}), {_BYTES}\)")
-# What a library could not read it quotes up to the end of the line.
+# A library quotes what it cannot parse up to the end of the line.
 _UNREADABLE: Final = re.compile(
     r"(HeaderParsingError: |Failed to parse headers \(url=.*?\): |illegal \w+ \w+:? ).*", re.IGNORECASE
 )
 
 
 class _KnownSecrets:
-    """The secrets that this process has read lately, and what takes them out of a text."""
+    """The secrets that this process has read, and a scrubber for them."""
 
     def __init__(self) -> None:
         self._texts: dict[str, None] = {}
         self._scrubber: Scrubber | None = None
         self._lock = Lock()
-        # Another thread may hold the lock while the process is forked, and is not there any more in the child.
+        # Another thread may hold the lock while the process is forked; the child does not have that thread.
         os.register_at_fork(after_in_child=self._renew_lock)
 
     def add(self, texts: Iterable[str]) -> None:
-        """Remember secrets; of too many the oldest are forgotten."""
+        """Add secrets; beyond the limit the oldest are dropped."""
         with self._lock:
             for text in texts:
                 if text:
@@ -71,7 +71,7 @@ class _KnownSecrets:
             self._scrubber = None
 
     def scrub(self, text: str) -> str:
-        """Take every secret out of a text, and what looks like a webhook's path."""
+        """Return a text without the secrets and without webhook paths."""
         with self._lock:
             if self._scrubber is None:
                 self._scrubber = Scrubber(*map(Secret, self._texts))
@@ -88,7 +88,7 @@ class _SecretFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         lines = [record.getMessage()]
         if record.exc_info:
-            # As text, for log handlers may show the error itself, with its causes and the variables of its frames.
+            # As text: log handlers may show the error itself, with its causes and the variables of its frames.
             lines.append(_FORMATTER.formatException(record.exc_info))
         text = _UNREADABLE.sub(rf"\1{HIDDEN}", _HEADER.sub(rf"(\1, {HIDDEN})", "\n".join(lines)))
         record.msg, record.args = _KNOWN.scrub(text), None
@@ -104,7 +104,7 @@ _FILTER: Final = _SecretFilter()
 
 
 def keep_out_of_logs(secrets: Iterable[str]) -> None:
-    """Make the loggers of the HTTP libraries hide secrets, from now on and in this process."""
+    """Hide secrets in the log lines of the HTTP libraries, in this process and from now on."""
     _KNOWN.add(secrets)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)

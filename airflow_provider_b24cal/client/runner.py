@@ -1,4 +1,4 @@
-"""The drivers: an exchange's steps over a blocking lane or an asynchronous one, one at a time or several."""
+"""Runs the steps of exchanges through a dispatcher, one exchange or several at once, in threads or on an event loop."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LARGE: Final = 128 * 1024
-"""Bytes of an answer that take longer to read, some ten milliseconds, than an event loop should be held up."""
+"""Bytes of a reply from which reading it, some ten milliseconds, would block an event loop for too long."""
 
 
 class StepHandler(Protocol):
-    """Does what an exchange wants, and returns the answer or raises the error for it."""
+    """Executes a step and returns its answer, or raises the error."""
 
     def do(self, step: Any) -> Any:
-        """Do one step."""
+        """Execute one step."""
 
 
 class AsyncStepHandler(Protocol):
     """The same without blocking the event loop."""
 
     async def do(self, step: Any) -> Any:
-        """Do one step."""
+        """Execute one step."""
 
 
 def run(steps: Generator[Any, Any, T], dispatcher: StepHandler) -> T:
-    """Run an exchange to its end."""
+    """Run an exchange and return its result."""
     try:
         step = next(steps)
         while True:
@@ -55,7 +55,7 @@ def run(steps: Generator[Any, Any, T], dispatcher: StepHandler) -> T:
 
 
 async def arun(steps: Generator[Any, Any, T], dispatcher: AsyncStepHandler) -> T:
-    """Run an exchange to its end on an event loop; the twin of :func:`run`."""
+    """Run an exchange on an event loop; the twin of :func:`run`."""
     try:
         step = next(steps)
         while True:
@@ -77,9 +77,9 @@ async def arun(steps: Generator[Any, Any, T], dispatcher: AsyncStepHandler) -> T
 
 
 def _send(steps: Generator[Any, Any, Any], answer: Reply) -> tuple[bool, Any]:
-    """Send an answer, and return whether that was the end, and the next step or the result.
+    """Send an answer; return whether that was the end, and the next step or the result.
 
-    No thread can hand a ``StopIteration`` over.
+    A ``StopIteration`` cannot leave a thread.
     """
     try:
         return False, steps.send(answer)
@@ -88,28 +88,28 @@ def _send(steps: Generator[Any, Any, Any], answer: Reply) -> tuple[bool, Any]:
 
 
 def run_many(many: Iterable[Steps[T]], dispatcher: Dispatcher, at_once: int) -> Iterator[T]:
-    """Run exchanges, some at once, and yield their results in the order given.
+    """Run exchanges, ``at_once`` of them in flight, and yield their results in the order given.
 
-    No more of them are begun than are needed to keep ``at_once`` under way, so that memory does not grow
-    with their number. When the iteration is left early, those that have not begun never do.
+    Few are prepared ahead, so that memory does not grow with their number. When the iteration is left early, the rest
+    never starts.
     """
     rest = iter(many)
     alone, second = next(rest, None), next(rest, None)
     if second is None:
-        # One needs no thread besides this.
+        # A single one needs no thread of its own.
         if alone is not None:
             yield run(alone, dispatcher)
         return
     assert alone is not None
     with ThreadPoolExecutor(at_once, thread_name_prefix="bitrix24") as pool:
-        under_way: deque[Future[T]] = deque()
+        in_flight: deque[Future[T]] = deque()
         try:
             for steps in chain((alone, second), rest):
-                under_way.append(pool.submit(run, steps, dispatcher))
-                if len(under_way) > 2 * at_once:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+                in_flight.append(pool.submit(run, steps, dispatcher))
+                if len(in_flight) > 2 * at_once:
+                    yield in_flight.popleft().result()
+            while in_flight:
+                yield in_flight.popleft().result()
         except BaseException:
             dispatcher.stop()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -118,20 +118,20 @@ def run_many(many: Iterable[Steps[T]], dispatcher: Dispatcher, at_once: int) -> 
 
 async def arun_many(many: Iterable[Steps[T]], dispatcher: AsyncDispatcher, at_once: int) -> AsyncGenerator[T, None]:
     """Run exchanges on an event loop; the twin of :func:`run_many`."""
-    under_way: deque[asyncio.Task[T]] = deque()
-    places = asyncio.Semaphore(at_once)
+    in_flight: deque[asyncio.Task[T]] = deque()
+    slots = asyncio.Semaphore(at_once)
 
     async def one(steps: Steps[T]) -> T:
-        async with places:
+        async with slots:
             return await arun(steps, dispatcher)
 
     try:
         for steps in many:
-            under_way.append(asyncio.create_task(one(steps)))
-            if len(under_way) > 2 * at_once:
-                yield await under_way.popleft()
-        while under_way:
-            yield await under_way.popleft()
+            in_flight.append(asyncio.create_task(one(steps)))
+            if len(in_flight) > 2 * at_once:
+                yield await in_flight.popleft()
+        while in_flight:
+            yield await in_flight.popleft()
     finally:
-        for task in under_way:
+        for task in in_flight:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Where later pairs of tokens are kept: an Airflow variable, a file, or whatever a dotted path names."""
+"""Stores for renewed token pairs: an Airflow variable, a file, or a class named by a dotted path."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
 
 @runtime_checkable
 class TokenStore(Protocol):
-    """Keeps texts by key, for all processes that use a connection.
+    """Stores texts by key, for all processes that use a connection.
 
-    The texts are secret. Both methods block, and are called from threads also where an event loop runs. What
-    :meth:`save` has stored, every later :meth:`load` of any process must see.
+    The texts are secret. Both methods block, and are always called from threads. Every :meth:`load` in any process
+    must return the text of the last :meth:`save`.
     """
 
     def load(self, key: str) -> str | None:
@@ -34,7 +34,7 @@ class TokenStore(Protocol):
 
 
 class VariableStore:
-    """Keeps texts as Airflow variables: encrypted, and hidden in the web UI for what their keys are called."""
+    """Stores texts as Airflow variables: encrypted, and hidden in the web UI because of their keys."""
 
     def load(self, key: str) -> str | None:
         """Return the text of a key, or ``None``."""
@@ -42,13 +42,13 @@ class VariableStore:
 
     def save(self, key: str, text: str) -> None:
         """Store a text, in place of an earlier one."""
-        write_variable(key, text, "Written by the Bitrix24 provider: the present tokens of a connection.")
+        write_variable(key, text, "Written by the Bitrix24 provider: the current tokens of a connection.")
 
 
 class FileStore:
-    """Keeps texts as files that only this user may read.
+    """Stores texts as files that only this user can read.
 
-    :param folder: made if there is none.
+    :param folder: created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class FileStore:
             return None
 
     def save(self, key: str, text: str) -> None:
-        """Store a text, in place of an earlier one: whole or not at all, whenever the power fails."""
+        """Store a text, in place of an earlier one; atomic and durable."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
         try:
@@ -89,7 +89,7 @@ def make_store(name: str) -> TokenStore:
 
     :param name: ``variable``, ``file:<folder>``, or the dotted path of a class or function that is called
         without arguments and returns a :class:`TokenStore`.
-    :raises InvalidConnectionError: there is no such store.
+    :raises InvalidConnectionError: the name is invalid.
     """
     if name == "variable":
         return VariableStore()
@@ -98,30 +98,30 @@ def make_store(name: str) -> TokenStore:
     module, _, attribute = name.rpartition(".")
     try:
         store = getattr(import_module(module), attribute)()
-    except Exception as problem:  # noqa: BLE001 - it is other people's code, and may fail in any way
-        reason = f"{type(problem).__name__}: {problem}" if isinstance(problem, _TELLING) else type(problem).__name__
+    except Exception as problem:  # noqa: BLE001 - a user's class may raise anything
+        reason = type(problem).__name__ + (f": {problem}" if isinstance(problem, _SHOWN_ERRORS) else "")
     else:
         if isinstance(store, TokenStore):
             return store
-        reason = f"{type(store).__name__} has not both of the methods load and save"
+        reason = f"{type(store).__name__} lacks the method load or save"
     raise InvalidConnectionError(
         f"Invalid {field_name('token_store')} {name!a} ({ascii(reason)[1:-1][:200]}): expected variable, file:<folder>,"
         " or the dotted path of a class that is made without arguments and has load(key) and save(key, text)."
     )
 
 
-_TELLING = (ImportError, AttributeError, TypeError)
+_SHOWN_ERRORS = (ImportError, AttributeError, TypeError)
 
 
 @without_inner_frames
 def load_pair(store: TokenStore, key: str) -> TokenPair | None:
-    """Return the pair that a store holds, or ``None``.
+    """Return the pair in a store, or ``None``.
 
     :raises TokenStoreError: the store fails, or holds something else.
     """
     try:
         text = store.load(key)
-    except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold tokens
+    except Exception as problem:  # noqa: BLE001 - the text of any error may hold tokens
         failure = _failure("read", store, problem)
     else:
         return None if text is None else read_stored(text)
@@ -136,7 +136,7 @@ def save_text(store: TokenStore, key: str, text: str) -> None:
     """
     try:
         store.save(key, text)
-    except Exception as problem:  # noqa: BLE001 - whatever it is, its text may hold tokens
+    except Exception as problem:  # noqa: BLE001 - the text of any error may hold tokens
         failure = _failure("written", store, problem)
     else:
         return
@@ -144,7 +144,7 @@ def save_text(store: TokenStore, key: str, text: str) -> None:
 
 
 def _failure(what: str, store: TokenStore, problem: Exception) -> TokenStoreError:
-    # By its number, for the text that comes with it is whatever the store has put there.
+    # From its number: the text of the error may hold anything.
     reason = f": {os.strerror(problem.errno)}" if isinstance(problem, OSError) and problem.errno else ""
     return TokenStoreError(
         f"The token store {type(store).__name__} could not be {what}{reason}.", cause=type(problem).__name__

@@ -483,7 +483,7 @@ def test_a_store_with_something_else_in_it(connect: Connect, portal: Portal, bro
     [
         ("no.such.Store", "ModuleNotFoundError: No module named"),
         ("json.Store", "AttributeError"),
-        ("json.JSONDecoder", "JSONDecoder has not both of the methods load and save"),
+        ("json.JSONDecoder", "JSONDecoder lacks the method load or save"),
         ("json.loads", "TypeError"),
     ],
 )

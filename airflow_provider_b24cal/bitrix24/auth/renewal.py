@@ -1,15 +1,14 @@
-"""Renewing an access token, written once as a generator like the exchange itself.
+"""Renewing an access token: a generator, like the exchange itself.
 
-Whoever drives it holds the lock of the host meanwhile. Other hosts are met in the store: it is read before
-anything is sent, for somebody may have been quicker, and again when the authorisation server says that the
-refresh token is used up.
+Its caller holds the lock of the host. Other hosts are noticed in the token store: it is read before a request is sent,
+because another host may have renewed already, and again when the authorisation server reports that the refresh token
+is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from airflow_provider_b24cal.bitrix24.auth.oauth import Grant, TokenPair, unreachable
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
@@ -21,90 +20,83 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     TokenStoreError,
     TransportError,
 )
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Pause, Send
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.auth.credentials import Secret
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Come back with the pair that the store holds, or with that of the connection when it holds none."""
+    from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps
 
 
-@dataclass(frozen=True, slots=True)
-class CheckWritable:
-    """Come back when the store is known to take what is written; or throw a :class:`TokenStoreError` in."""
+class PairStore(Protocol):
+    """Stores the token pairs of one grant; its methods block and raise :class:`TokenStoreError`."""
+
+    def load(self) -> TokenPair:
+        """Return the stored pair, or that of the connection if none is stored."""
+
+    def check_writable(self) -> None:
+        """Check that a pair can be stored."""
+
+    def save(self, pair: TokenPair) -> None:
+        """Store a pair."""
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Store a pair, and come back when it is safe; or throw a :class:`TokenStoreError` in."""
-
-    pair: TokenPair
-
-
-TokenSteps: TypeAlias = Generator[Send | Pause | Load | CheckWritable | Save, Any, T]
-
-_ON_THE_WAY: Final = {
+_UNREACHED: Final = {
     ConnectError: "No connection could be made.",
     TlsError: "Its certificate is not trusted; REQUESTS_CA_BUNDLE can name further ones.",
 }
 
 WINNER_WAITS: Final = (0.0, 0.5, 1.5, 4.0)
-"""Seconds before each further look into the store, for whoever was quicker may not have stored the pair yet."""
+"""Seconds before each further read of the store: the host that renewed may not have stored the pair yet."""
 
 SAVE_WAITS: Final = (0.2, 1.0, 3.0)
 """Seconds before each further attempt to store a pair."""
 
 
 class Renewal(NamedTuple):
-    """What a renewal has come to.
+    """The result of a renewal.
 
-    :param pair: another one than the one refused.
-    :param is_new: whether the authorisation server has just given it. One that was found in the store may have run out.
+    :param pair: a pair with another access token than the refused one.
+    :param is_new: whether the authorisation server has just issued it. A pair from the store may be expired.
     """
 
     pair: TokenPair
     is_new: bool
 
 
-def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[Renewal]:
-    """Return a pair whose access token is another one than the one refused.
+def renew(grant: Grant, stale: Secret, now: float, store: PairStore) -> Steps[Renewal]:
+    """Return a pair with another access token than the refused one.
 
-    One request at most is sent. What comes of it is stored before anybody uses it.
+    At most one request is sent. A new pair is stored before it is used.
 
     :param stale: the access token that the portal has refused.
     :param now: seconds since the epoch.
-    :raises Bitrix24Error: there is none to be had.
+    :raises Bitrix24Error: there is no such pair.
     """
-    pair: TokenPair = yield Load()
+    pair: TokenPair = yield Blocking(store.load)
     if pair.access != stale:
         return Renewal(pair, is_new=False)
-    # The refresh token serves once: where the next one cannot be kept, this one must not be spent.
-    yield CheckWritable()
+    # A refresh token can be used once: if the next one cannot be stored, this one must not be used.
+    yield Blocking(store.check_writable)
     try:
         fresh = yield from _refresh(grant, pair, now)
     except (RefreshTokenRevokedError, RefreshTokenExpiredError) as error:
         for seconds in WINNER_WAITS:
             if seconds:
                 yield Pause(seconds, error)
-            stored: TokenPair = yield Load()
+            stored: TokenPair = yield Blocking(store.load)
             if stored.access != pair.access:
                 return Renewal(stored, is_new=False)
         raise
-    yield from _save(fresh)
+    yield from _save(fresh, store)
     return Renewal(fresh, is_new=True)
 
 
-def _refresh(grant: Grant, pair: TokenPair, now: float) -> TokenSteps[TokenPair]:
+def _refresh(grant: Grant, pair: TokenPair, now: float) -> Steps[TokenPair]:
     try:
         reply = yield Send(grant.application.refresh(pair))
     except TransportError as error:
         failure = unreachable(
-            _ON_THE_WAY.get(type(error), error.message),
+            _UNREACHED.get(type(error), error.message),
             grant.application.server_of(pair),
             Permanence.PERMANENT if isinstance(error, TlsError) else Permanence.TRANSIENT,
             cause=error.cause,
@@ -114,14 +106,14 @@ def _refresh(grant: Grant, pair: TokenPair, now: float) -> TokenSteps[TokenPair]
     raise failure
 
 
-def _save(pair: TokenPair) -> TokenSteps[None]:
+def _save(pair: TokenPair, store: PairStore) -> Steps[None]:
     for seconds in (*SAVE_WAITS, None):
         try:
-            yield Save(pair)
+            yield Blocking(partial(store.save, pair))
         except TokenStoreError as error:
             if seconds is None:
                 raise
-            trouble = error
+            failure = error
         else:
             return
-        yield Pause(seconds, trouble)
+        yield Pause(seconds, failure)

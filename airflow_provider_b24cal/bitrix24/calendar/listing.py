@@ -191,7 +191,7 @@ def list_nearest(nearest: Nearest, context: ExchangeContext) -> Steps[EventList]
     ids = timed_ids(rows)
     outcomes = yield from run_calls([get_zone(event_id) for event_id in ids], context)
     zones = {event_id: outcome.unwrap() for event_id, outcome in zip(ids, outcomes, strict=True)}
-    found = read_nearest(rows, zones, context.endpoint.scrub)
+    found = read_nearest(rows, zones, context.source.endpoint.scrub)
     check_readable([found], EVENT_GET_NEAREST)
     return EventList(_in_order(found.events), found.unreadable)
 

@@ -1,4 +1,4 @@
-"""Many calls in one request: packing them into a batch, and an outcome for every command sent.
+"""Batches: many calls in one request, and an outcome for every command sent.
 
 https://apidocs.bitrix24.com/settings/how-to-call-rest-api/batch.html
 """
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHUNK: Final = 50
-"""The most commands that a portal runs of one batch."""
+"""Commands in one batch at most; a portal does not run more."""
 
 _REFERENCE: Final = re.compile(r"\$(result|error|total|next|time)\[")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(HookResult, Generic[T]):
-    """What became of one call among many: a value or an error, never both.
+    """The result of one call among many: a value or an error, never both.
 
-    :param value: what the call answered; ``None`` is a legal answer of some methods.
+    :param value: the call's value; ``None`` is a legal value of some methods.
     :param error: why there is no value.
     """
 
@@ -40,7 +40,7 @@ class Outcome(HookResult, Generic[T]):
 
     @property
     def ok(self) -> bool:
-        """Whether the call answered."""
+        """Whether there is a value."""
         return self.error is None
 
     def unwrap(self) -> T:
@@ -53,13 +53,12 @@ class Outcome(HookResult, Generic[T]):
 def pack(calls: Sequence[Call[Any]], prefix: str) -> Call[list[Outcome[Any]]]:
     """Pack calls into one batch.
 
-    The portal runs them in the order given, each whatever became of the others. The answer holds one
-    outcome per call, in that order; a command that the portal left unanswered is an error, for a batch
-    whose commands were lost on the way comes back as a clean, empty success.
+    The portal runs them in order; a failure does not stop the rest. The value is one outcome per call, in that order.
+    A command without an answer is an error: a batch whose commands were lost on the way comes back as an empty success.
 
-    :param prefix: begins the name of every command; letters and digits, the first one a letter. A new one for each
-        request, so that the answer to another batch answers none of these commands.
-    :raises InvalidArgumentError: no call, more than fifty, or one that batches cannot carry.
+    :param prefix: begins the name of every command; letters and digits, the first one a letter. Use a new one for each
+        request, so that the reply to another batch answers none of these commands.
+    :raises InvalidArgumentError: no call, more than fifty, or a call that a batch cannot carry.
     """
     if not 1 <= len(calls) <= CHUNK:
         raise InvalidArgumentError(f"A batch holds 1 to {CHUNK} calls, not {len(calls)}.")
@@ -83,37 +82,27 @@ def pack(calls: Sequence[Call[Any]], prefix: str) -> Call[list[Outcome[Any]]]:
 def command(call: Call[Any]) -> str:
     """Return a call as a command of a batch.
 
-    :raises InvalidArgumentError: a parameter holds what a batch takes for a reference to another command, or what
-        it cannot carry: ``None``, an empty list or mapping, or half of a character.
+    :raises InvalidArgumentError: a batch would change or lose a parameter: a text with a reference to another command,
+        ``None``, an empty list or mapping, or half of a surrogate pair.
     """
-    if len(call.params) == 1 and type(event_id := next(iter(call.params.values()))) is int:
-        # Nearly every command asks for one event; fifty thousand of them need no detour.
-        return f"{call.method}?{_quoted(next(iter(call.params)))}={event_id}"
     fields = []
     for name, text in _flatten(call.params):
         if not isinstance(text, str):
             raise _refusal("drop", name, text, call)
         if "$" in text and _REFERENCE.search(text):
             raise _refusal("replace the reference in", name, text, call)
-        field = _field(name, text)
-        if field is None:
-            raise _refusal("not carry the half of a character in", name, text, call)
-        fields.append(field)
+        try:
+            fields.append(f"{_quoted(name)}={_quoted(text)}")
+        except UnicodeEncodeError:
+            raise _refusal("not carry the half of a character in", name, text, call) from None
     return f"{call.method}?{'&'.join(fields)}"
 
 
 def _refusal(what: str, name: str, value: object, call: Call[Any]) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"A batch would {what} {ascii(name)[1:-1]}={ascii(value)[:80]} of {call.method}; send this call alone."
+        f"Invalid {ascii(name)[1:-1]} {ascii(value)[:80]} of {call.method}: a batch would {what} it. "
+        "Send this call alone."
     )
-
-
-def _field(name: str, text: str) -> str | None:
-    """Return a parameter as it stands in a form; ``None`` for what cannot be written: halves of characters."""
-    try:
-        return f"{_quoted(name)}={_quoted(text)}"
-    except UnicodeEncodeError:
-        return None
 
 
 def _quoted(text: str) -> str:
@@ -121,7 +110,7 @@ def _quoted(text: str) -> str:
 
 
 def _flatten(params: Mapping[Any, Any], within: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each parameter's name and text; in place of the text what has none in a form's fields."""
+    """Yield each parameter's name and text; a value that a form cannot hold (``None``, an empty list) as it is."""
     for key, value in params.items():
         name = f"{within}[{key}]" if within else str(key)
         if type(value) is int:
@@ -159,7 +148,7 @@ def _outcome(
     if key not in values:
         return Outcome(
             error=UnansweredError(
-                "The batch came back without an answer to this command.",
+                "The batch returned no answer to this command.",
                 method=call.method,
                 event_id=call.event_id,
             )

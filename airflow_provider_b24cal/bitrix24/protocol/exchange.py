@@ -1,8 +1,8 @@
-"""The exchanges with a portal, written once as generators.
+"""The exchange with a portal, written once as generators: pack, send, read, classify, retry.
 
-A generator yields what it wants done (:class:`Send`, :class:`Pause`, ...), is given the reply or the
-transport's error, and returns the result. The drivers in ``client/runner.py`` run it over sockets, in a
-thread or on an event loop; a test runs it over a list. Repeating and reading back exist in no other place.
+A generator yields a step (:class:`Send`, :class:`Pause`, ...), is sent the reply or the transport's error, and returns
+the result. ``client/runner.py`` runs it over sockets, in a thread or on an event loop; a test runs it over a list.
+Retries and token renewal are written nowhere else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     error_from_dict,
 )
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy, RetryState
-from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, is_redirect, read
+from airflow_provider_b24cal.bitrix24.protocol.replies import REDIRECTS, Reply, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,14 +37,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Carry this request to the portal and come back with the :class:`Reply`, or throw the error in."""
+    """Send this request; the answer is its :class:`Reply`, or the transport's error is thrown in."""
 
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait before going on.
+    """Wait before the next step.
 
     :param seconds: how long.
     :param error: why.
@@ -56,17 +56,17 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """Take note that the portal's bucket is full, whatever was modelled."""
+    """The portal refused a request for its rate: its bucket is full, whatever the model says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Have the access token replaced that the portal has refused, or throw the error in.
+    """Renew the access token that the portal has refused; the error is thrown in if that fails.
 
-    Come back with whether the authorisation server has just given the new one. One that another task had stored may
-    have run out too.
+    The answer is whether the authorisation server has just issued the new one. A token that another task had stored
+    may be expired too.
 
-    :param stale: the endpoint that holds it.
+    :param stale: the endpoint that holds the refused token.
     """
 
     stale: Endpoint
@@ -74,52 +74,60 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Note that the portal is to be found elsewhere.
+    """The portal has a new address.
 
-    :param endpoint: where; the same credential is good there.
+    :param endpoint: the new address, with the same credential.
     """
 
     endpoint: Endpoint
 
 
-Steps: TypeAlias = Generator[Send | Pause | RateLimited | Renew | Moved, Any, T]
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """Call a function that blocks, in a thread where an event loop runs; the answer is its result.
 
-RetryLoop: TypeAlias = Generator[
-    "Sequence[Call[Any]] | Pause", "Sequence[Outcome[Any]] | None", tuple[list[Outcome[Any]], RetryState]
-]
+    :param function: takes no arguments; a :class:`Bitrix24Error` that it raises is thrown in.
+    """
+
+    function: Callable[[], Any]
+
+
+Step: TypeAlias = Send | Pause | RateLimited | Renew | Moved | Blocking
+Steps: TypeAlias = Generator[Step, Any, T]
+
+
+class EndpointSource(Protocol):
+    """The portal and the credential to use for the next request; both may change while exchanges run."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeContext:
-    """What every exchange with one portal has in common.
+    """What all exchanges with one portal have in common.
 
-    :param endpoint: the portal and the credential.
-    :param chance: draws a number from 0 up to 1, for waits and for the names of a batch's commands; given from
-        outside, so that the exchange stays pure.
-    :param operating: remembers what the portal tells of operating time; given from outside as well.
-    :param present: returns what has become of the endpoint since; an exchange beside this one may have had its
-        token renewed, or found that the portal has moved.
+    :param source: holds the endpoint in use. Another exchange may renew its token or find that the portal has moved.
+    :param policy: bounds of the retries.
+    :param jitter: draws a number from 0 up to 1, for delays and for the names of a batch's commands.
+    :param operating: keeps the operating time that the portal reports.
     """
 
-    endpoint: Endpoint
+    source: EndpointSource
     policy: RetryPolicy
     jitter: Callable[[], float]
     operating: OperatingMemory
-    present: Callable[[], Endpoint] | None = None
-
-    def latest(self) -> Endpoint:
-        """Return the endpoint to use for the next request."""
-        return self.endpoint if self.present is None else self.present()
 
 
 def run_call(call: Call[T], context: ExchangeContext) -> Steps[T]:
-    """Make one call, repeated where that is safe and the policy allows.
+    """Make one call and return its result.
 
     :raises Bitrix24Error: the last error.
     """
-    outcomes = yield from run_calls([call], context)
-    answer: T = outcomes[0].unwrap()
-    return answer
+    (outcome,), _ = yield from call_with_retry([call], context, RetryState(context.policy))
+    result: T = outcome.unwrap()
+    return result
 
 
 def run_calls(
@@ -127,10 +135,7 @@ def run_calls(
 ) -> Steps[list[Outcome[Any]]]:
     """Make any number of calls, fifty to a request, and return an outcome per call in their order.
 
-    What failed in passing is repeated, alone, within the policy. What may have run already is repeated
-    only if the call changes nothing.
-
-    :param packed: send also a single call as a batch, so that all parameters travel in the same form.
+    :param packed: send a single call as a batch too, so that the parameters of all calls have the same form.
     """
     outcomes: list[Outcome[Any]] = []
     for chunk in in_chunks(calls, CHUNK):
@@ -142,21 +147,140 @@ def run_calls(
 def call_with_retry(
     calls: Sequence[Call[Any]], context: ExchangeContext, state: RetryState, *, packed: bool = False
 ) -> Steps[tuple[list[Outcome[Any]], RetryState]]:
-    """Make up to fifty calls, repeated within the patience; return the outcomes and the patience left."""
-    repeating = retry_loop(calls, state, context.jitter)
-    alone = len(calls) == 1 and not packed
-    step = next(repeating)
+    """Make up to fifty calls, and those that failed again, as far as the policy allows.
+
+    After an ambiguous failure only calls that change nothing are repeated.
+
+    :param state: how much of the policy is spent.
+    :return: an outcome per call, and how much of the policy is spent then.
+    """
+    packed = packed or len(calls) > 1
+    outcomes: dict[int, Outcome[Any]] = {}
+    pending = list(range(len(calls)))
     while True:
-        if isinstance(step, Pause):
-            yield step
-            answers = None
-        else:
-            answers = yield from call_with_renewal(step, context, packed=not alone)
+        answers = yield from call_with_renewal([calls[number] for number in pending], context, packed=packed)
+        outcomes.update(zip(pending, answers, strict=True))
+        repeatable = {
+            number: error
+            for number in pending
+            if (error := outcomes[number].error)
+            and error.permanence is not Permanence.PERMANENT
+            and (error.permanence is Permanence.TRANSIENT or not calls[number].writes)
+        }
+        pending, pause, state = plan_retries(repeatable, state, context.jitter())
+        if pause is None:
+            return [outcomes[number] for number in range(len(calls))], state
+        yield pause
+
+
+def plan_retries(
+    failed: Mapping[int, Bitrix24Error], state: RetryState, jitter: float
+) -> tuple[list[int], Pause | None, RetryState]:
+    """Return which of the failed calls to repeat, the pause before that, and how much of the policy is spent then.
+
+    The pause is the shortest of all: a call that needs a longer one is repeated with the others.
+    """
+    plans = {key: plan for key, error in failed.items() if (plan := state.spend(error, jitter))}
+    if not plans:
+        return [], None, state
+    first = min(plans, key=lambda key: plans[key][0])
+    seconds, state = plans[first]
+    return list(plans), Pause(seconds, failed[first]), state
+
+
+def call_with_renewal(
+    calls: Sequence[Call[Any]], context: ExchangeContext, *, packed: bool
+) -> Steps[list[Outcome[Any]]]:
+    """Make up to fifty calls; those refused for an expired access token are made again with a new one."""
+    endpoint = context.source.endpoint
+    outcomes = yield from send_calls(calls, endpoint, context, packed=packed)
+    for _ in range(_MAX_RENEWALS):
+        expired = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)]
+        if not expired or not isinstance(endpoint.credential, AccessToken):
+            break
         try:
-            step = repeating.send(answers)
-        except StopIteration as end:
-            result: tuple[list[Outcome[Any]], RetryState] = end.value
-            return result
+            is_new = yield Renew(endpoint)
+        except Bitrix24Error as error:
+            failed: Outcome[Any] = Outcome(error=error.with_traceback(None))
+            return [failed if number in expired else outcome for number, outcome in enumerate(outcomes)]
+        # Reads are repeated together with the writes before them that have not run until now.
+        again = [number for number in range(expired[0], len(calls)) if number in expired or not calls[number].writes]
+        endpoint = context.source.endpoint
+        answers = yield from send_calls([calls[number] for number in again], endpoint, context, packed=packed)
+        for number, answer in zip(again, answers, strict=True):
+            outcomes[number] = answer
+        if is_new:
+            break
+    return outcomes
+
+
+def send_calls(
+    calls: Sequence[Call[Any]], endpoint: Endpoint, context: ExchangeContext, *, packed: bool
+) -> Steps[list[Outcome[Any]]]:
+    """Make up to fifty calls in one request; an error of the request is the outcome of each of them."""
+    # No other batch has the same names: the reply to another one answers none of these commands.
+    call = pack(calls, f"c{int(context.jitter() * 2**52):013x}") if packed else calls[0]
+    outcomes: list[Outcome[Any]]
+    try:
+        reply: Reply = yield Send(endpoint.request(call.method, call.params, call.max_reply_bytes))
+        if reply.http_status in REDIRECTS and (moved := endpoint.renamed(reply.location)):
+            # A portal that redirects has not executed the request, so writes are repeated too.
+            yield Moved(moved)
+            reply = yield Send(moved.request(call.method, call.params, call.max_reply_bytes))
+        result = read(call, reply, endpoint.scrub, context.operating.note)
+        outcomes = [_with_release(outcome, context) for outcome in (result if packed else [Outcome(result)])]
+    except Bitrix24Error as error:
+        outcomes = [_with_release(Outcome(error=error.with_traceback(None)), context)] * len(calls)
+    if any(isinstance(outcome.error, RateLimitError) for outcome in outcomes):
+        yield RateLimited()
+    return outcomes
+
+
+def _with_release(outcome: Outcome[T], context: ExchangeContext) -> Outcome[T]:
+    """Return the outcome; an error of used up operating time says when the method can be called again."""
+    error = outcome.error
+    if not isinstance(error, OperatingLimitError) or error.method is None:
+        return outcome
+    release = context.operating.release(error.method)
+    text = f"It can be called again {'at' if release.known else 'by'} {release.at:%Y-%m-%d %H:%M:%S} UTC."
+    fields = {**error.to_dict(), "message": f"{text} {error.message}", "retry_after": release.seconds}
+    return Outcome(error=error_from_dict(fields))
+
+
+def in_chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """Cut a sequence into parts that fit into one request each."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+_MAX_RENEWALS: Final = 2
+"""The first may find a token that another task has stored, which may be expired as well."""
+
+_REQUEST_METHODS: Final = frozenset({"batch", TOKEN_METHOD})
+
+
+class Answer(Protocol):
+    """The result of one call or change."""
+
+    @property
+    def error(self) -> Bitrix24Error | None:
+        """Why there is no result."""
+
+
+def fatal_error(answers: Sequence[Answer]) -> Bitrix24Error | None:
+    """Return the error that every further request would get too, if these answers show one.
+
+    It is an error of a whole request, not of the calls in it: a permanent one such as an invalid webhook, or a
+    transient one that has exhausted the retries.
+    """
+    error = answers[0].error if answers else None
+    if error is None or error.method not in _REQUEST_METHODS or error.permanence is Permanence.AMBIGUOUS:
+        return None
+    return error if all(answer.error is error for answer in answers) else None
+
+
+RetryLoop: TypeAlias = Generator[
+    "Sequence[Call[Any]] | Pause", "Sequence[Outcome[Any]] | None", tuple[list[Outcome[Any]], RetryState]
+]
 
 
 def retry_loop(calls: Sequence[Call[Any]], state: RetryState, jitter: Callable[[], float]) -> RetryLoop:
@@ -186,127 +310,7 @@ def retry_loop(calls: Sequence[Call[Any]], state: RetryState, jitter: Callable[[
         yield pause
 
 
-def plan_retries(
-    troubles: Mapping[int, Bitrix24Error], state: RetryState, jitter: float
-) -> tuple[list[int], Pause | None, RetryState]:
-    """Return which of what failed is tried again, the pause before it, and the patience left.
-
-    Each error ends the patience for what it befell only. The pause is the shortest of all: what needs a longer one
-    is tried again with the others.
-    """
-    spent = {key: after for key, error in troubles.items() if (after := state.spend(error, jitter))}
-    if not spent:
-        return [], None, state
-    first = min(spent, key=lambda key: spent[key][0])
-    seconds, left = spent[first]
-    return list(spent), Pause(seconds, troubles[first]), left
-
-
 def _may_repeat(call: Call[Any], error: Bitrix24Error) -> bool:
     if error.permanence is Permanence.PERMANENT:
         return False
     return error.permanence is Permanence.TRANSIENT or not call.writes
-
-
-def call_with_renewal(
-    calls: Sequence[Call[Any]], context: ExchangeContext, *, packed: bool
-) -> Steps[list[Outcome[Any]]]:
-    """Make up to fifty calls; those that an expired access token kept from running are made again with a new one."""
-    endpoint = context.latest()
-    outcomes = yield from send_calls(calls, endpoint, context, packed=packed)
-    for _ in range(_MAX_RENEWALS):
-        expired = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, TokenError)]
-        if not expired or not isinstance(endpoint.credential, AccessToken):
-            break
-        try:
-            is_new = yield Renew(endpoint)
-        except Bitrix24Error as error:
-            failed: Outcome[Any] = Outcome(error=error.with_traceback(None))
-            return [failed if number in expired else outcome for number, outcome in enumerate(outcomes)]
-        # Reads are repeated together with the writes before them that have not run until now.
-        again = [number for number in range(expired[0], len(calls)) if number in expired or not calls[number].writes]
-        endpoint = context.latest()
-        answers = yield from send_calls([calls[number] for number in again], endpoint, context, packed=packed)
-        for number, answer in zip(again, answers, strict=True):
-            outcomes[number] = answer
-        if is_new:
-            break
-    return outcomes
-
-
-def send_calls(
-    calls: Sequence[Call[Any]], endpoint: Endpoint, context: ExchangeContext, *, packed: bool
-) -> Steps[list[Outcome[Any]]]:
-    """Make up to fifty calls in one request; what befalls the request befalls each of them."""
-    together = pack(calls, _fresh_prefix(context.jitter())) if packed else None
-    outcomes: list[Outcome[Any]]
-    try:
-        if together is None:
-            outcomes = [Outcome((yield from send_once(calls[0], endpoint, context)))]
-        else:
-            outcomes = yield from send_once(together, endpoint, context)
-    except Bitrix24Error as error:
-        outcomes = [Outcome(error=_with_release(error, context))] * len(calls)
-    else:
-        outcomes = [
-            outcome if outcome.error is None else Outcome(error=_with_release(outcome.error, context))
-            for outcome in outcomes
-        ]
-    if any(isinstance(outcome.error, RateLimitError) for outcome in outcomes):
-        yield RateLimited()
-    return outcomes
-
-
-def _fresh_prefix(jitter: float) -> str:
-    """Return a name for the commands of one batch that no other batch has."""
-    return f"c{int(jitter * 2**52):013x}"
-
-
-def send_once(call: Call[T], endpoint: Endpoint, context: ExchangeContext) -> Steps[T]:
-    reply: Reply = yield Send(endpoint.request(call.method, call.params, call.max_reply_bytes))
-    moved = endpoint.renamed(reply.location) if is_redirect(reply) else None
-    if moved is not None:
-        # Whoever redirects has not executed, so writes are repeated too.
-        yield Moved(moved)
-        reply = yield Send(moved.request(call.method, call.params, call.max_reply_bytes))
-    return read(call, reply, endpoint.scrub, context.operating.note)
-
-
-def _with_release(error: Bitrix24Error, context: ExchangeContext) -> Bitrix24Error:
-    """Return the error, and if it is one of used up operating time, with the time at which it will be over."""
-    if not isinstance(error, OperatingLimitError) or error.method is None:
-        return error.with_traceback(None)
-    release = context.operating.release(error.method)
-    when = f"It can be called again {'at' if release.known else 'by'} {release.at:%Y-%m-%d %H:%M:%S} UTC."
-    return error_from_dict({**error.to_dict(), "message": f"{when} {error.message}", "retry_after": release.seconds})
-
-
-def in_chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
-    """Cut a sequence into parts that fit into one request each."""
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-_MAX_RENEWALS: Final = 2
-"""The first may find a token that another task has stored, which may have run out as well."""
-
-_WHOLE: Final = frozenset({"batch", TOKEN_METHOD})
-
-
-class Answer(Protocol):
-    """What became of one call or change."""
-
-    @property
-    def error(self) -> Bitrix24Error | None:
-        """Why there is nothing else."""
-
-
-def fatal_error(answers: Sequence[Answer]) -> Bitrix24Error | None:
-    """Return the error that the next request would meet too, if these answers show one.
-
-    That is what befell a whole request rather than the calls in it: a permanent refusal, such as a webhook that is
-    not accepted, or a portal that let nobody in for as long as there was patience.
-    """
-    error = answers[0].error if answers else None
-    if error is None or error.method not in _WHOLE or error.permanence is Permanence.AMBIGUOUS:
-        return None
-    return error if all(answer.error is error for answer in answers) else None

@@ -1,4 +1,4 @@
-"""A portal's limits, and how long to wait for them, as arithmetic: no clock, no chance of its own.
+"""A portal's limits and how long to wait for them: arithmetic, without a clock or randomness of its own.
 
 https://apidocs.bitrix24.com/limits.html
 """
@@ -37,17 +37,17 @@ PLANS: Final[Mapping[str, Plan | None]] = {
 """The plans by the name that a connection gives them."""
 
 _FULL_REQUEST: Final = 0.9
-"""Seconds that a portal takes for a request of fifty calls, or somewhat more."""
+"""Seconds that a portal takes for a request of fifty calls, rounded up."""
 _IN_FLIGHT_WITHOUT_LIMITS: Final = 4
 MOST_IN_FLIGHT: Final = 32
-"""What a connection may ask for at most."""
+"""The most that a connection can set."""
 
 
 def in_flight(plan: Plan | None) -> int:
-    """Return how many requests under way at once a plan asks for.
+    """Return how many requests to keep in flight on a plan.
 
-    So many that twice its rate is reached: then a burst is used up in the time in which it refills, and a run of twice
-    as many requests ends when the bucket lets it. More would wait for their turn.
+    Enough for twice the plan's rate: a burst is then used up in the time in which it refills. More requests would only
+    wait for the rate limit.
     """
     if plan is None:
         return _IN_FLIGHT_WITHOUT_LIMITS
@@ -65,11 +65,10 @@ Requests do not arrive exactly as far apart as they were sent; at two per second
 class Bucket:
     """A leaky bucket as two numbers, in seconds since the epoch.
 
-    At any time it holds ``(empty_at - now) * rate`` requests. Places are reserved, also ahead of time, so
-    that many senders can ask first and wait afterwards.
+    At any time it holds ``(empty_at - now) * rate`` requests. A sender reserves a place first and waits afterwards.
 
-    :param empty_at: when it will have leaked empty.
-    :param noted_at: when that was noted. A clock that shows less was put back since.
+    :param empty_at: when it will be empty.
+    :param noted_at: when that was computed. A clock that shows an earlier time has been set back.
     """
 
     plan: Plan
@@ -86,32 +85,29 @@ class Bucket:
         return max(0.0, wait), Bucket(self.plan, now + ahead, now)
 
     def refused(self, now: float) -> Bucket:
-        """Learn from a refusal: the portal's bucket is full, whatever was modelled.
-
-        Somebody else sends from the same address, or another host shares it.
-        """
+        """Return the bucket after a refusal: full, because another sender shares the address."""
         return Bucket(self.plan, now + max(self._ahead(now), self.plan.burst / self.plan.rate), now)
 
     def _ahead(self, now: float) -> float:
-        """Return the seconds until it is empty, as far as the numbers can be believed; if not, it counts as full."""
+        """Return the seconds until it is empty; a value that is impossible counts as full."""
         full = self.plan.burst / self.plan.rate
-        # It holds no more than when that was noted, however far the clock was put back since.
+        # If the clock was set back, the bucket still holds no more than at noted_at.
         ahead = max(0.0, self.empty_at - max(now, self.noted_at))
         return ahead if ahead <= full + MOST_AHEAD else full
 
 
 MOST_AHEAD: Final = 480.0
-"""Seconds for which places of a full bucket are reserved ahead of time, at most.
+"""Seconds ahead for which places of a full bucket can be reserved.
 
-What :func:`in_flight` allows one process takes less than two seconds, so this is what some 256 processes of one
-host have reserved. More in a file is an error of the file.
+One process reserves less than two seconds (see :func:`in_flight`), so this suffices for 256 processes of one host. A
+larger value in the state file is damage.
 """
 
 
 OPERATING_WINDOW: Final = 600.0
-"""Seconds over which a portal adds up what the calls of a method take."""
+"""Seconds over which a portal sums up the operating time of a method."""
 _MINUTE: Final = 60.0
-"""The parts in which it forgets them."""
+"""Seconds of a part of that window; the oldest part is dropped at once."""
 _LATEST_RESET: Final = OPERATING_WINDOW + _MINUTE
 
 
@@ -121,7 +117,7 @@ class Release:
 
     :param seconds: from now.
     :param at: the same as a point in time, UTC.
-    :param known: whether the portal has told it; otherwise it is the latest possible.
+    :param known: whether the portal has reported it; otherwise it is the latest possible time.
     """
 
     seconds: float
@@ -131,48 +127,48 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class OperatingTime:
-    """What a portal has last told of one method's operating time, on this machine's clock.
+    """The operating time of one method as the portal last reported it, on this machine's clock.
 
-    :param told_at: when, in seconds since the epoch.
-    :param used: seconds of it that are used up.
-    :param resets_at: when the oldest minute will be forgotten; ``None`` if the portal has not said.
+    :param reported_at: when, in seconds since the epoch.
+    :param used: seconds used.
+    :param resets_at: when the oldest minute is dropped; ``None`` if the portal has not reported it.
     """
 
-    told_at: float
+    reported_at: float
     used: float = 0.0
     resets_at: float | None = None
 
     def is_current(self, now: float) -> bool:
-        """Return whether the portal can have said this, and still goes by it."""
-        return self.told_at <= now < self.told_at + OPERATING_WINDOW and (
-            self.resets_at is None or 0.0 <= self.resets_at - self.told_at <= _LATEST_RESET
+        """Return whether the report is plausible and not outdated."""
+        return self.reported_at <= now < self.reported_at + OPERATING_WINDOW and (
+            self.resets_at is None or 0.0 <= self.resets_at - self.reported_at <= _LATEST_RESET
         )
 
     def release(self, now: float) -> Release:
-        """Return when the method may be called again, if it is refused now."""
+        """Return when the method can be called again, if it is refused now."""
         if self.resets_at is None or not self.is_current(now):
             return _release(OPERATING_WINDOW, now, known=False)
-        # Refused although the oldest minute is forgotten: the next one is forgotten a minute later.
+        # Refused although the oldest minute was dropped: the next one is dropped a minute later.
         minutes = max(0, floor((now - self.resets_at) / _MINUTE) + 1)
         return _release(self.resets_at + minutes * _MINUTE - now, now, known=True)
 
 
 def _release(seconds: float, now: float, *, known: bool) -> Release:
-    # Told in whole seconds, never too early.
+    # Rounded up to whole seconds: never too early.
     at = datetime.fromtimestamp(now + seconds, UTC)
     rest = timedelta(microseconds=-at.microsecond % 1_000_000)
     return Release(seconds, at + rest, known)
 
 
-def read_operating_time(told: object, now: float) -> OperatingTime | None:
-    """Return what the ``time`` of an answer says of operating time; ``None`` when it says nothing.
+def read_operating_time(reported: object, now: float) -> OperatingTime | None:
+    """Return the operating time in the ``time`` of a reply; ``None`` if there is none.
 
-    The portal's clock may be another than this machine's, so its time is counted from the beginning of the
-    call as the portal saw it. A time beyond the window is not believed.
+    The portal's clock may differ from this machine's, so the reset is counted from the start of the call on the
+    portal's clock. A reset beyond the window is ignored.
     """
-    if not isinstance(told, dict) or (used := _number(told.get("operating"))) is None:
+    if not isinstance(reported, dict) or (used := _number(reported.get("operating"))) is None:
         return None
-    reset, start = _number(told.get("operating_reset_at")), _number(told.get("start"))
+    reset, start = _number(reported.get("operating_reset_at")), _number(reported.get("start"))
     if reset is None:
         return OperatingTime(now, used)
     ahead = reset - (now if start is None else start)
@@ -188,23 +184,23 @@ def _number(value: object) -> float | None:
 
 
 class OperatingMemory(Protocol):
-    """Remembers what a portal tells one credential of its methods' operating time."""
+    """Keeps the operating times that a portal reports to one credential."""
 
-    def note(self, method: str, told: object) -> None:
-        """Remember the ``time`` of an answer, if it says anything of operating time."""
+    def note(self, method: str, reported: object) -> None:
+        """Keep the operating time in the ``time`` of a reply, if there is one."""
 
     def release(self, method: str) -> Release:
-        """Return when a method that is refused now may be called again."""
+        """Return when a method that is refused now can be called again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Bounds of repeating a call that failed in passing.
+    """Bounds of the retries of a call.
 
     :param attempts: how often a call is sent at most, the first time included.
-    :param first: seconds before the first repetition; each later one waits twice as long.
-    :param longest: seconds that one wait lasts at most, unless the portal has named a longer one.
-    :param total: seconds that all waits of one exchange last together at most.
+    :param first: seconds before the first retry; each later one waits twice as long.
+    :param longest: seconds of one wait at most, unless the portal names a longer one.
+    :param total: seconds of all waits of one exchange together at most.
     """
 
     attempts: int = 8
@@ -219,20 +215,20 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """How much of a policy one exchange has used up."""
+    """How much of a policy one exchange has spent."""
 
     policy: RetryPolicy
     attempts: int = 0
     waited: float = 0.0
 
     def spend(self, error: Bitrix24Error, jitter: float) -> tuple[float, RetryState] | None:
-        """Return how long to wait before the next attempt, and the patience left after it.
+        """Return the delay before the next attempt and the state after it.
 
-        The portal's own word wins over the doubling delay. Half of the delay is left to chance, so that
-        many workers refused at the same moment do not come back at the same moment.
+        A time named by the portal replaces the exponential backoff, which has 50 % jitter so that workers refused at
+        the same moment do not return at the same moment.
 
-        :param chance: a number from 0 up to 1, drawn by the caller.
-        :return: ``None`` when attempts or time are used up.
+        :param jitter: a number from 0 up to 1, drawn by the caller.
+        :return: ``None`` when attempts or time are exhausted.
         """
         attempts = self.attempts + 1
         delay = error.retry_after
