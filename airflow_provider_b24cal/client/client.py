@@ -132,7 +132,7 @@ class Client:
 
     def session(self) -> requests.Session:
         """Return an HTTP session over the blocking connections."""
-        return self._get_transport().session()
+        return self._get_transport().session
 
     def run(self, exchange: Exchange[T]) -> T:
         """Run one exchange."""

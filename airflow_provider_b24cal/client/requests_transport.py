@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,8 +111,9 @@ class RequestsTransport:
         """Close the connections."""
         self._adapter.close()
 
+    @cached_property
     def session(self) -> requests.Session:
-        """Return a session with the same connections, proxy and certificates; it holds no credential."""
+        """A session with the same connections, proxy and certificates; it holds no credential."""
         session = requests.Session()
         session.proxies = dict(self._proxies)
         session.verify = self._options.verify

@@ -318,11 +318,12 @@ class Player:
 def _look_into(hook: Bitrix24CalendarHook, evidence: Evidence) -> None:
     """Look at a hook and at what it has made."""
     client: Any = hook._client
-    settings, access = client._settings, client._access
-    parts = [hook, client, settings, access, client._blocking, client._asynchronous]
+    settings, credentials = client._settings, client._credentials
+    parts = [hook, client, settings, credentials, client._transport, client._async_transport]
     parts += [getattr(settings, "endpoint", None), getattr(settings, "grant", None)]
-    if access is not None:
-        parts += [access._keeper, client._context(access), access.endpoint, access.endpoint.credential]
+    if credentials is not None:
+        parts += [credentials._store, *client._context(credentials), credentials.endpoint]
+        parts += [credentials.endpoint.credential]
     for part in parts:
         if part is not None:
             evidence.thing(type(part).__name__, part)

@@ -26,13 +26,13 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     TransportError,
     error_from_dict,
 )
-from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Pause, Send, run_call, run_calls
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send, run_call, run_calls
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy, RetryState
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_wanted_status
-from airflow_provider_b24cal.client.operating import OperatingTimes
 from tests.conftest import CANARY
+from tests.contexts import context_for
 from tests.fuzz.replies import LONGEST_TEXT, throw
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY)))
@@ -116,7 +116,7 @@ def test_changed_replies_of_a_portal_give_values_or_errors_of_ours() -> None:
 @settings(max_examples=300)
 def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError]) -> None:
     policy = RetryPolicy(attempts=5, total=100.0)
-    context = ExchangeContext(ENDPOINT, policy, lambda: 0.5, OperatingTimes())
+    context = context_for(ENDPOINT, policy)
     for steps, most in (
         (run_call(methods.get_status(1), context), 5),
         (run_calls([methods.get_status(number) for number in range(1, 60)], context), 2 * 5),

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bitrix24_sandbox.limits import Limiter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.protocol import errors
-from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
-from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, Permanence
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, retry_loop
+from airflow_provider_b24cal.bitrix24.protocol.errors import Permanence
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send, call_with_retry
 from airflow_provider_b24cal.bitrix24.protocol.limits import (
     HEADROOM,
     MOST_AHEAD,
@@ -30,8 +29,10 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import (
     RetryPolicy,
     RetryState,
 )
+from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.client.operating import OperatingTimes
 from airflow_provider_b24cal.client.rate_limiter import RateLimiter
+from tests.contexts import context_for
 
 NOW = 1_800_000_000.0
 ROUNDING = 1e-3
@@ -108,9 +109,9 @@ def test_a_bucket_of_any_numbers_costs_a_bounded_wait(plan: Plan, empty_at: floa
 @given(numbers, odd, st.none() | numbers)
 @settings(max_examples=300)
 def test_an_operating_time_of_any_numbers_ends_within_the_portals_window(
-    told_at: float, used: float, resets_at: float | None
+    reported_at: float, used: float, resets_at: float | None
 ) -> None:
-    release = OperatingTime(told_at, used, resets_at).release(NOW)
+    release = OperatingTime(reported_at, used, resets_at).release(NOW)
     assert 0 <= release.seconds <= OPERATING_WINDOW + 60
     assert 0 <= release.at.timestamp() - NOW <= OPERATING_WINDOW + 61
 
@@ -163,50 +164,63 @@ def test_after_a_refusal_the_portals_full_bucket_is_not_exceeded(plan: Plan, gap
 
 
 policies = st.builds(RetryPolicy, st.integers(1, 12), st.floats(0, 100), st.floats(0, 100), st.floats(0, 1000))
-troubles = st.builds(
-    lambda kind, permanence, retry_after, attempts: kind(
-        "x", permanence=permanence, retry_after=retry_after, attempts=attempts
-    ),
-    st.sampled_from(
-        [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Bitrix24Error)]
-    ),
-    st.none() | st.sampled_from(list(Permanence)),
-    st.none() | st.floats(0, 2000),
-    st.none() | st.integers(1, 20),
-)
 CALLS = [methods.get_status(1), methods.set_status(2, MeetingStatus.ACCEPTED), methods.get_status(3)]
 
 
-@given(policies, st.lists(st.none() | troubles, min_size=1, max_size=40), st.floats(0, 1, exclude_max=True))
+CODES = {
+    "QUERY_LIMIT_EXCEEDED": Permanence.TRANSIENT,
+    "OPERATION_TIME_LIMIT": Permanence.TRANSIENT,
+    "INTERNAL_SERVER_ERROR": Permanence.AMBIGUOUS,
+    "ERROR_CORE": Permanence.AMBIGUOUS,
+    "ACCESS_DENIED": Permanence.PERMANENT,
+    "": Permanence.PERMANENT,
+}
+"""Error codes of a command by what repeating it can lead to."""
+
+
+def _reply(commands: dict[str, str], codes: list[str | None]) -> Reply:
+    """Return the reply to a batch whose commands end with these codes; ``None`` is success."""
+    values: dict[str, object] = {}
+    failed: dict[str, object] = {}
+    for (key, command), code in zip(commands.items(), codes, strict=True):
+        if code is None:
+            values[key] = True if ".set?" in command else "Q"
+        else:
+            failed[key] = {"error": code, "error_description": "x"}
+    return Reply(200, json.dumps({"result": {"result": values, "result_error": failed}}).encode())
+
+
+@given(policies, st.lists(st.none() | st.sampled_from(sorted(CODES)), min_size=1, max_size=40))
 @settings(max_examples=500)
-def test_repeating_is_bounded_and_repeats_nothing_that_may_have_been_done(
-    policy: RetryPolicy, script: list[Bitrix24Error | None], jitter: float
+def test_retries_are_bounded_and_repeat_nothing_that_may_have_run(
+    policy: RetryPolicy, script: list[str | None]
 ) -> None:
-    repeating = retry_loop(CALLS, RetryState(policy), lambda: jitter)
-    step, rounds, answered, waited = next(repeating), 0, 0, 0.0
-    last: dict[int, Bitrix24Error | None] = {}
+    endpoint = Endpoint("https://example.bitrix24.com", Webhook("1", Secret("c0dec0dec0de")))
+    steps = call_with_retry(CALLS, context_for(endpoint, policy), RetryState(policy))
+    step, rounds, answered, waited = next(steps), 0, 0, 0.0
+    last: dict[str, str | None] = {}
     try:
         while True:
+            if isinstance(step, Send):
+                rounds += 1
+                commands = json.loads(step.request.body)["cmd"]
+                codes = [script[(answered + number) % len(script)] for number in range(len(commands))]
+                answered += len(commands)
+                for command, code in zip(commands.values(), codes, strict=True):
+                    if command in last:
+                        before = last[command]
+                        assert before is not None, "a call that has succeeded is not repeated"
+                        assert CODES[before] is not Permanence.PERMANENT
+                        assert CODES[before] is Permanence.TRANSIENT or ".set?" not in command
+                    last[command] = code
+                step = steps.send(_reply(commands, codes))
+                continue
             if isinstance(step, Pause):
                 waited += step.seconds
-                step = next(repeating)
-                continue
-            rounds += 1
-            outcomes: list[Outcome[Any]] = []
-            for call in step:
-                assert call.event_id is not None
-                before = last.get(call.event_id)
-                assert call.event_id not in last or before is not None, "an answer is not asked for twice"
-                if before is not None:
-                    assert before.permanence is not Permanence.PERMANENT
-                    assert not (call.writes and before.permanence is Permanence.AMBIGUOUS)
-                last[call.event_id] = script[answered % len(script)]
-                outcomes.append(Outcome(error=last[call.event_id]))
-                answered += 1
-            step = repeating.send(outcomes)
+            step = next(steps)
     except StopIteration as end:
-        found, patience = end.value
-    assert [outcome.error for outcome in found] == [last[number] for number in (1, 2, 3)]
+        found, state = end.value
+    assert [outcome.error.code if outcome.error else None for outcome in found] == list(last.values())
     assert rounds <= policy.attempts
     assert waited <= policy.total
-    assert patience.waited == waited
+    assert state.waited == waited

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Request, Secret
 from airflow_provider_b24cal.bitrix24.auth.oauth import Application, Grant, TokenPair
-from airflow_provider_b24cal.bitrix24.auth.renewal import Load, Save, TokenSteps, renew
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send
+from airflow_provider_b24cal.bitrix24.auth.renewal import Renewal, renew
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Pause, Send, Steps
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 
 APPLICATION = Application("local.1", Secret("key"), None, "https://oauth.bitrix.info")
@@ -41,13 +41,22 @@ class World:
         self.good = f"r{self.given}"
         return Reply(200, json.dumps({"access_token": f"a{self.given}", "refresh_token": self.good}).encode())
 
+    def load(self) -> TokenPair:
+        return self.pair
+
+    def check_writable(self) -> None:
+        """It is."""
+
+    def save(self, pair: TokenPair) -> None:
+        self.pair = pair
+
 
 class Host:
     """One host that wants another token than ``stale``; it has one renewal under way at most."""
 
     def __init__(self, world: World, stale: str) -> None:
         self.world = world
-        self.steps: TokenSteps[TokenPair] = renew(Grant(APPLICATION, world.pair), Secret(stale), 0.0)
+        self.steps: Steps[Renewal] = renew(Grant(APPLICATION, world.pair), Secret(stale), 0.0, world)
         self.wants = next(self.steps)
         self.result: TokenPair | None = None
 
@@ -60,10 +69,8 @@ class Host:
         match self.wants:
             case Send():
                 answer = self.world.answer(self.wants.request)
-            case Load():
-                answer = self.world.pair
-            case Save():
-                self.world.pair = self.wants.pair
+            case Blocking():
+                answer = self.wants.function()
         try:
             self.wants = self.steps.send(answer)
         except StopIteration as end:

@@ -13,10 +13,10 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, 
 from airflow_provider_b24cal.bitrix24.calendar.set_status import MAX_SETS, change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError, ConnectionLostError, TransportError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Send
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Send
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from airflow_provider_b24cal.client.operating import OperatingTimes
+from tests.contexts import context_for
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret("c0dec0dec0de")))
 LIMIT = {"error": "QUERY_LIMIT_EXCEEDED"}
@@ -83,7 +83,7 @@ def _answer(commands: dict[str, str], ids: dict[str, int], fates: list[str], let
 @settings(max_examples=500, deadline=None)
 def test_at_most_two_sets_may_have_been_carried_out(wanted: dict[int, MeetingStatus], script: list[Any]) -> None:
     sets: Counter[int] = Counter()
-    steps = change_statuses(wanted, ExchangeContext(ENDPOINT, RetryPolicy(attempts=8), lambda: 0.5, OperatingTimes()))
+    steps = change_statuses(wanted, context_for(ENDPOINT, RetryPolicy(attempts=8)))
     step, sent = next(steps), 0
     try:
         while True:

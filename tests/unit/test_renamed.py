@@ -72,8 +72,8 @@ def test_a_new_name_in_the_same_zone_is_followed_and_told(
     assert found == ["Y"] + ["Q"] * len(MANY)
     # Airflow's versions differ in which of the two its hooks log to.
     printed = capsys.readouterr().out
-    told = f"moved from http://old.bitrix24.test:{server.port} to {_new(server)};"
-    assert sorted((printed.count(told), caplog.text.count(told)))[-1] == 1
+    text = f"moved from http://old.bitrix24.test:{server.port} to {_new(server)}."
+    assert sorted((printed.count(text), caplog.text.count(text)))[-1] == 1
     assert CANARY not in caplog.text + printed
 
 
@@ -94,7 +94,7 @@ def test_the_connection_test_follows_and_tells(connect: Any, server: SandboxServ
     portal.configure({"renamed_to": _new(server)})
     good, text = Bitrix24CalendarHook("moved").test_connection()
     assert good, text
-    assert "put the new host into the connection" in text
+    assert "Put the new host into the connection" in text
     assert CANARY not in text
 
 

@@ -21,13 +21,13 @@ from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import pack
-from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Send, run_call, run_calls
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Send, run_call, run_calls
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import CANARY
+from tests.contexts import context_for
 from tests.wires import CARRIERS, GOOD, Carry, Listener, answer, settings_for
 
 TEXT = json.dumps({"result": "Y" * 300_000}).encode()
@@ -87,7 +87,7 @@ def test_gzip_of_several_members(receive: Callable[..., Reply]) -> None:
 
 
 def test_gzip_of_very_many_members(receive: Callable[..., Reply]) -> None:
-    with pytest.raises(errors.ConnectionLostError, match="cannot be unpacked"):
+    with pytest.raises(errors.ConnectionLostError, match="cannot be decompressed"):
         receive(answer(gzip.compress(b"") * 10_000, b"Content-Encoding: gzip"))
 
 
@@ -249,7 +249,7 @@ LONG = [get_event(1), methods.raw("any.list", {}, writes=False)]
 )
 def test_what_is_read_at_most_of_each_call(calls: list[methods.Call[Any]], limit: int) -> None:
     endpoint = settings_for("https://example.bitrix24.com").endpoint
-    terms = ExchangeContext(endpoint, RetryPolicy(), lambda: 0.5, operating_times(endpoint))
+    terms = context_for(endpoint)
     steps: Any = run_call(calls[0], terms) if len(calls) == 1 else run_calls(calls, terms)
     step = next(steps)
     assert isinstance(step, Send)

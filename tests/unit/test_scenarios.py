@@ -13,17 +13,15 @@ import pytest
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change, change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
-from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Pause, Steps, run_call
+from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Steps, run_call
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
-from airflow_provider_b24cal.client.operating import OperatingTimes
 from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, run
@@ -40,6 +38,7 @@ from tests.conftest import (
     UNKNOWN,
     Clock,
 )
+from tests.contexts import context_for
 
 GET, SET = methods.STATUS_GET, methods.STATUS_SET
 Faults = list[dict[str, Any]]
@@ -330,10 +329,6 @@ def _foreign(error: BaseException) -> list[str]:
     return found
 
 
-def _terms(endpoint: Endpoint) -> ExchangeContext:
-    return ExchangeContext(endpoint, RetryPolicy(attempts=4), lambda: 0.5, OperatingTimes())
-
-
 @pytest.mark.parametrize("driver", ["blocking", "asynchronous"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_scenario(
@@ -353,21 +348,21 @@ def test_scenario(
         extra={"timeout": 0.3 if "in time" in scenario.name else 20},
     )
     portal.plan(*scenario.faults)
-    steps = scenario.steps(_terms(settings.endpoint))
-    pauses: list[Pause] = []
+    steps = scenario.steps(context_for(settings.endpoint, RetryPolicy(attempts=4)))
+    log = logging.getLogger(__name__)
 
     def outcome() -> Any:
         if driver == "blocking":
             transport = RequestsTransport(settings)
             try:
-                return run(steps, Dispatcher(transport, RateLimiter(server.url, None), pauses.append))
+                return run(steps, Dispatcher(transport, RateLimiter(server.url, None), log))
             finally:
                 transport.close()
 
         async def go() -> Any:
             carrier = HttpxTransport(settings)
             try:
-                return await arun(steps, AsyncDispatcher(carrier, RateLimiter(server.url, None), pauses.append))
+                return await arun(steps, AsyncDispatcher(carrier, RateLimiter(server.url, None), log))
             finally:
                 await carrier.aclose()
 
@@ -393,4 +388,4 @@ def test_scenario(
         notices = counts["notifications"].get(str(scenario.stored[0]), counts["notifications"].get(scenario.stored[0]))
         if scenario.stored[0] == NOTIFYING:
             assert sum(notices.values()) == 1, "the organiser is told once"
-    assert len(pauses) <= 3
+    assert caplog.text.count("before a retry") <= 3

@@ -125,7 +125,7 @@ def test_an_answer_that_drips(drip: str, send: Send) -> None:
     """Each byte comes in time, and the whole would take a minute."""
     server = Dripping(*DRIPS[drip])
     try:
-        with pytest.raises(errors.ResponseTimeoutError, match="the whole of it within 1 s") as caught:
+        with pytest.raises(errors.ResponseTimeoutError, match="not all of it within 1 s") as caught:
             send(f"http://127.0.0.1:{server.port}", timeout=0.5)
     finally:
         server.close()
@@ -178,7 +178,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used(
     proxy: str, send: Send, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", proxy.format(port=silent_port))
-    with pytest.raises(errors.InvalidConnectionError, match="The proxy that the environment names"):
+    with pytest.raises(errors.InvalidConnectionError, match="Invalid proxy in the environment: expected the URL"):
         send("https://portal.invalid")
 
 

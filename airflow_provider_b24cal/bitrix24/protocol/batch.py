@@ -25,6 +25,7 @@ CHUNK: Final = 50
 """Commands in one batch at most; a portal does not run more."""
 
 _REFERENCE: Final = re.compile(r"\$(result|error|total|next|time)\[")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +92,15 @@ def command(call: Call[Any]) -> str:
             raise _refusal("drop", name, text, call)
         if "$" in text and _REFERENCE.search(text):
             raise _refusal("replace the reference in", name, text, call)
-        try:
-            fields.append(f"{_quoted(name)}={_quoted(text)}")
-        except UnicodeEncodeError:
-            raise _refusal("not carry the half of a character in", name, text, call) from None
+        if _SURROGATE.search(name + text):
+            raise _refusal("not carry half of a surrogate pair in", name, text, call)
+        fields.append(f"{_quoted(name)}={_quoted(text)}")
     return f"{call.method}?{'&'.join(fields)}"
 
 
 def _refusal(what: str, name: str, value: object, call: Call[Any]) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"Invalid {ascii(name)[1:-1]} {ascii(value)[:80]} of {call.method}: a batch would {what} it. "
-        "Send this call alone."
+        f"A batch would {what} {ascii(name)[1:-1]}={ascii(value)[:80]} of {call.method}; send this call alone."
     )
 
 

@@ -94,8 +94,8 @@ def test_text_that_the_portal_would_replace_is_refused(text: str) -> None:
         ({"text": None}, "drop text=None of"),
         ({"a": {"b": {}}}, "drop a[b]={} of"),
         ({"a": [1, None]}, "drop a[1]=None of"),
-        ({"text": "\ud800"}, "not carry the half of a character in text='\\ud800' of"),
-        ({"a": 1, "\udfff": "x"}, "not carry the half of a character in \\udfff='x' of"),
+        ({"text": "\ud800"}, "not carry half of a surrogate pair in text='\\ud800' of"),
+        ({"a": 1, "\udfff": "x"}, "not carry half of a surrogate pair in \\udfff='x' of"),
     ],
 )
 def test_what_a_batch_cannot_carry_is_refused(params: dict[str, Any], told: str) -> None:

@@ -19,9 +19,8 @@ from airflow_provider_b24cal.bitrix24.protocol.exchange import (
     Steps,
     run_calls,
 )
-from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from airflow_provider_b24cal.client.operating import OperatingTimes
+from tests.contexts import context_for
 
 LIMIT = {"error": "QUERY_LIMIT_EXCEEDED", "error_description": ""}
 SPENT = {"error": "OPERATION_TIME_LIMIT", "error_description": ""}
@@ -33,7 +32,7 @@ Answer = Callable[[dict[str, str]], Any]
 
 def _terms() -> ExchangeContext:
     endpoint = Endpoint("https://example.bitrix24.com", Webhook("1", Secret("c0dec0dec0de")))
-    return ExchangeContext(endpoint, RetryPolicy(), lambda: 0.5, OperatingTimes())
+    return context_for(endpoint)
 
 
 def _run(steps: Steps[Any], answers: list[Answer]) -> tuple[list[str], Any]:

@@ -270,7 +270,7 @@ def test_extra_that_is_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) ->
         "get_connection",
         lambda *_: type("Stored", (), {"extra": extra, "host": "h", "login": "1", "password": CANARY, "port": None}),
     )
-    with pytest.raises(InvalidConnectionError, match="extra is not a JSON object"):
+    with pytest.raises(InvalidConnectionError, match="extra: expected a JSON object"):
         Bitrix24CalendarHook()._client.settings()
 
 
