@@ -18,7 +18,6 @@ from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatche
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.lock import InterprocessLock
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
-from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, run
 from airflow_provider_b24cal.client.token_stores import load_pair, make_store, save_text
@@ -105,7 +104,7 @@ class CredentialManager:
 
     def _renew(self, token: AccessToken, store: _PairStore) -> bool:
         with closing(RequestsTransport(self._settings.for_auth_server(store.grant))) as transport:
-            dispatcher = Dispatcher(transport, RateLimiter(_AUTH_SERVER, None), self._log)
+            dispatcher = Dispatcher(transport, None, self._log)
             return self._use(run(renew(store.grant, token.token, clock.time(), store), dispatcher))
 
     async def arenew(self, stale: Endpoint) -> bool:
@@ -125,7 +124,7 @@ class CredentialManager:
                 if (token := self._refused_token(stale)) is None:
                     return False
                 transport = HttpxTransport(self._settings.for_auth_server(store.grant))
-                dispatcher = AsyncDispatcher(transport, RateLimiter(_AUTH_SERVER, None), self._log)
+                dispatcher = AsyncDispatcher(transport, None, self._log)
                 try:
                     return self._use(await arun(renew(store.grant, token.token, clock.time(), store), dispatcher))
                 finally:
@@ -190,9 +189,6 @@ class _PairStore:
         self.unsaved = pair
         save_text(self._store, self.grant.key, pair.to_text())
         self.unsaved = None
-
-
-_AUTH_SERVER: Final = "authorisation server"
 
 
 def _lock_timeout(grant: Grant) -> Exception:

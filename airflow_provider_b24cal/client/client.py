@@ -237,12 +237,12 @@ class Client:
         context, rate_limiter = self._context(credentials)
         return context, AsyncDispatcher(self._async_transport, rate_limiter, self._log, credentials)
 
-    def _context(self, credentials: CredentialManager) -> tuple[ExchangeContext, RateLimiter]:
+    def _context(self, credentials: CredentialManager) -> tuple[ExchangeContext, RateLimiter | None]:
         settings = self.settings()
         # By the connection's endpoint: operating times outlast the tokens of a credential.
         memory = operating_times(settings.endpoint)
         context = ExchangeContext(credentials, self._retry, _RANDOM.random, memory)
-        return context, RateLimiter(settings.endpoint.origin, settings.plan)
+        return context, RateLimiter(settings.endpoint.origin, settings.plan) if settings.plan else None
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -63,6 +63,7 @@ class Renewer(Protocol):
 class Dispatcher:
     """Executes steps in threads; those of one run share it.
 
+    :param rate_limiter: ``None`` for a server without a limit.
     :param log: receives a line for every pause and every long wait for the rate limit.
     :param renewer: renews tokens and remembers a new address of the portal; not needed for an authorisation server.
     :param deadline: a wait that would end after it is refused; by :func:`time.monotonic`.
@@ -71,7 +72,7 @@ class Dispatcher:
     def __init__(
         self,
         transport: Transport,
-        rate_limiter: RateLimiter,
+        rate_limiter: RateLimiter | None,
         log: Logger,
         renewer: Renewer | None = None,
         deadline: float = inf,
@@ -94,7 +95,7 @@ class Dispatcher:
                 return self.send(request)
             case Pause():
                 self.pause(step)
-            case RateLimited():
+            case RateLimited() if self._rate_limiter:
                 self._rate_limiter.refused()
             case Blocking(function):
                 return function()
@@ -109,17 +110,18 @@ class Dispatcher:
 
         :raises RateLimitError: that would be after the deadline.
         """
-        left = max(0.0, self._deadline - monotonic())
-        wait = self._rate_limiter.reserve(left)
-        if wait > left:
-            raise RateLimitError(
-                f"The portal's rate limit is used up: the next request can be sent in {wait:.0f} s. Try again then.",
-                method=request.method,
-                retry_after=wait,
-            )
-        if wait > 0:
-            _log_wait(self._log, wait)
-            clock.sleep(wait, self._stop)
+        if self._rate_limiter is not None:
+            left = max(0.0, self._deadline - monotonic())
+            wait = self._rate_limiter.reserve(left)
+            if wait > left:
+                raise RateLimitError(
+                    f"The rate limit is used up: the next request can be sent in {wait:.0f} s. Try again then.",
+                    method=request.method,
+                    retry_after=wait,
+                )
+            if wait > 0:
+                _log_wait(self._log, wait)
+                clock.sleep(wait, self._stop)
         if self._stop.is_set():
             raise Stopped
         return self._transport.send(request)
@@ -144,7 +146,7 @@ class AsyncDispatcher:
     """Executes steps on an event loop; the parameters are those of :class:`Dispatcher`."""
 
     def __init__(
-        self, transport: AsyncTransport, rate_limiter: RateLimiter, log: Logger, renewer: Renewer | None = None
+        self, transport: AsyncTransport, rate_limiter: RateLimiter | None, log: Logger, renewer: Renewer | None = None
     ) -> None:
         self._transport = transport
         self._rate_limiter = rate_limiter
@@ -162,7 +164,7 @@ class AsyncDispatcher:
             case Pause(seconds):
                 _log_pause(self._log, step)
                 await clock.asleep(seconds)
-            case RateLimited():
+            case RateLimited() if self._rate_limiter:
                 await asyncio.to_thread(self._rate_limiter.refused)
             case Blocking(function):
                 # In a thread from which Airflow can be called.
@@ -175,11 +177,12 @@ class AsyncDispatcher:
 
     async def send(self, request: Request) -> Reply:
         """Send a request when the rate limit allows it."""
-        # In a thread, for another process may hold the lock of the shared state.
-        wait = await asyncio.to_thread(self._rate_limiter.reserve)
-        if wait > 0:
-            _log_wait(self._log, wait)
-            await clock.asleep(wait)
+        if self._rate_limiter is not None:
+            # In a thread: another process may hold the lock of the shared state.
+            wait = await asyncio.to_thread(self._rate_limiter.reserve)
+            if wait > 0:
+                _log_wait(self._log, wait)
+                await clock.asleep(wait)
         return await self._transport.send(request)
 
 

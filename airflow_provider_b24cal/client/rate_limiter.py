@@ -39,11 +39,11 @@ class RateLimiter:
     """Says when the next request to a portal may be sent.
 
     :param origin: the portal; all users of one origin share a bucket.
-    :param plan: its limits; ``None`` for a portal without any.
+    :param plan: its limits.
     :param folder: where the state file is; by default a folder of this user in the system's temporary folder.
     """
 
-    def __init__(self, origin: str, plan: Plan | None, folder: Path | None = None) -> None:
+    def __init__(self, origin: str, plan: Plan, folder: Path | None = None) -> None:
         self._plan = plan
         self._origin, self._folder = origin, folder
 
@@ -52,8 +52,6 @@ class RateLimiter:
 
         :param longest: if the wait is longer, nothing is reserved.
         """
-        if self._plan is None:
-            return 0.0
         waits: list[float] = []
 
         def take(bucket: Bucket) -> Bucket:
@@ -61,26 +59,25 @@ class RateLimiter:
             waits.append(wait)
             return after if wait <= longest else bucket
 
-        self._change(self._plan, take)
+        self._change(take)
         return waits[-1]
 
     def refused(self) -> None:
         """Take note that the portal has refused a request for its rate."""
-        if self._plan is not None:
-            self._change(self._plan, lambda bucket: bucket.refused(time()))
+        self._change(lambda bucket: bucket.refused(time()))
 
-    def _change(self, plan: Plan, change: Callable[[Bucket], Bucket]) -> None:
+    def _change(self, change: Callable[[Bucket], Bucket]) -> None:
         try:
             with opened_state(self._origin, self._folder) as descriptor:
                 _lock(descriptor)
                 stored = os.pread(descriptor, _NUMBERS.size, 0)
-                after = change(Bucket(plan, *(_NUMBERS.unpack(stored) if len(stored) == _NUMBERS.size else ())))
+                after = change(Bucket(self._plan, *(_NUMBERS.unpack(stored) if len(stored) == _NUMBERS.size else ())))
                 os.pwrite(descriptor, _NUMBERS.pack(after.empty_at, after.noted_at), 0)
         except OSError:
             # No folder, a full disk, a file system without locks, or a lock that is not released: this process
             # rate-limits independently.
             with _own_lock:
-                after = change(Bucket(plan, *_OWN.get(self._origin, ())))
+                after = change(Bucket(self._plan, *_OWN.get(self._origin, ())))
                 _OWN[self._origin] = after.empty_at, after.noted_at
 
 

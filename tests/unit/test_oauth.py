@@ -279,19 +279,14 @@ def test_a_portal_that_cannot_ask_is_waited_for_and_nothing_is_renewed(
     assert len(clock.slept) > 1
 
 
-def test_a_pair_that_nobody_used_for_half_a_year(
-    reader: Any, connect: Connect, portal: Portal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pair_that_nobody_used_for_half_a_year(reader: Any, connect: Connect, portal: Portal, clock: Clock) -> None:
     connect()
     portal.expire_tokens()
     assert reader().status(SILENT) == "Q"
     portal.revoke_tokens()
     with pytest.raises(errors.RefreshTokenRevokedError):
         reader().status(SILENT)
-    from airflow_provider_b24cal.client import auth as access
-
-    late = access.time() + REFRESH_TOKEN_LIFE
-    monkeypatch.setattr("airflow_provider_b24cal.client.clock.time", lambda: late)
+    clock.now += REFRESH_TOKEN_LIFE + 1.0
     with pytest.raises(errors.RefreshTokenExpiredError, match="180 days"):
         reader().status(SILENT)
 

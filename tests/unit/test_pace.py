@@ -121,13 +121,6 @@ def test_processes_share_it_and_portals_do_not(tmp_path: Path) -> None:
     assert float(other.communicate()[0]) == 0.0
 
 
-def test_without_a_plan_there_is_no_wait_and_no_file(tmp_path: Path) -> None:
-    pace = RateLimiter(ORIGIN, None, tmp_path / "state")
-    pace.refused()
-    assert [pace.reserve() for _ in range(500)] == [0.0] * 500
-    assert not (tmp_path / "state").exists()
-
-
 def test_without_a_folder_each_process_keeps_the_pace_by_itself(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     pace = RateLimiter(ORIGIN, PLAN, tmp_path / "state")

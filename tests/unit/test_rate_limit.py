@@ -48,6 +48,19 @@ def connect(server: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return make
 
 
+def test_a_portal_without_limits_is_never_waited_for(
+    server: SandboxServer, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fields = json.loads(server.connection_json(1))
+    fields["extra"] |= {"plan": "self_hosted"}
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(fields))
+    with Bitrix24CalendarHook() as hook:
+        assert {hook.get_meeting_status(SILENT) for _ in range(60)} == {"Q"}
+    assert clock.slept == []
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asynchronous"])
 def test_a_long_wait_is_logged_once(asynchronous: bool, connect: Connect, clock: Clock) -> None:
     connect(0.1, 1.0)
@@ -88,7 +101,7 @@ def test_the_test_button_does_not_wait_longer_than_ten_seconds(connect: Connect,
         good, text = hook.test_connection()
         assert not good
         # A place that is not waited for is left to others, so the second test is told no more.
-        assert "The portal's rate limit is used up: the next request can be sent in 3" in text
+        assert "The rate limit is used up: the next request can be sent in 3" in text
     after: Any = portal.count()
     assert (len(clock.slept), after["requests"]) == (waited, before["requests"])
     hook.close()

@@ -22,7 +22,6 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
-from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.client.runner import arun, run
 from tests.conftest import (
@@ -355,14 +354,14 @@ def test_scenario(
         if driver == "blocking":
             transport = RequestsTransport(settings)
             try:
-                return run(steps, Dispatcher(transport, RateLimiter(server.url, None), log))
+                return run(steps, Dispatcher(transport, None, log))
             finally:
                 transport.close()
 
         async def go() -> Any:
             carrier = HttpxTransport(settings)
             try:
-                return await arun(steps, AsyncDispatcher(carrier, RateLimiter(server.url, None), log))
+                return await arun(steps, AsyncDispatcher(carrier, None, log))
             finally:
                 await carrier.aclose()
 

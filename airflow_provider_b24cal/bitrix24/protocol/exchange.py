@@ -167,7 +167,9 @@ def call_with_retry(
             and error.permanence is not Permanence.PERMANENT
             and (error.permanence is Permanence.TRANSIENT or not calls[number].writes)
         }
-        pending, pause, state = plan_retries(repeatable, state, context.jitter())
+        pause = None
+        if repeatable:
+            pending, pause, state = plan_retries(repeatable, state, context.jitter())
         if pause is None:
             return [outcomes[number] for number in range(len(calls))], state
         yield pause
@@ -228,7 +230,8 @@ def send_calls(
             yield Moved(moved)
             reply = yield Send(moved.request(call.method, call.params, call.max_reply_bytes))
         result = read(call, reply, endpoint.scrub, context.operating.note)
-        outcomes = [_with_release(outcome, context) for outcome in (result if packed else [Outcome(result)])]
+        outcomes = result if packed else [Outcome(result)]
+        outcomes = [_with_release(outcome, context) if outcome.error else outcome for outcome in outcomes]
     except Bitrix24Error as error:
         outcomes = [_with_release(Outcome(error=error.with_traceback(None)), context)] * len(calls)
     if any(isinstance(outcome.error, RateLimitError) for outcome in outcomes):
