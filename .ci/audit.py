@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 SERVICES = ("pypi", "osv")
-PATIENCE_S = 15
+TIMEOUT_S = 15
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Finding:
 
 
 def read(report: str) -> Finding | None:
-    """Return what a report of pip-audit says, or ``None`` when it is none."""
+    """Return the findings of a report of pip-audit, or ``None`` if it cannot be read."""
     try:
         packages: list[dict[str, Any]] = json.loads(report)["dependencies"]
     except (ValueError, KeyError, TypeError):
@@ -49,17 +49,17 @@ def read(report: str) -> Finding | None:
     return Finding(len(checked), len(packages) - len(checked), lines)
 
 
-def ask(tool: str, lock: str) -> Finding:
-    """Ask one service after the other until one knows any package."""
+def query(tool: str, lock: str) -> Finding:
+    """Query one service after the other until one knows any package."""
     best = Finding()
     for service in SERVICES:
         command = [tool, "-r", lock, "--no-deps", "--disable-pip", "--progress-spinner=off", "--format=json"]
-        command += [f"--vulnerability-service={service}", f"--timeout={PATIENCE_S}"]
+        command += [f"--vulnerability-service={service}", f"--timeout={TIMEOUT_S}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own tool
         finding = read(done.stdout)
         if finding is None:
-            told = done.stderr.strip().splitlines() or ["no reason given"]
-            print(f"{lock}: {service} could not be asked: {told[-1][:200]}")
+            reason = done.stderr.strip().splitlines() or ["no reason given"]
+            print(f"{lock}: {service} could not be reached: {reason[-1][:200]}")
             continue
         if finding.checked:
             return finding
@@ -68,10 +68,10 @@ def ask(tool: str, lock: str) -> Finding:
 
 
 def main(tool: str, locks: list[str]) -> int:
-    """Tell of every lock what is known, and return the exit status."""
+    """Print the findings for every lock, and return the exit status."""
     found = 0
     for lock in locks:
-        finding = ask(tool, lock)
+        finding = query(tool, lock)
         found += len(finding.vulnerable)
         print(*finding.vulnerable, sep="\n", end="\n" if finding.vulnerable else "")
         total = f" of {finding.checked + finding.skipped}" if finding.skipped else ""

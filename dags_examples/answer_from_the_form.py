@@ -34,7 +34,7 @@ with DAG(
             enum=["Y", "N", "Q"],
             values_display={"Y": "Accept", "N": "Decline", "Q": "Take the answer back"},
             title="Answer",
-            description="The organiser is told of a change. Taking the answer back is told as a decline.",
+            description="The portal notifies the organiser of a change. It reports an answer taken back as a decline.",
         ),
     },
 ) as dag:

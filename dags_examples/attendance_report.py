@@ -44,10 +44,10 @@ with DAG(
             bars.append(f'<text x="0" y="{y + 20}">{day}</text>')
             for count, colour, word in zip(sums, ("#2e7d32", "#c62828", "#616161"), _WORDS, strict=True):
                 width = 480 * count / longest
-                told = f'<text x="{x + width / 2:.1f}" y="{y + 20}" class="count">{count}</text>' if count else ""
+                text = f'<text x="{x + width / 2:.1f}" y="{y + 20}" class="count">{count}</text>' if count else ""
                 bars.append(
                     f'<g aria-label="{count} {word}" role="img"><title>{count} {word}</title>'
-                    f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="28" fill="{colour}"/>{told}</g>'
+                    f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="28" fill="{colour}"/>{text}</g>'
                 )
                 x += width
         page = (

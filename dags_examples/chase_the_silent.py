@@ -1,4 +1,4 @@
-"""Give a meeting's attendees time to answer, then chase those who have not."""
+"""Give a meeting's attendees time to answer, then remind those who have not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 
 with DAG(
     dag_id="chase_the_silent",
-    description="A day before the meeting starts, chase whoever has not accepted or declined.",
+    description="A day before the meeting starts, remind those who have not answered.",
     schedule=None,
     catchup=False,
     tags=["bitrix24"],

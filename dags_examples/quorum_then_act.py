@@ -1,4 +1,4 @@
-"""Wait until enough of a meeting's attendees have accepted, then go on with whoever comes."""
+"""Wait until enough of a meeting's attendees have accepted, then go on with those who come."""
 
 from __future__ import annotations
 

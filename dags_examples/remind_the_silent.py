@@ -1,4 +1,4 @@
-"""A day before: who has not answered the meetings that the acting user calls."""
+"""A day before a meeting that the acting user organises: list who has not answered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow.sdk import DAG, task
 
 with DAG(
     dag_id="remind_the_silent",
-    description="Tell who has not answered tomorrow's meetings.",
+    description="List who has not answered tomorrow's meetings.",
     schedule="0 9 * * *",
     catchup=False,
     tags=["bitrix24"],

@@ -33,12 +33,12 @@ def _told(path: str, cell: Cell | None) -> str:
     requests = _range(cell.requests)
     if cell.error is None:
         return f"recovers, {requests}"
-    told = f"{reference(cell.error)}, {requests}"
+    text = f"{reference(cell.error)}, {requests}"
     if cell.failed is not None:
-        told += f"; {_range(cell.failed)} of 120 fail"
+        text += f"; {_range(cell.failed)} of 120 fail"
     if path == "set" and cell.stored == "Y":
-        told += "; it is set"
-    return told
+        text += "; it is set"
+    return text
 
 
 def _range(given: tuple[int, int]) -> str:
