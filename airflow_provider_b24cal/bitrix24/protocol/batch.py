@@ -86,6 +86,9 @@ def command(call: Call[Any]) -> str:
     :raises InvalidArgumentError: a batch would change or lose a parameter: a text with a reference to another command,
         ``None``, an empty list or mapping, or half of a surrogate pair.
     """
+    if len(call.params) == 1 and type(number := next(iter(call.params.values()))) is int:
+        # Nearly every command has one number, and there may be fifty thousand of them.
+        return f"{call.method}?{_quoted(next(iter(call.params)))}={number}"
     fields = []
     for name, text in _flatten(call.params):
         if not isinstance(text, str):

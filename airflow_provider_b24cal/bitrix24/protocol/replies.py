@@ -79,14 +79,15 @@ def read(
         raise unexpected(call, answer, "envelope", scrub, http_status=reply.http_status)
     if "error" in answer:
         raise refused(call, answer, scrub, http_status=reply.http_status)
-    if note_time is not None:
-        if "time" in answer:
-            note_time(call.method, answer["time"])
-        times = answer["result"].get("result_time") if call.commands and isinstance(answer["result"], dict) else None
-        # Commands that failed have none.
-        for key, time in times.items() if isinstance(times, dict) else ():
-            if key in call.commands:
-                note_time(call.commands[key], time)
+    times = {call.method: answer.get("time")}
+    if call.commands and isinstance(answer["result"], dict) and isinstance(answer["result"].get("result_time"), dict):
+        # Of a method that ran many times in a batch the last time counts. Commands that failed have none.
+        times |= {
+            call.commands[key]: time for key, time in answer["result"]["result_time"].items() if key in call.commands
+        }
+    for method, time in times.items():
+        if note_time is not None and time is not None:
+            note_time(method, time)
     return read_result(call, answer["result"], scrub)
 
 
