@@ -16,10 +16,8 @@ from airflow_provider_b24cal import __version__
 from airflow_provider_b24cal.bitrix24.auth.credentials import is_loopback
 from airflow_provider_b24cal.bitrix24.labels import field_name
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
-    ConnectionLostError,
     InvalidConnectionError,
-    ReplyTooLargeError,
-    ResponseTimeoutError,
+    TransportError,
     without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.protocol.replies import SAME_HOST, Reply
@@ -172,8 +170,8 @@ class BodyReader:
     def add(self, part: bytes) -> None:
         """Take a part as it came over the wire.
 
-        :raises ReplyTooLargeError: it is one too many.
-        :raises ConnectionLostError: it cannot be unpacked.
+        :raises TransportError: it is one too many.
+        :raises TransportError: it cannot be unpacked.
         """
         if self._encoding is None:
             self._keep(part)
@@ -200,7 +198,7 @@ class BodyReader:
     def whole(self) -> bytes:
         """Return what was taken.
 
-        :raises ConnectionLostError: the end is missing.
+        :raises TransportError: the end is missing.
         """
         if self._begin and (self._unpacker is None or not self._unpacker.eof):
             raise self._damaged("EOFError")
@@ -215,8 +213,8 @@ class BodyReader:
         bare = self._encoding == "deflate" and (part[0] & 15 != 8 or int.from_bytes(part[:2], "big") % 31)
         return zlib.decompressobj(-zlib.MAX_WBITS if bare else _ZLIB_FORMATS[self._encoding])
 
-    def _damaged(self, cause: str = "zlib.error") -> ConnectionLostError:
-        return ConnectionLostError(
+    def _damaged(self, cause: str = "zlib.error") -> TransportError:
+        return TransportError(
             f"The answer is cut or damaged: it says that it is packed as {self._encoding}, and cannot be unpacked.",
             method=self._request.method,
             cause=cause,
@@ -225,7 +223,7 @@ class BodyReader:
     def _keep(self, unpacked: bytes) -> None:
         self._read += unpacked
         if len(self._read) > self._request.max_reply_bytes:
-            raise ReplyTooLargeError(
+            raise TransportError(
                 f"The answer has more than {self._request.max_reply_bytes} bytes, the most that is read from this "
                 "method. Ask for less at once, or check what stands between Airflow and the portal.",
                 method=self._request.method,
@@ -233,9 +231,9 @@ class BodyReader:
             )
 
 
-def timeout_error(timeout: float, method: str, cause: str) -> ResponseTimeoutError:
+def timeout_error(timeout: float, method: str, cause: str) -> TransportError:
     """Return the error of an answer that did not come in time."""
-    return ResponseTimeoutError(
+    return TransportError(
         f"No answer within {timeout:g} s, or not the whole of it within {TOTAL_TIMEOUT_FACTOR * timeout:g} s.",
         method=method,
         cause=cause,
@@ -246,7 +244,7 @@ def make_reply(http_status: int, body: BodyReader, location: str | None, request
     """Return the reply; of a redirect's target only the origin is kept, for the path may hold the secret.
 
     :param request: what was asked.
-    :raises ConnectionLostError: the end of the body is missing.
+    :raises TransportError: the end of the body is missing.
     """
     origin = _origin_of(location) if location else None
     same = origin is not None and origin == _origin_of(request.url.reveal())

@@ -13,11 +13,10 @@ import httpx
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
+    Bitrix24Error,
     ConnectError,
-    ConnectionLostError,
     TlsError,
     TransportError,
-    UsageError,
 )
 from airflow_provider_b24cal.client.http import (
     HEADERS,
@@ -56,7 +55,7 @@ class HttpxTransport:
         """Carry a request.
 
         :raises TransportError: without the cause, whose texts may hold the URL.
-        :raises UsageError: something was sent on another event loop before.
+        :raises Bitrix24Error: something was sent on another event loop before.
         """
         self._check_loop(request.method)
         carrier = await self._opened()
@@ -96,7 +95,7 @@ class HttpxTransport:
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise UsageError(
+            raise Bitrix24Error(
                 "The connections of this hook belong to another event loop. Close them there with aclose(), or make a "
                 "hook for each loop.",
                 method=method,
@@ -139,4 +138,4 @@ def _translated(problem: Exception, method: str, timeout: float) -> TransportErr
         return ConnectError(NO_CONNECTION, method=method, cause=cause)
     if isinstance(problem, httpx.TimeoutException | TimeoutError):
         return timeout_error(timeout, method, cause)
-    return ConnectionLostError("The connection broke before the answer was whole.", method=method, cause=cause)
+    return TransportError("The connection broke before the answer was whole.", method=method, cause=cause)

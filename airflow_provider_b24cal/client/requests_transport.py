@@ -12,7 +12,6 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTime
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     ConnectError,
-    ConnectionLostError,
     TlsError,
     TransportError,
 )
@@ -155,7 +154,7 @@ def _translated(problem: Exception, method: str, timeout: float) -> TransportErr
         return ConnectError(NO_CONNECTION, method=method, cause=type(reason).__name__)
     if isinstance(reason, requests.exceptions.Timeout | TimeoutError | ReadTimeoutError):
         return timeout_error(timeout, method, type(reason).__name__)
-    return ConnectionLostError(
+    return TransportError(
         "The connection broke before the answer was whole.", method=method, cause=type(reason).__name__
     )
 

@@ -20,7 +20,6 @@ from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     ConnectError,
-    ConnectionLostError,
     InvalidArgumentError,
     InvalidConnectionError,
     TransportError,
@@ -106,13 +105,11 @@ def test_changed_replies_of_a_portal_give_values_or_errors_of_ours() -> None:
     """The beginning of what ``make fuzz`` does."""
     tally = throw(seed=2, numbers=iter(range(3000)))
     assert tally.failures == []
-    assert len(tally.ends) > 10, "both values and errors of many kinds came out"
+    assert len(tally.ends) > 8, "both values and errors of many kinds came out"
     assert tally.ends["value"] > 300
 
 
-@given(
-    st.lists(st.one_of(replies, st.just(ConnectError("x")), st.just(ConnectionLostError("x"))), min_size=1, max_size=40)
-)
+@given(st.lists(st.one_of(replies, st.just(ConnectError("x")), st.just(TransportError("x"))), min_size=1, max_size=40))
 @settings(max_examples=300)
 def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError]) -> None:
     policy = RetryPolicy(attempts=5, total=100.0)

@@ -24,7 +24,7 @@ FATES: dict[str, tuple[Any, Any, str]] = {
     "a list": (["Y"], None, "UnexpectedReplyError"),
     "a word": ("Yes", None, "UnexpectedReplyError"),
     "error of no shape": ("Y", "no", "UnexpectedReplyError"),
-    "nothing": (None, None, "UnansweredError"),
+    "nothing": (None, None, "ReplyError"),
 }
 """What is answered and refused of one command, and what that means."""
 

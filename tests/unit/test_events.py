@@ -267,7 +267,7 @@ def test_external_users_are_told(server: SandboxServer, monkeypatch: pytest.Monk
             lambda: hook.get_event(SINGLE),
             lambda: hook.get_accessibility([ANNA], SEPTEMBER),
         ):
-            with pytest.raises(errors.CalendarError, match="external"):
+            with pytest.raises(errors.PortalError, match="external"):
                 run_call()
 
 

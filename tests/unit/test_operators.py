@@ -109,7 +109,7 @@ def test_xcom_says_only_what_was_read_back(connection: str, portal: Portal, cloc
     portal.plan({"method": "batch", "times": 1, "error": "INTERNAL_SERVER_ERROR", "when": "after"})
     clock.later(0.1, lambda: portal.plan({"method": "*", "times": 99, "drop": "before"}))
     ti = Pushes(pushed=None)
-    with pytest.raises(errors.ConnectionLostError):
+    with pytest.raises(errors.TransportError):
         Bitrix24SetMeetingStatusOperator(task_id="set", event_id=SILENT, status="Y").execute({"ti": ti})
     assert portal.status(SILENT, 1) == "Y"
     summary = ti.pushed["return_value"]
@@ -207,7 +207,7 @@ def test_a_summary_too_large_for_xcom_keeps_its_counts() -> None:
 def test_long_texts_of_failures_leave_room_for_the_rest() -> None:
     """Portals write in their own language, and each letter of Russian takes six bytes in XCom."""
     failed = [
-        Change(number, MeetingStatus.ACCEPTED, error=errors.CalendarError("Событие не найдено. " * 40))
+        Change(number, MeetingStatus.ACCEPTED, error=errors.PortalError("Событие не найдено. " * 40))
         for number in range(200)
     ]
     summary = summarise(failed)

@@ -25,6 +25,7 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import (
 )
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import (
     EXPIRED_GRANT,
+    INVALID_GRANT,
     REFRESH_TOKEN_LIFE,
     TOKEN_CODES,
     USED_CODE,
@@ -32,10 +33,9 @@ from airflow_provider_b24cal.bitrix24.protocol.error_codes import (
     meaning_of_page,
 )
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
-    AuthServerUnreachableError,
+    AuthServerError,
     Bitrix24Error,
     Permanence,
-    RefreshTokenRevokedError,
     TokenStoreError,
     UnexpectedReplyError,
     without_inner_frames,
@@ -214,7 +214,7 @@ class Application:
         nested = error if isinstance(error, dict) else {"code": error, "message": answer.get("error_description")}
         code = str(nested.get("code", ""))
         meaning = TOKEN_CODES.get(code.lower()) or meaning_of_code(code, http_status)
-        if meaning.error is RefreshTokenRevokedError:
+        if code.lower() == INVALID_GRANT:
             meaning = _of_grant(meaning, now, before)
         permanence = meaning.permanence or meaning.error.default_permanence
         # A token that was just made is in no list of secrets.
@@ -271,12 +271,10 @@ def with_pair(endpoint: Endpoint, pair: TokenPair) -> Endpoint:
     return replace(endpoint, credential=AccessToken(pair.access, pair.user_id))
 
 
-def unreachable(
-    what: str, server: str, permanence: Permanence = Permanence.TRANSIENT, **facts: Any
-) -> AuthServerUnreachableError:
+def unreachable(what: str, server: str, permanence: Permanence = Permanence.TRANSIENT, **facts: Any) -> AuthServerError:
     """Return the error for a server that did not do what such servers do."""
     host = urlsplit(server).netloc
-    return AuthServerUnreachableError(
+    return AuthServerError(
         f"The authorisation server {host} did not renew the access token. {what}",
         permanence=permanence,
         method=TOKEN_METHOD,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from airflow_provider_b24cal.bitrix24.auth.oauth import Grant, TokenPair, unreachable
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import INVALID_GRANT
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     ConnectError,
+    CredentialsError,
     Permanence,
-    RefreshTokenExpiredError,
-    RefreshTokenRevokedError,
     TlsError,
     TokenStoreError,
     TransportError,
@@ -87,7 +87,9 @@ def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[Renewal]:
     yield CheckWritable()
     try:
         fresh = yield from _refresh(grant, pair, now)
-    except (RefreshTokenRevokedError, RefreshTokenExpiredError) as error:
+    except CredentialsError as error:
+        if error.code is None or error.code.lower() != INVALID_GRANT:
+            raise
         for seconds in WINNER_WAITS:
             if seconds:
                 yield Pause(seconds, error)

@@ -16,7 +16,7 @@ from airflow_provider_b24cal.bitrix24.calendar.events import (
 from airflow_provider_b24cal.bitrix24.calendar.fields import DAY, RowError, is_empty, needed_number, truth
 from airflow_provider_b24cal.bitrix24.calendar.methods import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
-from airflow_provider_b24cal.bitrix24.protocol.errors import CalendarError, NoSuchEventError, UnexpectedReplyError
+from airflow_provider_b24cal.bitrix24.protocol.errors import NoSuchEventError, PortalError, UnexpectedReplyError
 from airflow_provider_b24cal.bitrix24.protocol.replies import excerpt
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ ACCESSIBILITY_GET: Final = "calendar.accessibility.get"
 
 _REFUSED: Final[Mapping[str, ErrorSpec]] = {
     # The call is checked before it is sent, so this is the one refusal left that is known.
-    "": ErrorSpec(CalendarError, "The calendar refused to show events; external (extranet) users may not read them.")
+    "": ErrorSpec(PortalError, "The calendar refused to show events; external (extranet) users may not read them.")
 }
 
 

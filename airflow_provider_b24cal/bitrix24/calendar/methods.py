@@ -11,10 +11,10 @@ from airflow_provider_b24cal.bitrix24.calendar.fields import clean_text
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
-    CalendarError,
     CredentialsError,
     NoSuchMeetingError,
     NotInvitedError,
+    PortalError,
     ScopeError,
 )
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
@@ -86,7 +86,7 @@ _NO_NAMES: Final[Mapping[str, ErrorSpec]] = {
         ScopeError, "The credential may not ask for names of people: it needs the scope `user_brief`, or `user`."
     )
 }
-_REFUSED_SET: Final[Mapping[str, ErrorSpec]] = {"": ErrorSpec(CalendarError, "The calendar refused to set the status.")}
+_REFUSED_SET: Final[Mapping[str, ErrorSpec]] = {"": ErrorSpec(PortalError, "The calendar refused to set the status.")}
 
 
 def get_status(event_id: int) -> Call[MeetingStatus]:

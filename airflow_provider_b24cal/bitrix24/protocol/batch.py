@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.calendar.methods import Call
-from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError, UnansweredError
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError, ReplyError
 from airflow_provider_b24cal.bitrix24.protocol.replies import read_result, refused, unexpected
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
@@ -158,7 +158,7 @@ def _outcome(
         return Outcome(error=refused(call, error, scrub))
     if key not in values:
         return Outcome(
-            error=UnansweredError(
+            error=ReplyError(
                 "The batch came back without an answer to this command.",
                 method=call.method,
                 event_id=call.event_id,

@@ -16,7 +16,7 @@ from airflow_provider_b24cal.bitrix24.protocol.error_codes import UNTYPED, Error
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     Permanence,
-    RedirectedError,
+    ReplyError,
     UnexpectedReplyError,
 )
 from airflow_provider_b24cal.bitrix24.wording import printable
@@ -82,13 +82,14 @@ def read(
 
 def _read(call: Call[T], reply: Reply, scrub: Callable[[str], str], note_time: Callable[[str, object], None]) -> T:
     if reply.http_status in _REDIRECTS:
-        raise RedirectedError(
+        raise ReplyError(
             "The portal answered with a redirect to another page of its own, as web servers do to one for logging in; "
             "a method answers itself. Check the host in the connection, and what stands before the portal."
             if reply.location == SAME_HOST
             else f"The portal answered with a redirect to {_cut(scrub(ascii(reply.location)))}, where its secret may "
             "not go: followed is one redirect to another name in the same zone of Bitrix24, never from https to http. "
             "If that is the portal, put the new host into the connection.",
+            permanence=Permanence.PERMANENT,
             http_status=reply.http_status,
             method=call.method,
             event_id=call.event_id,

@@ -30,7 +30,7 @@ def test_an_empty_code_means_something_only_from_a_calendar(
 
 @pytest.mark.parametrize("http_status", [200, 400])
 def test_an_empty_code_from_a_calendar(http_status: int) -> None:
-    for call, kind in ((methods.get_status(5), errors.NoSuchMeetingError), (methods.scope(), errors.CalendarError)):
+    for call, kind in ((methods.get_status(5), errors.NoSuchMeetingError), (methods.scope(), errors.PortalError)):
         with pytest.raises(kind):
             read(call, Reply(http_status, b'{"error":""}'), str)
 
@@ -55,7 +55,7 @@ def test_what_a_page_means(http_status: int, permanence: str) -> None:
     [
         (Reply(400, json.dumps({"error": ENDLESS}).encode()), errors.PortalError),
         (Reply(400, json.dumps({"error": "", "error_description": ENDLESS}).encode()), errors.PortalError),
-        (Reply(302, b"", ENDLESS), errors.RedirectedError),
+        (Reply(302, b"", ENDLESS), errors.ReplyError),
         (Reply(502, ENDLESS.encode()), errors.ReplyError),
         (Reply(200, json.dumps({"result": {ENDLESS: 1}}).encode()), errors.UnexpectedReplyError),
         (Reply(200, json.dumps({"result": {"ID": ENDLESS}}).encode()), errors.UnexpectedReplyError),
