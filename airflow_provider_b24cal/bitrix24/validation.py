@@ -114,8 +114,8 @@ def exactly_one(**arguments: object) -> None:
     """
     given = [name for name, value in arguments.items() if value is not None]
     if len(given) != 1:
-        told = "none is given" if not given else f"given are {' and '.join(given)}"
-        raise InvalidArgumentError(f"Exactly one of {', '.join(arguments)} is accepted; {told}.")
+        found = f"got {' and '.join(given)}" if given else "got none"
+        raise InvalidArgumentError(f"Invalid arguments: expected exactly one of {', '.join(arguments)}; {found}.")
 
 
 def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[int, MeetingStatus]:
@@ -129,7 +129,7 @@ def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[in
     for event_id, status in values.items():
         checked, letter = check_event_id(event_id, argument), check_wanted_status(status, argument)
         if wanted.setdefault(checked, letter) != letter:
-            raise InvalidArgumentError(f"{argument} gives event {checked} two different statuses.")
+            raise InvalidArgumentError(f"Invalid {argument}: expected one status for event {checked}; got two.")
     return wanted
 
 

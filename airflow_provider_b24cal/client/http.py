@@ -14,7 +14,7 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_b24cal import __version__
 from airflow_provider_b24cal.bitrix24.auth.credentials import is_loopback
-from airflow_provider_b24cal.bitrix24.labels import field_name
+from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     InvalidConnectionError,
     TransportError,
@@ -85,9 +85,7 @@ def check_proxy(proxy: str | None) -> str | None:
         return None
     whole = proxy if "://" in proxy else f"http://{proxy}"
     if not is_proxy_url(whole):
-        raise InvalidConnectionError(
-            f"The proxy that the environment names is not acceptable; accepted is {PROXY_WANTED}."
-        )
+        raise InvalidConnectionError(f"Invalid proxy in the environment variables: expected {PROXY_WANTED}.")
     return whole
 
 
@@ -131,9 +129,11 @@ def make_tls(bundle: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
-    raise InvalidConnectionError(
-        f"Invalid {field_name('verify')} {bundle!a}: no CA bundle ({reason}); expected true, false, or the path "
-        "of a file with certificates in PEM form. It may also come from REQUESTS_CA_BUNDLE."
+    raise invalid_field(
+        "verify",
+        f"true, false, or the path of a file with certificates in PEM form; there is no CA bundle ({reason})",
+        "The path may also come from REQUESTS_CA_BUNDLE.",
+        value=bundle,
     )
 
 

@@ -189,7 +189,7 @@ def test_two_ids_of_one_meeting_cannot_both_be_told_true(hook: Bitrix24CalendarH
 
 
 def test_contradictions_are_refused(hook: Bitrix24CalendarHook, portal: Portal) -> None:
-    with pytest.raises(errors.InvalidArgumentError, match="event 101 two different statuses"):
+    with pytest.raises(errors.InvalidArgumentError, match="one status for event 101; got two"):
         hook.set_meeting_statuses({SILENT: "Y", str(SILENT): "N"})  # type: ignore[dict-item]
     with pytest.raises(errors.InvalidArgumentError, match="Invalid event_ids '651': expected a list of ids"):
         hook.get_meeting_statuses("651")

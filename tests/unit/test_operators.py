@@ -168,11 +168,11 @@ def test_set_by_statuses(connection: str, portal: Portal) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "Exactly one of event_id, event_ids, statuses is accepted; none is given"),
-        ({"event_id": 1, "statuses": {1: "Y"}}, "given are event_id and statuses"),
+        ({}, "expected exactly one of event_id, event_ids, statuses; got none"),
+        ({"event_id": 1, "statuses": {1: "Y"}}, "got event_id and statuses"),
         ({"statuses": {1: "Y"}, "status": "Y"}, "statuses names each status itself"),
         ({"statuses": [1]}, r"Invalid statuses \[1\]: expected a mapping"),
-        ({"statuses": {1: "Y", "1": "N"}}, "event 1 two different statuses"),
+        ({"statuses": {1: "Y", "1": "N"}}, "one status for event 1; got two"),
         ({"event_ids": 5, "status": "Y"}, "Invalid event_ids 5: expected a list of ids"),
         ({"event_ids": "651", "status": "Y"}, "Invalid event_ids '651': expected a list of ids"),
         ({"event_ids": [1, "x"], "status": "Y"}, "event_ids='x' is not acceptable"),

@@ -178,7 +178,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used(
     proxy: str, send: Send, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", proxy.format(port=silent_port))
-    with pytest.raises(errors.InvalidConnectionError, match="The proxy that the environment names"):
+    with pytest.raises(errors.InvalidConnectionError, match="Invalid proxy in the environment variables"):
         send("https://portal.invalid")
 
 
@@ -372,5 +372,5 @@ def test_certificates(send: Send, tls: tuple[str, Path], monkeypatch: pytest.Mon
 def test_a_ca_bundle_that_is_none(send: Send, tls: tuple[str, Path], tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for name in ("absent.pem", "empty.pem"):
-        with pytest.raises(errors.InvalidConnectionError, match=f"extra key verify.*{name}': no CA bundle"):
+        with pytest.raises(errors.InvalidConnectionError, match=f"extra key verify.*{name}': .*no CA bundle"):
             send(tls[0], verify=str(tmp_path / name))

@@ -14,8 +14,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from airflow_provider_b24cal.bitrix24.labels import field_name
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.connection_fields import field_name, invalid_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -214,9 +213,9 @@ class Endpoint:
 
 
 def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
-    """Take a webhook URL apart, as the portal shows it, with or without a method at its end.
+    """Split a webhook URL, as the portal shows it, with or without a method at its end.
 
-    :return: origin and webhook; ``None`` when the text is no URL at all.
+    :return: origin and webhook; ``None`` when the text is not a URL.
     :raises InvalidConnectionError: it is a URL, but not a webhook's. The text is not repeated.
     """
     if "://" not in text:
@@ -227,15 +226,17 @@ def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
     except ValueError:
         parts, port = urlsplit(""), None
     if unquote(parts.path).lower().startswith("/rest/api/"):
-        raise InvalidConnectionError(
-            f"{field_name('password')} holds a webhook URL of the newer kind, which has no calendar methods; leave api/"
-            " out of it: https://<portal>/rest/<user id>/<code>/."
+        raise invalid_field(
+            "password",
+            "a URL without api/: https://<portal>/rest/<user id>/<code>/",
+            "The newer kind of webhook URLs has no calendar methods.",
         )
     found = re.fullmatch(_WEBHOOK_PATH.pattern + r"(/[\w.]*)?", parts.path)
     if found is None or not parts.hostname or parts.username is not None:
-        raise InvalidConnectionError(
-            f"Invalid {field_name('password')}: it looks like a URL, but not like a webhook's; expected the webhook's "
-            "code, or the whole URL as the portal shows it: https://<portal>/rest/<user id>/<code>/."
+        raise invalid_field(
+            "password",
+            "the webhook's code, or its whole URL as the portal shows it: https://<portal>/rest/<user id>/<code>/",
+            "This is another URL.",
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
@@ -248,17 +249,17 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     :param host: ``example.bitrix24.com`` or with ``https://``; ``http://`` only for this machine.
     :param port: 0 and ``None`` mean none.
     :param allow_http: permit plain http for any host.
-    :param field: what a message calls the host.
-    :raises InvalidConnectionError: the host is not acceptable.
+    :param field: the field of the connection, or the option of a command, for the error.
+    :raises InvalidConnectionError: the host is invalid.
     """
     if _WEBHOOK_PATH.search(host):
-        raise InvalidConnectionError(
-            f"{field_name(field)} holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into "
-            f"{field_name('password')}, leave {field_name('host')} empty, and make a new webhook, since this one was "
-            "visible."
+        raise invalid_field(
+            field,
+            f"a host. A webhook URL belongs into {field_name('password')}, since Airflow shows hosts to everybody",
+            f"Leave {field_name('host')} empty, and make a new webhook, since this one was visible.",
         )
     if port and not 0 < port < 65536:
-        raise InvalidConnectionError(f"Invalid {field_name('port')} {port}: expected 1 to 65535, or none.")
+        raise invalid_field("port", "1 to 65535, or none", value=port)
     text = host.strip() if "://" in host else f"https://{host.strip()}"
     try:
         parts = urlsplit(text)
@@ -269,26 +270,20 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     plain = parts.scheme in {"http", "https"} and parts.username is None
     bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
     if not plain or not bare or not (address or _HOST.match(_to_ascii(name))):
-        raise InvalidConnectionError(
-            f"Invalid {field_name(field)} {hide_webhook_paths(host)!a}: expected a host such as "
-            "example.bitrix24.com or https://example.bitrix24.com."
-        )
+        expected = "a host such as example.bitrix24.com or https://example.bitrix24.com"
+        raise invalid_field(field, expected, value=hide_webhook_paths(host))
     if parts.scheme == "http" and not (is_loopback(text) or allow_http):
-        raise InvalidConnectionError(
-            f"{field_name(field)} {host!a} would send the secret in clear; use https, or set "
-            f"{field_name('allow_http')} to true."
-        )
+        advice = f"With plain http the secret is sent in clear; set {field_name('allow_http')} to true to permit that."
+        raise invalid_field(field, "https", advice, value=host)
     if own_port and port and own_port != port:
-        raise InvalidConnectionError(
-            f"{field_name(field)} {host!a} and {field_name('port')} {port} name two different ports."
-        )
+        raise invalid_field(field, f"the same port as in {field_name('port')}, {port}", value=host)
     shown = f"[{name}]" if address == 6 else _to_ascii(name)
     final = own_port or port
     return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether a URL leads to this machine, so that nothing goes over a network."""
+    """Return whether a URL leads to this machine, so that nothing goes over a network."""
     name = urlsplit(url).hostname or ""
     return name == "localhost" or (_as_address(name) is not None and ip_address(name).is_loopback)
 

@@ -20,7 +20,6 @@ from airflow_provider_b24cal.bitrix24.calendar.event_methods import (
 from airflow_provider_b24cal.bitrix24.calendar.events import EventList
 from airflow_provider_b24cal.bitrix24.calendar.methods import profile
 from airflow_provider_b24cal.bitrix24.calendar.window import MAX_WINDOW, Window
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import run_call, run_calls
 from airflow_provider_b24cal.bitrix24.validation import (
     check_calendar_type,
@@ -30,6 +29,7 @@ from airflow_provider_b24cal.bitrix24.validation import (
     check_letters,
     check_number,
     check_sections,
+    invalid,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def check_window(value: object) -> Window:
     :raises InvalidArgumentError: the value is anything else.
     """
     if not isinstance(value, Window):
-        raise InvalidArgumentError(f"window={ascii(value)[:80]} is not acceptable; accepted is a Window.")
+        raise invalid("window", value, "a Window")
     return value
 
 
@@ -98,7 +98,7 @@ def check_listing(
 ) -> Listing:
     """Return which events are wanted.
 
-    :raises InvalidArgumentError: an argument is not acceptable.
+    :raises InvalidArgumentError: an argument is invalid.
     """
     kind = check_calendar_type(calendar_type)
     return Listing(
@@ -115,10 +115,7 @@ def _check_owner(kind: str, owner_id: object) -> int | None:
     if kind == "company_calendar":
         if owner_id is None or (owner_id == 0 and not isinstance(owner_id, bool)):
             return 0
-        raise InvalidArgumentError(
-            f"owner_id={ascii(owner_id)[:80]} is not acceptable with calendar_type='company_calendar'; "
-            "accepted is None or 0."
-        )
+        raise invalid("owner_id", owner_id, "None or 0 with calendar_type='company_calendar'")
     return None if kind == "user" and owner_id is None else check_event_id(owner_id, "owner_id")
 
 
@@ -168,7 +165,7 @@ class Nearest:
 def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
     """Return what of the near future is wanted.
 
-    :raises InvalidArgumentError: an argument is not acceptable.
+    :raises InvalidArgumentError: an argument is invalid.
     """
     return Nearest(
         int(check_number(days, "days", 0, MAX_WINDOW.days, whole=True)),

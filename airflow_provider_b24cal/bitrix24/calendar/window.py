@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,10 @@ all-day event at the beginning of its last day.
 _YEARS: Final = range(1970, 2101)
 _FIRST: Final = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(_YEARS.stop - 1, 12, 31, tzinfo=UTC)
-_ACCEPTED: Final = "a datetime with a time zone, or its ISO text such as 2026-09-16T10:00:00+02:00"
+_EXPECTED: Final = (
+    "a datetime with a time zone, or its ISO text such as 2026-09-16T10:00:00+02:00, "
+    f"from {_YEARS.start} to {_YEARS.stop - 1}"
+)
 
 
 class Timed(Protocol):
@@ -58,10 +61,8 @@ class Window:
             object.__setattr__(self, name, _check_aware(bound, f"window {name}"))
         length = self.end.astimezone(UTC) - self.start.astimezone(UTC)
         if not timedelta() < length <= MAX_WINDOW:
-            raise InvalidArgumentError(
-                f"window end={self.end.isoformat()} is not acceptable with start={self.start.isoformat()}; "
-                f"accepted is a later time, at most {MAX_WINDOW.days} days later."
-            )
+            expected = f"a time after the start {self.start.isoformat()}, at most {MAX_WINDOW.days} days later"
+            raise invalid("window end", self.end.isoformat(), expected)
 
     def chunks(self, longest: timedelta) -> Iterator[Window]:
         """Yield what to ask for: the window and its margins, in parts that touch each other.
@@ -104,7 +105,4 @@ def _check_aware(value: object, argument: str) -> datetime:
     if isinstance(value, datetime) and value.utcoffset() is not None and value.year in _YEARS:
         # Airflow's own times are pendulum's, whose sums lose a time zone of the standard library.
         return datetime.combine(value.date(), value.time(), value.tzinfo).replace(fold=value.fold)
-    shown = value.isoformat() if isinstance(value, datetime) else ascii(value)
-    raise InvalidArgumentError(
-        f"{argument}={shown[:80]} is not acceptable; accepted is {_ACCEPTED}, from {_YEARS.start} to {_YEARS.stop - 1}."
-    )
+    raise invalid(argument, value.isoformat() if isinstance(value, datetime) else value, _EXPECTED)

@@ -144,113 +144,101 @@ OAUTH = oauth()
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"password": None}, "Webhook URL (password) is empty"),
-    ({"password": "  "}, "Webhook URL (password) is empty"),
-    ({"host": None}, "Portal (host) is empty; put the portal"),
-    ({"login": None}, "Webhook user id (login) is empty; put the user id"),
-    ({"host": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "Portal (host) holds a webhook URL"),
+    ({"password": None}, "Webhook URL (password): expected the webhook's whole URL, or its code"),
+    ({"password": "  "}, "Webhook URL (password): expected the webhook's whole URL, or its code"),
+    ({"host": None}, "Portal (host): expected the portal, such as"),
+    ({"login": None}, "Webhook user id (login): expected the user id"),
+    ({"host": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "Portal (host): expected a host. A webhook URL"),
     (
         {"host": "http://example.bitrix24.com"},
-        "Portal (host) 'http://example.bitrix24.com' would send the secret in clear",
+        "Portal (host) 'http://example.bitrix24.com': expected https. With plain",
     ),
     (
         {"password": f"http://example.bitrix24.com/rest/1/{CANARY}/", "host": ""},
-        "Webhook URL (password) 'http://example.bitrix24.com' would send the secret in clear",
+        "Webhook URL (password) 'http://example.bitrix24.com': expected https. With plain",
     ),
-    ({"host": "ftp://example.bitrix24.com"}, "Invalid Portal (host) 'ftp://example.bitrix24.com': expected a host"),
+    ({"host": "ftp://example.bitrix24.com"}, "Portal (host) 'ftp://example.bitrix24.com': expected a host"),
     (
-        {"host": "https://user:pw@example.bitrix24.com"},
-        "Invalid Portal (host) 'https://user:pw@example.bitrix24.com': expected a host",
+        {"host": "https://u:pw@example.bitrix24.com"},
+        "Portal (host) 'https://u:pw@example.bitrix24.com': expected a host",
     ),
-    ({"host": "example.bitrix24.com/crm"}, "Invalid Portal (host) 'example.bitrix24.com/crm': expected a host"),
-    ({"host": "exa mple.com"}, "Invalid Portal (host) 'exa mple.com': expected a host"),
-    ({"host": "https://[::1"}, "Invalid Portal (host) 'https://[::1': expected a host"),
-    ({"host": "https://x.com:99999"}, "Invalid Portal (host) 'https://x.com:99999': expected a host"),
+    ({"host": "example.bitrix24.com/crm"}, "Portal (host) 'example.bitrix24.com/crm': expected a host"),
+    ({"host": "exa mple.com"}, "Portal (host) 'exa mple.com': expected a host"),
+    ({"host": "https://[::1"}, "Portal (host) 'https://[::1': expected a host"),
+    ({"host": "https://x.com:99999"}, "Portal (host) 'https://x.com:99999': expected a host"),
     (
         {"host": "https://x.com:1", "port": 2},
-        "Portal (host) 'https://x.com:1' and Port (port) 2 name two different ports",
+        "Portal (host) 'https://x.com:1': expected the same port as in Port (port), 2",
     ),
-    ({"password": f"https://example.bitrix24.com/{CANARY}"}, "not like a webhook's"),
-    ({"password": f"https://example.bitrix24.com/rest/{CANARY}"}, "not like a webhook's"),
-    ({"password": f"https://[1/rest/1/{CANARY}/"}, "not like a webhook's"),
-    ({"password": f"{CANARY}/profile"}, "Invalid Webhook URL (password): it holds a character"),
-    ({"login": "1/2"}, "Invalid Webhook user id (login): it holds a character"),
-    ({"password": f"https://other.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
-    ({"login": "2", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
-    ({"login": CANARY, "password": "1"}, "The user id and the code of the webhook seem to be exchanged"),
-    ({"login": CANARY, "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
-    ({"login": "1" * 19}, "Invalid Webhook user id (login): expected at most 18 digits"),
+    ({"password": f"https://example.bitrix24.com/{CANARY}"}, "This is another URL"),
+    ({"password": f"https://example.bitrix24.com/rest/{CANARY}"}, "This is another URL"),
+    ({"password": f"https://[1/rest/1/{CANARY}/"}, "This is another URL"),
+    ({"password": f"{CANARY}/profile"}, "Webhook URL (password): expected a part of https://<portal>"),
+    ({"login": "1/2"}, "Webhook user id (login): expected a part of https://<portal>"),
+    (
+        {"password": f"https://other.bitrix24.com/rest/1/{CANARY}/"},
+        "Portal (host) 'https://example.bitrix24.com': expected nothing, or the same as in Webhook URL (password)",
+    ),
+    (
+        {"login": "2", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"},
+        "Webhook user id (login) '2': expected nothing, or user '1' as in Webhook URL (password)",
+    ),
+    ({"login": CANARY, "password": "1"}, "They seem to be exchanged"),
+    (
+        {"login": CANARY, "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"},
+        "Webhook user id (login): expected nothing, or user '1'",
+    ),
+    ({"login": "1" * 19}, "Webhook user id (login): expected at most 18 digits"),
     (
         {"login": "", "password": f"https://example.bitrix24.com/rest/{'1' * 5000}/{CANARY}/"},
-        "Invalid Webhook user id (login): expected",
+        "Webhook user id (login): expected at most 18 digits",
     ),
-    ({"login": "", "password": f"https://example.bitrix24.com/rest/api/1/{CANARY}"}, "of the newer kind"),
-    ({"login": "", "password": f"https://example.bitrix24.com/rest/api/1/{CANARY}/"}, "of the newer kind"),
-    ({"extra": {"time_out": 3}}, "unknown key 'time_out'; did you mean timeout?"),
-    ({"extra": {"zzz": 3}}, "unknown key 'zzz'. Known are: access_token, allow_http, auth, auth_server, burst,"),
-    ({"extra": {"extra__bitrix24__timeout": 3}}, "unknown key 'extra__bitrix24__timeout'"),
-    ({"extra": {"extra__other__timeout": 3, "timeout": 3}}, "unknown key 'extra__other__timeout'"),
-    (
-        {"extra": {"proxy": FORM_STAND_IN}},
-        "Proxy (extra key proxy) holds what Airflow's form shows in place of a stored secret",
-    ),
-    ({"extra": {"timeout": 0}}, "Invalid Timeout (extra key timeout) 0: expected a number of seconds"),
-    ({"extra": {"timeout": "soon"}}, "Invalid Timeout (extra key timeout) 'soon': expected"),
-    ({"extra": {"timeout": True}}, "Invalid Timeout (extra key timeout) True: expected"),
-    ({"extra": {"plan": "free"}}, "Invalid Plan (extra key plan) 'free': expected standard (2 requests"),
-    ({"extra": {"burst": 0}}, "Invalid Requests at once (extra key burst) 0: expected"),
-    (
-        {"extra": {"requests_per_second": "0"}},
-        "Invalid Requests per second (extra key requests_per_second) 0: expected",
-    ),
-    ({"extra": {"max_in_flight": 2.5}}, "Invalid Requests under way (extra key max_in_flight) 2.5: expected"),
-    ({"extra": {"verify": 1}}, "Invalid Verify TLS (extra key verify) 1: expected"),
-    ({"extra": {"allow_http": "yes"}}, "Invalid Allow plain http (extra key allow_http) 'yes': expected"),
-    ({"extra": {"proxy": f"socks://u:{CANARY}@p"}}, "Invalid Proxy (extra key proxy): expected"),
-    ({"extra": {"proxy": "http://[::1"}}, "Invalid Proxy (extra key proxy): expected"),
-    ({"extra": {"proxy": "http://proxy:99999999"}}, "Invalid Proxy (extra key proxy): expected"),
-    ({"extra": {"timeout": float("nan")}}, "Invalid Timeout (extra key timeout) nan: expected"),
-    ({"extra": {"auth": "basic"}}, "Invalid Authentication (extra key auth) 'basic': expected webhook or oauth"),
+    ({"login": "", "password": f"https://example.bitrix24.com/rest/api/1/{CANARY}"}, "The newer kind"),
+    ({"login": "", "password": f"https://example.bitrix24.com/rest/api/1/{CANARY}/"}, "The newer kind"),
+    ({"extra": {"time_out": 3}}, "extra: expected no key 'time_out'. Did you mean timeout? Known keys: access_token,"),
+    ({"extra": {"zzz": 3}}, "no key 'zzz'. Known keys: access_token, allow_http, auth, auth_server, burst,"),
+    ({"extra": {"extra__bitrix24__timeout": 3}}, "no key 'extra__bitrix24__timeout'"),
+    ({"extra": {"extra__other__timeout": 3, "timeout": 3}}, "no key 'extra__other__timeout'"),
+    ({"extra": {"proxy": FORM_STAND_IN}}, "Proxy (extra key proxy): expected a secret, not what Airflow's form shows"),
+    ({"extra": {"timeout": 0}}, "Timeout (extra key timeout) 0: expected a number of seconds"),
+    ({"extra": {"timeout": "soon"}}, "Timeout (extra key timeout) 'soon': expected"),
+    ({"extra": {"timeout": True}}, "Timeout (extra key timeout) True: expected"),
+    ({"extra": {"plan": "free"}}, "Plan (extra key plan) 'free': expected standard (2 requests"),
+    ({"extra": {"burst": 0}}, "Requests at once (extra key burst) 0: expected"),
+    ({"extra": {"requests_per_second": "0"}}, "Requests per second (extra key requests_per_second) 0: expected"),
+    ({"extra": {"max_in_flight": 2.5}}, "Requests in flight (extra key max_in_flight) 2.5: expected"),
+    ({"extra": {"verify": 1}}, "Verify TLS (extra key verify) 1: expected"),
+    ({"extra": {"allow_http": "yes"}}, "Allow plain http (extra key allow_http) 'yes': expected"),
+    ({"extra": {"proxy": f"socks://u:{CANARY}@p"}}, "Proxy (extra key proxy): expected"),
+    ({"extra": {"proxy": "http://[::1"}}, "Proxy (extra key proxy): expected"),
+    ({"extra": {"proxy": "http://proxy:99999999"}}, "Proxy (extra key proxy): expected"),
+    ({"extra": {"timeout": float("nan")}}, "Timeout (extra key timeout) nan: expected"),
+    ({"extra": {"auth": "basic"}}, "Authentication (extra key auth) 'basic': expected webhook or oauth"),
     (
         {"extra": {"client_id": "local.1"}},
-        "OAuth: application id (extra key client_id) is for OAuth, and Authentication",
+        "application id (extra key client_id): expected nothing, since Authentication (extra key auth) is webhook",
     ),
-    (
-        {"extra": {"auth": "webhook", "token_store": "variable"}},
-        "OAuth: token store (extra key token_store) is for OAuth",
-    ),
+    ({"extra": {"auth": "webhook", "token_store": "variable"}}, "(extra key token_store): expected nothing, since"),
     (
         {**OAUTH, "password": CANARY},
-        "Webhook URL (password) is for webhooks, and Authentication (extra key auth) is oauth",
+        "Webhook URL (password): expected nothing, since Authentication (extra key auth) is oauth",
     ),
-    ({**OAUTH, "login": "1"}, "Webhook user id (login) is for webhooks, and Auth"),
-    ({**OAUTH, "host": ""}, "Portal (host) is empty, and Authentication (extra key auth) is oauth"),
+    ({**OAUTH, "login": "1"}, "Webhook user id (login): expected nothing, since Auth"),
+    ({**OAUTH, "host": ""}, "Portal (host): expected a value, since Authentication (extra key auth) is oauth"),
+    (oauth(refresh_token=None), "OAuth: refresh token (extra key refresh_token): expected a value, since Auth"),
+    (oauth(client_secret=""), "OAuth: application key (extra key client_secret): expected a value, since Auth"),
+    (oauth(access_token=f"{CANARY} x"), "OAuth: access token (extra key access_token): expected an access token"),
+    (oauth(refresh_token=[CANARY]), "OAuth: refresh token (extra key refresh_token): expected"),
+    (oauth(token_store="file:tokens"), "OAuth: token store (extra key token_store) 'file:tokens': expected variable"),
+    (oauth(token_store="store"), "OAuth: token store (extra key token_store) 'store': expected"),
+    (oauth(auth_server="http://oauth.example"), "(extra key auth_server) 'http://oauth.example': expected https"),
+    (oauth(auth_server="https://u:p@x"), "OAuth: authorisation server (extra key auth_server)"),
+    ({"port": 99_999}, "Port (port) 99999: expected 1 to 65535"),
+    ({"port": -1}, "Port (port) -1: expected 1 to 65535"),
     (
-        oauth(refresh_token=None),
-        "OAuth: refresh token (extra key refresh_token) is empty, and Authentication (extra key auth) is oauth",
+        {"port": 8443, "host": "", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"},
+        "Port (port) 8443: expected nothing, or the same as in Webhook URL (password)",
     ),
-    (
-        oauth(client_secret=""),
-        "OAuth: application key (extra key client_secret) is empty, and Authentication (extra key auth) is oauth",
-    ),
-    (
-        oauth(access_token=f"{CANARY} x"),
-        "Invalid OAuth: access token (extra key access_token): expected an access token",
-    ),
-    (oauth(refresh_token=[CANARY]), "Invalid OAuth: refresh token (extra key refresh_token): expected"),
-    (
-        oauth(token_store="file:tokens"),
-        "Invalid OAuth: token store (extra key token_store) 'file:tokens': expected variable",
-    ),
-    (oauth(token_store="store"), "Invalid OAuth: token store (extra key token_store) 'store': expected"),
-    (
-        oauth(auth_server="http://oauth.example"),
-        "(extra key auth_server) 'http://oauth.example' would send the secret in clear",
-    ),
-    (oauth(auth_server="https://u:p@x"), "Invalid OAuth: authorisation server (extra key auth_server)"),
-    ({"port": 99_999}, "Invalid Port (port) 99999: expected 1 to 65535"),
-    ({"port": -1}, "Invalid Port (port) -1: expected 1 to 65535"),
-    ({"port": 8443, "host": "", "password": f"https://example.bitrix24.com/rest/1/{CANARY}/"}, "make them agree"),
 ]
 
 
@@ -258,6 +246,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_what_is_refused_is_named_without_the_secret(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidConnectionError) as caught:
         _read(**fields)
+    assert str(caught.value).startswith("Invalid connection field ")
     assert message in str(caught.value)
     assert CANARY not in repr(caught.value)
     assert caught.value.__cause__ is None
@@ -270,7 +259,7 @@ def test_extra_that_is_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) ->
         "get_connection",
         lambda *_: type("Stored", (), {"extra": extra, "host": "h", "login": "1", "password": CANARY, "port": None}),
     )
-    with pytest.raises(InvalidConnectionError, match="extra is not a JSON object"):
+    with pytest.raises(InvalidConnectionError, match="Invalid connection field extra: expected a JSON object"):
         Bitrix24CalendarHook()._client.settings()
 
 
