@@ -23,7 +23,7 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import (
     parse_origin,
     parse_webhook_url,
 )
-from airflow_provider_b24cal.bitrix24.auth.oauth import Application, Grant, TokenPair, usual_server
+from airflow_provider_b24cal.bitrix24.auth.tokens import Application, Grant, TokenPair, usual_server
 from airflow_provider_b24cal.bitrix24.connection_fields import field_name, invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.limits import PLANS, Plan, in_flight
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from asgiref.sync import sync_to_async
 
 from airflow_provider_b24cal._airflow import mask_secret
-from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint
-from airflow_provider_b24cal.bitrix24.auth.oauth import TOKEN_METHOD, Grant, TokenPair, unreachable, with_pair
+from airflow_provider_b24cal.bitrix24.auth.credentials import TOKEN_METHOD, AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.auth.renewal import CheckWritable, Load, Renewal, Save, renew
+from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, unreachable, with_pair
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send
 from airflow_provider_b24cal.client import dispatcher

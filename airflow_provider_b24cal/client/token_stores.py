@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from airflow_provider_b24cal._airflow import read_variable, write_variable
-from airflow_provider_b24cal.bitrix24.auth.oauth import TokenPair, read_stored
+from airflow_provider_b24cal.bitrix24.auth.tokens import TokenPair, read_stored
 from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     TokenStoreError,

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.attendance.changes import AnswerChange
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
 
 _MOST_DAYS: Final = 366

@@ -16,6 +16,7 @@ from airflow_provider_b24cal.bitrix24.calendar.set_status import change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.batch import pack
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
@@ -93,7 +94,7 @@ def _says_nothing(error: Bitrix24Error) -> None:
 
 @given(st.sampled_from(CALLS), replies)
 @settings(max_examples=1500)
-def test_any_reply_gives_a_value_or_an_error_of_ours(call: methods.Call[Any], reply: Reply) -> None:
+def test_any_reply_gives_a_value_or_an_error_of_ours(call: Call[Any], reply: Reply) -> None:
     try:
         read(call, reply, ENDPOINT.scrub)
     except Bitrix24Error as error:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
-from airflow_provider_b24cal.bitrix24.calendar.methods import Call
 from airflow_provider_b24cal.bitrix24.protocol.batch import CHUNK, pack
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 
 FATES: dict[str, tuple[Any, Any, str]] = {

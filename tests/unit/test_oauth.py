@@ -18,7 +18,7 @@ from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Secret
-from airflow_provider_b24cal.bitrix24.auth.oauth import REFRESH_TOKEN_LIFE, Application, read_stored
+from airflow_provider_b24cal.bitrix24.auth.tokens import REFRESH_TOKEN_LIFE, Application, read_stored
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import MAX_REPLY_BYTES, SMALL_REPLY_BYTES, Secret
-from airflow_provider_b24cal.bitrix24.auth.oauth import Application
+from airflow_provider_b24cal.bitrix24.auth.tokens import Application
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import pack
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Send, run_call, run_calls
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
@@ -249,7 +250,7 @@ LONG = [get_event(1), methods.raw("any.list", {}, writes=False)]
         ([*SHORT, LONG[0]], MAX_REPLY_BYTES),
     ],
 )
-def test_what_is_read_at_most_of_each_call(calls: list[methods.Call[Any]], limit: int) -> None:
+def test_what_is_read_at_most_of_each_call(calls: list[Call[Any]], limit: int) -> None:
     endpoint = settings_for("https://example.bitrix24.com").endpoint
     terms = ExchangeContext(endpoint, RetryPolicy(), lambda: 0.5, operating_times(endpoint))
     steps: Any = run_call(calls[0], terms) if len(calls) == 1 else run_calls(calls, terms)

@@ -27,6 +27,9 @@ MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 SMALL_REPLY_BYTES: Final = 1024 * 1024
 """The same for methods whose response is short: fifty statuses have some ten thousand bytes."""
 
+TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request
+"""The method's name in errors of a request for tokens."""
+
 _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
 # The same as it may be quoted: with JSON's escaped slashes, percent-encoded in somebody's query, or in HTML.
 _QUOTED_PATH: Final = re.compile(

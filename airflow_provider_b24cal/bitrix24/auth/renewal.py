@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from airflow_provider_b24cal.bitrix24.auth.oauth import Grant, TokenPair, unreachable
+from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, unreachable
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import INVALID_GRANT
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     ConnectError,

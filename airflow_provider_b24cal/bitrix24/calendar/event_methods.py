@@ -1,4 +1,4 @@
-"""The portal's REST methods that read events, as :class:`~airflow_provider_b24cal.bitrix24.calendar.methods.Call` s."""
+"""The portal's REST methods that read events, as :class:`~airflow_provider_b24cal.bitrix24.protocol.call.Call` s."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_b24cal.bitrix24.calendar.events import (
     unreadable_row,
 )
 from airflow_provider_b24cal.bitrix24.calendar.fields import DAY, RowError, is_empty, needed_number, truth
-from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
 from airflow_provider_b24cal.bitrix24.protocol.errors import NoSuchEventError, PortalError, UnexpectedReplyError
 from airflow_provider_b24cal.bitrix24.protocol.replies import excerpt

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from airflow_provider_b24cal.bitrix24.auth.credentials import MAX_REPLY_BYTES, SMALL_REPLY_BYTES
+from airflow_provider_b24cal.bitrix24.auth.credentials import SMALL_REPLY_BYTES
 from airflow_provider_b24cal.bitrix24.calendar.fields import clean_text
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     CredentialsError,
@@ -27,31 +27,6 @@ T = TypeVar("T")
 
 STATUS_GET: Final = "calendar.meeting.status.get"
 STATUS_SET: Final = "calendar.meeting.status.set"
-
-
-class Call(NamedTuple, Generic[T]):
-    """One call of a REST method.
-
-    :param method: REST method, for example ``calendar.meeting.status.get``.
-    :param params: its parameters, JSON values.
-    :param shape: definition of the reply schemas that the ``result`` must fit.
-    :param read: turns a ``result`` of that shape into the typed value; may raise the error it means.
-    :param writes: whether the method changes anything; a write is never repeated after an ambiguous end.
-    :param event_id: the event it is about, for errors.
-    :param own_codes: what a code means for this method, where the common table is too vague.
-    :param commands: of a batch, the methods of its commands by their keys.
-    :param max_reply_bytes: how much of the response is read at most, unpacked.
-    """
-
-    method: str
-    params: Mapping[str, Any]
-    shape: str
-    read: Callable[[Any, Callable[[str], str]], T]
-    writes: bool = False
-    event_id: int | None = None
-    own_codes: Mapping[str, ErrorSpec] = MappingProxyType({})
-    commands: Mapping[str, str] = MappingProxyType({})
-    max_reply_bytes: int = MAX_REPLY_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from airflow_provider_b24cal.bitrix24.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 
 ENDLESS = "9" * 5000
@@ -18,9 +19,7 @@ ENDLESS = "9" * 5000
 @pytest.mark.parametrize(
     ("http_status", "permanence"), [(429, "transient"), (500, "ambiguous"), (503, "ambiguous"), (403, "permanent")]
 )
-def test_an_empty_code_means_something_only_from_a_calendar(
-    http_status: int, permanence: str, call: methods.Call[Any]
-) -> None:
+def test_an_empty_code_means_something_only_from_a_calendar(http_status: int, permanence: str, call: Call[Any]) -> None:
     """A balancer in trouble may answer so, and knows nothing of meetings."""
     with pytest.raises(errors.PortalError) as raised:
         read(call, Reply(http_status, b'{"error":"","error_description":"x"}'), str)

@@ -16,6 +16,7 @@ from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.auth.credentials import (
     HIDDEN,
     SMALL_REPLY_BYTES,
+    TOKEN_METHOD,
     AccessToken,
     Endpoint,
     Request,
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
     from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-
-TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request
-"""What errors call a request for tokens."""
 
 KNOWN_SERVERS: Final = ("https://oauth.bitrix.info", "https://oauth.bitrix24.tech")
 _SECOND_SERVER: Final = frozenset({"am", "az", "by", "ge", "kg", "kz", "ru", "uz"})
