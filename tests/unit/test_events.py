@@ -219,7 +219,7 @@ def test_one_event(hook: Bitrix24CalendarHook) -> None:
 def test_no_event(result: str | None, hook: Bitrix24CalendarHook, portal: Portal) -> None:
     if result is not None:
         _answer(portal, "calendar.event.getbyid", result)
-    with pytest.raises(errors.NoSuchEventError, match="shows no such event") as caught:
+    with pytest.raises(errors.NoSuchEventError, match="has no such event") as caught:
         hook.get_event(99_999)
     assert (caught.value.event_id, caught.value.method) == (99_999, "calendar.event.getbyid")
 

@@ -474,7 +474,7 @@ def test_a_store_with_something_else_in_it(connect: Connect, portal: Portal, bro
     key = Blocking().hook._client.settings().grant.key  # type: ignore[union-attr]
     for text in ("", "[]", '{"access_token": "x"}', '{"access_token": "x", "refresh_token": 5}'):
         broken.kept[key] = text
-        with pytest.raises(errors.TokenStoreError, match="holds something else"):
+        with pytest.raises(errors.TokenStoreError, match="Invalid entry in the token store"):
             Blocking().status(SILENT)
 
 

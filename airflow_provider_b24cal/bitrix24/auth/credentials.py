@@ -1,7 +1,7 @@
-"""Secrets, and the one place that can build a URL.
+"""Secrets, and the one place that builds URLs with them.
 
-A webhook's code travels in the path of every request, an access token in its body. Both are held in
-:class:`Secret`, which shows itself nowhere, and leave it only through :meth:`Secret.reveal`.
+A webhook's code is in the path of every request, an access token in its body. Both are :class:`Secret` objects, whose
+text is read only by :meth:`Secret.reveal`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 HIDDEN: Final = "***"
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of a response, unpacked, that are read at most; fifty full lists of events have a few million."""
+"""Maximum size of a reply, unpacked, in bytes; fifty full lists of events have a few million."""
 
 SMALL_REPLY_BYTES: Final = 1024 * 1024
-"""The same for methods whose response is short: fifty statuses have some ten thousand bytes."""
+"""The same for methods with short replies: fifty statuses have some ten thousand bytes."""
 
 TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request
 """The method's name in errors of a request for tokens."""
 
 _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
-# The same as it may be quoted: with JSON's escaped slashes, percent-encoded in somebody's query, or in HTML.
+# The same in quotations: with JSON's escaped slashes, percent-encoded in a query, or in HTML.
 _QUOTED_PATH: Final = re.compile(
     r"(?P<slash>\\?/|%(?:25)?2F|&#(?:0?47|x0?2F);|&sol;)rest(?P=slash)(?:api(?P=slash))?"
     r"(?:(?!(?P=slash))[^/?#\s\\])+(?P=slash)(?:(?!(?P=slash))[^/?#\s\\'\"&<>])+",
@@ -44,15 +44,15 @@ _HOST: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 
 
 def hide_webhook_paths(text: str) -> str:
-    """Take the user id and code out of every ``/rest/<user>/<code>/`` in a text, known secret or not.
+    """Replace the user id and code of every ``/rest/<user>/<code>/`` in a text, known secret or not.
 
-    Also where a part ``api`` comes before them, as in the addresses of the newer kind.
+    Also with ``api/`` before them, as in the newer kind of webhook URLs.
     """
     return _QUOTED_PATH.sub(lambda found: found["slash"].join(("", "rest", HIDDEN, HIDDEN)), text)
 
 
 class Secret:
-    """A text that no log, repr, pickle or format shows."""
+    """A text that ``repr``, ``str``, ``format`` and ``pickle`` do not reveal."""
 
     __slots__ = ("_text",)
 
@@ -60,7 +60,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself; for the wire and for Airflow's masker only."""
+        """Return the text itself; only for requests, token stores and Airflow's masker."""
         return self._text
 
     def __repr__(self) -> str:
@@ -76,14 +76,14 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Secret is not pickled: it would be stored in clear")
+        raise TypeError("a Secret is not pickled: it would be stored in plain text")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, ready for the wire. Its URL or its body holds the secret.
+    """One POST request. Its URL or its body holds the secret.
 
-    :param max_reply_bytes: how much of the response is read at most, unpacked.
+    :param max_reply_bytes: maximum size of the reply, unpacked.
     """
 
     url: Secret
@@ -95,7 +95,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An inbound webhook: the user it acts as by name, and its code."""
+    """An inbound webhook: its user id and its code."""
 
     user_id: str
     code: Secret
@@ -103,9 +103,9 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token that an application was given for one user.
+    """An access token of an application, for one user.
 
-    :param user_id: who that is, if the authorisation server has said so.
+    :param user_id: that user, if the authorisation server has named them.
     """
 
     token: Secret
@@ -113,10 +113,10 @@ class AccessToken:
 
 
 class Scrubber:
-    """Takes secrets out of a text, however a portal or a gateway may have spelled them.
+    """Replaces secrets in a text, however a portal or a gateway has encoded them.
 
     Recognised are upper and lower case, percent-encoding, also twice, HTML entities, and the escapes of JSON and
-    Python, each character in its own way.
+    Python, for each character by itself.
     """
 
     __slots__ = ("_pattern",)
@@ -130,11 +130,11 @@ class Scrubber:
         return hide_webhook_paths(text if self._pattern is None else self._pattern.sub(HIDDEN, text))
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Scrubber is not pickled: it holds secrets, which would be stored in clear")
+        raise TypeError("a Scrubber is not pickled: its secrets would be stored in plain text")
 
 
 def _spelled(character: str) -> str:
-    """Return a pattern for the ways in which encoders write a character; letters and digits they leave alone."""
+    """Return a pattern for the encoded forms of a character; ASCII letters and digits have none."""
     if character.isascii() and character.isalnum():
         return character
     number, octets = ord(character), character.encode("utf-8", "surrogatepass")
@@ -175,7 +175,7 @@ class Endpoint:
         """Build the request for a REST method."""
         sent = dict(params)
         if isinstance(self.credential, AccessToken):
-            # In the body, for the address of a request ends in the logs of whatever passes it on.
+            # In the body, since URLs get into the access logs of proxies and servers.
             sent["auth"] = self.credential.token.reveal()
         url, body = Secret(f"{self._base()}{method}"), json.dumps(sent).encode()
         return Request(url, body, method, max_reply_bytes=max_reply_bytes)
@@ -186,12 +186,12 @@ class Endpoint:
         return (*texts, self._base()) if isinstance(self.credential, Webhook) else texts
 
     def renamed(self, location: str | None) -> Endpoint | None:
-        """Return the endpoint that a redirect leads to, if a portal's secret may go there.
+        """Return the endpoint that a redirect leads to, or ``None`` if the secret must not be sent there.
 
-        It may go to another name in the same zone of Bitrix24, such as ``bitrix24.com``, on the same port, and
+        It may be sent to another name in the same zone of Bitrix24, such as ``bitrix24.com``, on the same port, and
         never from https to http.
 
-        :param location: scheme, host and port that the redirect names.
+        :param location: scheme, host and port of the redirect.
         """
         try:
             here, there = urlsplit(self.origin), urlsplit(location or "")

@@ -1,8 +1,7 @@
 """Renewing an access token, written once as a generator like the exchange itself.
 
-Whoever drives it holds the lock of the host meanwhile. Other hosts are met in the store: it is read before
-anything is sent, for somebody may have been quicker, and again when the authorisation server says that the
-refresh token is used up.
+The caller holds the lock of the host meanwhile. Other hosts share the token store: it is read before anything is sent,
+since another host may have renewed the token already, and again when the refresh token was used elsewhere.
 """
 
 from __future__ import annotations
@@ -31,40 +30,40 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Come back with the pair that the store holds, or with that of the connection when it holds none."""
+    """Send back the pair in the store, or that of the connection when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckWritable:
-    """Come back when the store is known to take what is written; or throw a :class:`TokenStoreError` in."""
+    """Check that the store can be written, or throw a :class:`TokenStoreError` in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Store a pair, and come back when it is safe; or throw a :class:`TokenStoreError` in."""
+    """Store a pair, or throw a :class:`TokenStoreError` in."""
 
     pair: TokenPair
 
 
 TokenSteps: TypeAlias = Generator[Send | Pause | Load | CheckWritable | Save, Any, T]
 
-_ON_THE_WAY: Final = {
+_REASONS: Final = {
     ConnectError: "No connection could be made.",
     TlsError: "Its certificate is not trusted; REQUESTS_CA_BUNDLE can name further ones.",
 }
 
 WINNER_WAITS: Final = (0.0, 0.5, 1.5, 4.0)
-"""Seconds before each further look into the store, for whoever was quicker may not have stored the pair yet."""
+"""Seconds before each further read of the store: another host may not have stored its pair yet."""
 
 SAVE_WAITS: Final = (0.2, 1.0, 3.0)
 """Seconds before each further attempt to store a pair."""
 
 
 class Renewal(NamedTuple):
-    """What a renewal has come to.
+    """The result of a renewal.
 
     :param pair: another one than the one refused.
-    :param is_new: whether the authorisation server has just given it. One that was found in the store may have run out.
+    :param is_new: whether the authorisation server has just issued it. One found in the store may have expired.
     """
 
     pair: TokenPair
@@ -74,16 +73,16 @@ class Renewal(NamedTuple):
 def renew(grant: Grant, stale: Secret, now: float) -> TokenSteps[Renewal]:
     """Return a pair whose access token is another one than the one refused.
 
-    One request at most is sent. What comes of it is stored before anybody uses it.
+    At most one request is sent. The new pair is stored before it is used.
 
     :param stale: the access token that the portal has refused.
     :param now: seconds since the epoch.
-    :raises Bitrix24Error: there is none to be had.
+    :raises Bitrix24Error: the token cannot be renewed.
     """
     pair: TokenPair = yield Load()
     if pair.access != stale:
         return Renewal(pair, is_new=False)
-    # The refresh token serves once: where the next one cannot be kept, this one must not be spent.
+    # A refresh token can be used once: if the next one cannot be stored, this one must not be used.
     yield CheckWritable()
     try:
         fresh = yield from _refresh(grant, pair, now)
@@ -106,7 +105,7 @@ def _refresh(grant: Grant, pair: TokenPair, now: float) -> TokenSteps[TokenPair]
         reply = yield Send(grant.application.refresh(pair))
     except TransportError as error:
         failure = unreachable(
-            _ON_THE_WAY.get(type(error), error.message),
+            _REASONS.get(type(error), error.message),
             grant.application.server_of(pair),
             Permanence.PERMANENT if isinstance(error, TlsError) else Permanence.TRANSIENT,
             cause=error.cause,
@@ -123,7 +122,7 @@ def _save(pair: TokenPair) -> TokenSteps[None]:
         except TokenStoreError as error:
             if seconds is None:
                 raise
-            trouble = error
+            failure = error
         else:
             return
-        yield Pause(seconds, trouble)
+        yield Pause(seconds, failure)

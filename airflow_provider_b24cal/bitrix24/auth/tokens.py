@@ -1,4 +1,4 @@
-"""An application's tokens: what a connection says of them, what the authorisation server answers.
+"""An application's tokens: in the connection, in the token store, and in replies of the authorisation server.
 
 https://apidocs.bitrix24.com/settings/oauth/index.html
 """
@@ -51,19 +51,21 @@ if TYPE_CHECKING:
 
 KNOWN_SERVERS: Final = ("https://oauth.bitrix.info", "https://oauth.bitrix24.tech")
 _SECOND_SERVER: Final = frozenset({"am", "az", "by", "ge", "kg", "kz", "ru", "uz"})
+_FORM: Final = "application/x-www-form-urlencoded"
+_LONG: Final = re.compile(r"[\w-]{32,}")
+_TOKENS: Final = ("access_token", "refresh_token")
 
-
-_LAST_MOMENT: Final = 1e11
-"""Seconds since the epoch that no clock shows; what is later, or no number, is not believed."""
+_MAX_TIMESTAMP: Final = 1e11
+"""Seconds since the epoch, far in the future; a larger number in the store is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
     """An access token and the refresh token that came with it.
 
-    :param auth_server: origin of the authorisation server that has named itself, if it may be believed.
-    :param renewed_at: when the pair was given, in seconds since the epoch; ``None`` if nobody has noted it.
-    :param user_id: whom it acts as, if the authorisation server has said so.
+    :param auth_server: origin of the authorisation server named in its reply, if it is a known one.
+    :param renewed_at: when the pair was issued, in seconds since the epoch; ``None`` if that is not known.
+    :param user_id: the acting user, if the authorisation server has named them.
     """
 
     access: Secret
@@ -73,7 +75,7 @@ class TokenPair:
     user_id: int | None = None
 
     def to_text(self) -> str:
-        """Return the pair as a store keeps it; the text is secret."""
+        """Return the pair as a token store keeps it; the text is secret."""
         return json.dumps(
             {
                 "access_token": self.access.reveal(),
@@ -94,36 +96,36 @@ def read_stored(text: str) -> TokenPair:
 
     :raises TokenStoreError: the text is something else. It is not repeated.
     """
-    try:
-        told = json.loads(text)
-    except (ValueError, RecursionError):
-        told = None
-    if schemas.mismatch(told, "replies", "tokens") is not None:
+    stored = _parse(text)
+    if schemas.mismatch(stored, "replies", "tokens") is not None:
         raise TokenStoreError(
-            f"The token store holds something else than {schemas.expected('replies', 'tokens')}. Delete the entry, and "
-            "put a new pair of tokens into the connection.",
+            f"Invalid entry in the token store: expected {schemas.expected('replies', 'tokens')}. Delete the entry, "
+            "and put a new pair of tokens into the connection.",
             permanence=Permanence.PERMANENT,
         )
-    server, at = told.get("auth_server"), told.get("renewed_at")
+    server, at = stored.get("auth_server"), stored.get("renewed_at")
     return TokenPair(
-        Secret(told["access_token"]),
-        Secret(told["refresh_token"]),
+        Secret(stored["access_token"]),
+        Secret(stored["refresh_token"]),
         server if isinstance(server, str) else None,
-        float(at) if isinstance(at, int | float) and abs(at) < _LAST_MOMENT else None,
-        _user_id(told),
+        float(at) if isinstance(at, int | float) and abs(at) < _MAX_TIMESTAMP else None,
+        _user_id(stored),
     )
 
 
-_LONG: Final = re.compile(r"[\w-]{32,}")
-_TOKENS: Final = ("access_token", "refresh_token")
+def _parse(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
     """An application of a portal.
 
-    :param auth_server: origin of the authorisation server, as the connection names it.
-    :param usual_server: where to ask when neither the connection nor a server has named one.
+    :param auth_server: origin of the authorisation server that the connection names.
+    :param usual_server: the one to use when neither the connection nor a reply has named one.
     """
 
     client_id: str
@@ -132,12 +134,12 @@ class Application:
     usual_server: str
 
     def server_of(self, pair: TokenPair | None = None) -> str:
-        """Return the origin of the server that renews a pair: the connection's word, then the server's own."""
-        return self.auth_server or (pair and self._believed(pair.auth_server)) or self.usual_server
+        """Return the origin of the server that renews a pair: from the connection, then from the pair."""
+        return self._choose_server(pair.auth_server if pair else None)
 
-    def _believed(self, server: str | None) -> str | None:
-        # Only these are ever told the application's secret.
-        return server if server in KNOWN_SERVERS else None
+    def _choose_server(self, named: str | None) -> str:
+        # Only these are sent the application's secret.
+        return self.auth_server or _known(named) or self.usual_server
 
     def refresh(self, pair: TokenPair) -> Request:
         """Build the request for the next pair."""
@@ -148,62 +150,50 @@ class Application:
 
         :param server: the authorisation server that the portal has named.
         """
-        asked = self.auth_server or self._believed(server) or self.usual_server
-        return self._request(asked, "authorization_code", code=code)
+        return self._request(self._choose_server(server), "authorization_code", code=code)
 
     def _request(self, server: str, grant_type: str, **fields: str) -> Request:
-        told = {
-            "grant_type": grant_type,
-            "client_id": self.client_id,
-            "client_secret": self.client_secret.reveal(),
-            **fields,
-        }
-        # The documentation shows these in the address of a GET; in the body they pass no log on the way.
-        form = "application/x-www-form-urlencoded"
-        url, body = Secret(f"{server}/oauth/token/"), urlencode(told).encode()
-        return Request(url, body, TOKEN_METHOD, form, max_reply_bytes=SMALL_REPLY_BYTES)
+        client = {"client_id": self.client_id, "client_secret": self.client_secret.reveal()}
+        # The documentation shows a GET with these in its URL; in a body they do not get into access logs.
+        url, body = Secret(f"{server}/oauth/token/"), urlencode({"grant_type": grant_type, **client, **fields}).encode()
+        return Request(url, body, TOKEN_METHOD, _FORM, max_reply_bytes=SMALL_REPLY_BYTES)
 
     @without_inner_frames
     def read(self, reply: Reply, used: Secret, now: float, before: TokenPair | None = None) -> TokenPair:
-        """Return the pair that the authorisation server answers with.
+        """Return the pair in a reply of the authorisation server.
 
         :param used: the refresh token or code that was sent.
         :param before: the pair that is being renewed.
-        :raises Bitrix24Error: it refused, or its answer cannot be understood.
+        :raises Bitrix24Error: the server refused, or its reply cannot be understood.
         """
         known = (self.client_secret, used, *((before.access, before.refresh) if before else ()))
-        scrub = Scrubber(*known)
-        if 300 <= reply.http_status < 400:
-            raise unreachable(
-                f"It answered with a redirect to {scrub(ascii(reply.location))}, which is not followed.",
-                self.server_of(before),
-                Permanence.PERMANENT,
-                http_status=reply.http_status,
-            )
-        try:
-            answer = json.loads(reply.body)
-        except (ValueError, RecursionError):
-            answer = None
+        scrub, server, http_status = Scrubber(*known), self.server_of(before), reply.http_status
+        if 300 <= http_status < 400:
+            message = f"It replied with a redirect to {scrub(ascii(reply.location))}, which is not followed."
+            raise unreachable(message, server, Permanence.PERMANENT, http_status=http_status)
+        answer = _parse(reply.body)
         if not isinstance(answer, dict):
-            permanence = meaning_of_page(reply.http_status).permanence or Permanence.TRANSIENT
-            raise unreachable(
-                "Its answer is no JSON object.", self.server_of(before), permanence, http_status=reply.http_status
-            )
-        # What is wrong with an answer may be told in words that repeat the tokens in it.
+            permanence = meaning_of_page(http_status).permanence or Permanence.TRANSIENT
+            raise unreachable("Its reply is not a JSON object.", server, permanence, http_status=http_status)
+        # The text of an error may repeat the tokens in the reply.
         scrub = Scrubber(*known, *(Secret(text) for key in _TOKENS if isinstance(text := answer.get(key), str)))
         if "error" in answer:
-            raise self._refused(answer, scrub, reply.http_status, now, before)
+            raise self._refused(answer, scrub, http_status, now, before)
         if schemas.mismatch(answer, "replies", "tokens") is not None:
-            # What came may hold one of two tokens, so none of it is shown.
+            # The reply may hold one of the two tokens, so only its keys are shown.
             raise UnexpectedReplyError(
                 f"Expected {schemas.expected('replies', 'tokens')} from the authorisation server; got the keys "
                 f"{scrub(ascii(sorted(map(str, answer))))[:200]}.",
-                http_status=reply.http_status,
+                http_status=http_status,
                 method=TOKEN_METHOD,
             )
-        named = self._believed(_origin_of(answer.get("server_endpoint"))) or (before.auth_server if before else None)
-        access, refresh = Secret(answer["access_token"]), Secret(answer["refresh_token"])
-        return TokenPair(access, refresh, named, now, _user_id(answer) or (before.user_id if before else None))
+        return TokenPair(
+            Secret(answer["access_token"]),
+            Secret(answer["refresh_token"]),
+            _known(_origin_of(answer.get("server_endpoint"))) or (before.auth_server if before else None),
+            now,
+            _user_id(answer) or (before.user_id if before else None),
+        )
 
     def _refused(
         self, answer: Mapping[str, Any], scrub: Scrubber, http_status: int, now: float, before: TokenPair | None
@@ -213,16 +203,14 @@ class Application:
         code = str(nested.get("code", ""))
         meaning = TOKEN_CODES.get(code.lower()) or meaning_of_code(code, http_status)
         if code.lower() == INVALID_GRANT:
-            meaning = _of_grant(meaning, now, before)
-        permanence = meaning.permanence or meaning.error.default_permanence
-        # A token that was just made is in no list of secrets.
-        told = _LONG.sub(HIDDEN, printable(scrub(str(nested.get("message") or ""))))
-        says = f" The authorisation server says: {told[:200]}" if told else ""
-        if permanence is not Permanence.PERMANENT:
-            return unreachable(f"{meaning.advice}{says}", self.server_of(before), code=printable(scrub(code))[:80])
-        return meaning.error(
-            f"{meaning.advice}{says}", code=printable(scrub(code))[:80], http_status=http_status, method=TOKEN_METHOD
-        )
+            meaning = _meaning_of_grant(meaning, now, before)
+        # A token that was just issued is in no list of secrets.
+        text = _LONG.sub(HIDDEN, printable(scrub(str(nested.get("message") or ""))))[:200]
+        message = f"{meaning.advice} The authorisation server says: {text}" if text else meaning.advice
+        shown = printable(scrub(code))[:80]
+        if (meaning.permanence or meaning.error.default_permanence) is not Permanence.PERMANENT:
+            return unreachable(message, self.server_of(before), code=shown)
+        return meaning.error(message, code=shown, http_status=http_status, method=TOKEN_METHOD)
 
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must be masked."""
@@ -231,9 +219,9 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a connection says of tokens: the application, the first pair, and where later ones are kept.
+    """The OAuth part of a connection: the application, the first pair, and the token store for later pairs.
 
-    :param pair: as the connection holds it; used up as soon as it has been renewed once.
+    :param pair: as the connection holds it; used up after the first renewal.
     :param store: ``variable``, ``file:<folder>`` or a dotted path.
     """
 
@@ -245,8 +233,8 @@ class Grant:
     def key(self) -> str:
         """The name under which later pairs are stored.
 
-        It is made from the refresh token of the connection, so that pairs stored before are left behind when
-        somebody puts a new one there. It tells nothing of that token.
+        It is a keyed hash of the connection's refresh token, so a new token there gets a new entry. It does not reveal
+        the token.
         """
         digest = hmac.new(self.application.client_id.encode(), self.pair.refresh.reveal().encode(), "sha256")
         return f"b24cal_refresh_token__{digest.hexdigest()[:32]}"
@@ -256,12 +244,12 @@ class Grant:
         return (*self.application.secrets(), *self.pair.secrets())
 
 
-def _of_grant(meaning: ErrorSpec, now: float, before: TokenPair | None) -> ErrorSpec:
-    """Return what a grant that is not good any more means, as far as can be told."""
+def _meaning_of_grant(meaning: ErrorSpec, now: float, before: TokenPair | None) -> ErrorSpec:
+    """Return what ``invalid_grant`` means: of a code, of a pair known to be too old, or of any other pair."""
     if before is None:
         return USED_CODE
-    given = before.renewed_at
-    return EXPIRED_GRANT if given is not None and now - given >= REFRESH_TOKEN_LIFE else meaning
+    at = before.renewed_at
+    return EXPIRED_GRANT if at is not None and now - at >= REFRESH_TOKEN_LIFE else meaning
 
 
 def with_pair(endpoint: Endpoint, pair: TokenPair) -> Endpoint:
@@ -269,25 +257,27 @@ def with_pair(endpoint: Endpoint, pair: TokenPair) -> Endpoint:
     return replace(endpoint, credential=AccessToken(pair.access, pair.user_id))
 
 
-def unreachable(what: str, server: str, permanence: Permanence = Permanence.TRANSIENT, **facts: Any) -> AuthServerError:
-    """Return the error for a server that did not do what such servers do."""
+def unreachable(
+    reason: str, server: str, permanence: Permanence = Permanence.TRANSIENT, **facts: Any
+) -> AuthServerError:
+    """Return the error for an authorisation server that did not renew a token."""
     host = urlsplit(server).netloc
-    return AuthServerError(
-        f"The authorisation server {host} did not renew the access token. {what}",
-        permanence=permanence,
-        method=TOKEN_METHOD,
-        **facts,
-    )
+    message = f"The authorisation server {host} did not renew the access token. {reason}"
+    return AuthServerError(message, permanence=permanence, method=TOKEN_METHOD, **facts)
 
 
 def usual_server(origin: str) -> str:
-    """Return the authorisation server of a portal by its zone; one's own server has that of its region."""
+    """Return the authorisation server of a portal by its zone; a self-hosted portal has that of its region."""
     _, zone, region = (urlsplit(origin).hostname or "").rpartition(".bitrix24.")
     return KNOWN_SERVERS[bool(zone) and region in _SECOND_SERVER]
 
 
-def _user_id(told: Mapping[str, Any]) -> int | None:
-    found = str(told.get("user_id"))
+def _known(server: str | None) -> str | None:
+    return server if server in KNOWN_SERVERS else None
+
+
+def _user_id(fields: Mapping[str, Any]) -> int | None:
+    found = str(fields.get("user_id"))
     return int(found) if found.isascii() and found.isdigit() and len(found) < 20 else None
 
 

@@ -1,4 +1,4 @@
-"""One call of a REST method: what is sent, and how its answer is read."""
+"""One call of a REST method: what is sent, and how its result is read."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Call(NamedTuple, Generic[T]):
     :param method: REST method, for example ``calendar.meeting.status.get``.
     :param params: its parameters, JSON values.
     :param shape: definition of the reply schemas that the ``result`` must fit.
-    :param read: turns a ``result`` of that shape into the typed value; may raise the error it means.
-    :param writes: whether the method changes anything; a write is never repeated after an ambiguous end.
+    :param read: turns a ``result`` of that shape into the typed value, or raises its error.
+    :param writes: whether the method changes anything; a write is not repeated after an ambiguous error.
     :param event_id: the event it is about, for errors.
-    :param own_codes: what a code means for this method, where the common table is too vague.
+    :param own_codes: what a code means for this method, where the table of all methods is too general.
     :param commands: of a batch, the methods of its commands by their keys.
-    :param max_reply_bytes: how much of the response is read at most, unpacked.
+    :param max_reply_bytes: maximum size of the reply, unpacked.
     """
 
     method: str
