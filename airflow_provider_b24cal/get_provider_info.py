@@ -1,4 +1,4 @@
-"""What Airflow is told about this provider: data only.
+"""Metadata of this provider for Airflow: data only.
 
 Airflow 3.2 and later load this module while ``airflow`` itself is being imported, so nothing is imported here.
 """
@@ -70,8 +70,8 @@ CONNECTION_FIELDS = {
         "schema": {"type": ["number", "null"], "minimum": 1},
     },
     "max_in_flight": {
-        "label": "Requests under way",
-        "description": "How many requests one task has under way at once, 1 to 32; what the plan asks for when empty.",
+        "label": "Requests in flight",
+        "description": "Concurrent requests of one task, 1 to 32; chosen by the plan when empty.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
     },
     "allow_http": {
@@ -81,16 +81,18 @@ CONNECTION_FIELDS = {
     },
 }
 
+FIELD_LABELS = {
+    "host": "Portal",
+    "login": "Webhook user id",
+    "password": "Webhook URL",
+    # Without one the Test button of Airflow 3.3 says no more than "Bad Request".
+    "port": "Port (enter 443)",
+}
+
 UI_FIELD_BEHAVIOUR = {
     # Port stays visible: the Test button of Airflow 3.3 refuses a connection whose port is hidden and empty.
     "hidden_fields": ["schema"],
-    "relabeling": {
-        "host": "Portal",
-        "login": "Webhook user id",
-        "password": "Webhook URL",
-        # Without one the Test button of Airflow 3.3 says no more than "Bad Request".
-        "port": "Port (enter 443)",
-    },
+    "relabeling": FIELD_LABELS,
     "placeholders": {
         "host": "empty, or example.bitrix24.com if only the code is given below",
         "login": "empty, or the number before the code in the webhook URL",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint, Secret, parse_origin
-from airflow_provider_b24cal.bitrix24.auth.oauth import KNOWN_SERVERS, Application, Grant, TokenPair, usual_server
+from airflow_provider_b24cal.bitrix24.auth.tokens import KNOWN_SERVERS, Application, Grant, TokenPair, usual_server
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport

@@ -1,10 +1,10 @@
-"""The language of a Bitrix24 portal: what is sent, what comes back, and what it means.
+"""The protocol of a Bitrix24 portal: requests, replies and their meaning.
 
-What DAG authors import is here, whatever module it lives in: values, and every error class. Each name is loaded when it
-is first used, so that parsing a DAG file stays light.
+DAG authors import from here, whatever module a name is defined in: values, and every error class. Each name is loaded
+when it is first used, so that parsing a DAG file stays fast.
 
-Everything below is pure. No module here opens a socket, reads a clock, draws a random number, writes a
-log line or knows Airflow; ``tests/contract/test_architecture.py`` keeps it so.
+Everything below is pure. No module here opens a socket, reads a clock, draws a random number, writes a log line or
+imports Airflow; ``tests/contract/test_architecture.py`` checks that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The plain form of what the hook returns: values that JSON, and so Airflow's XCom, can hold."""
+"""JSON values for results of the hook, so that XCom can hold them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 
 
 class HookResult:
-    """A result of the hook, a dataclass that has a plain form."""
+    """A result of the hook, a dataclass that converts to JSON values."""
 
     __slots__ = ()
 
@@ -20,10 +20,9 @@ class HookResult:
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]  # subclasses are dataclasses
 
     def serialize(self) -> NoReturn:
-        """Refuse to be stored in XCom; Airflow calls this when a task returns the object.
+        """Raise an error when a task returns the object, before Airflow stores it in XCom.
 
-        Airflow would store it, and the next task could not load it: only classes that a deployment names in
-        ``allowed_deserialization_classes`` can be loaded.
+        The next task could not load it, unless ``allowed_deserialization_classes`` names its class.
 
         :raises TypeError: always.
         """

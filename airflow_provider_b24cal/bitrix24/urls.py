@@ -1,4 +1,4 @@
-"""Addresses of a portal's pages, for people to open; no page's address holds a secret."""
+"""URLs of a portal's pages, for people to open; they hold no secret."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from __future__ import annotations
 def calendar_page(
     origin: str, *, user_id: int | None, calendar_type: str = "user", owner_id: int | None = None
 ) -> str | None:
-    """Return the page of a calendar.
+    """Return the URL of a calendar's page.
 
     :param origin: the portal, such as ``https://example.bitrix24.com``.
-    :param user_id: who looks at it: the acting user.
+    :param user_id: the acting user.
     :param calendar_type: ``user``, ``group`` or ``company_calendar``.
     :param owner_id: the user or group; by default the acting user.
-    :return: ``None`` when it takes a user or group that is not known.
+    :return: ``None`` if the user or group is not known.
     """
     if calendar_type == "company_calendar":
         return f"{origin}/calendar/"
@@ -23,6 +23,6 @@ def calendar_page(
 
 
 def event_page(origin: str, event_id: int, *, user_id: int | None) -> str | None:
-    """Return the page of a meeting, in the calendar of the person invited to it."""
+    """Return the URL of a meeting's page, in the calendar of the person invited to it."""
     calendar = calendar_page(origin, user_id=user_id)
     return calendar and f"{calendar}?EVENT_ID={event_id}"

@@ -1,7 +1,7 @@
-"""The check of what people hand in: event ids, statuses, method names and parameters.
+"""Validation of arguments: event ids, statuses, method names and parameters.
 
-A portal forgives too much: it reads ``True`` or a list as event 1 and ``"651abc"`` as event 651, and it
-answers ``true`` to a set that it dropped. So everything doubtful is refused here, before it is sent.
+A portal is too lenient: it reads ``True`` or a list as event 1 and ``"651abc"`` as event 651, and it returns ``true``
+for a set that it dropped. So ambiguous values are refused here, before anything is sent.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _TEXT_HINT: Final = (
 def invalid(argument: str, value: object, expected: str, *, text: bool = True) -> InvalidArgumentError:
     """Return the error for an argument: its name, the value, and what is expected.
 
-    :param text: ``False`` for an argument of which no text is accepted: one is nearly always a list, a mapping or a
-        flag that a template has rendered, and the error says how to keep it one.
+    :param text: ``False`` for an argument that is never text: a text is nearly always a list, a mapping or a flag that
+        a template has rendered, and the error says how to avoid that.
     """
     hint = _TEXT_HINT if isinstance(value, str) and not text else ""
     return InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.{hint}")
 
 
 def check_name(value: object, argument: str, expected: str) -> str:
-    """Return a text that names something.
+    """Return a name.
 
-    :raises InvalidArgumentError: it is no text, blank, has space around it, or is ``None`` as a template renders it.
+    :raises InvalidArgumentError: it is not text, blank, has space around it, or is ``None`` as a template renders it.
     """
     if not isinstance(value, str) or not value or value != value.strip() or value == "None":
         raise invalid(argument, value, expected)
@@ -50,20 +50,20 @@ def check_name(value: object, argument: str, expected: str) -> str:
 def check_conn_id(value: object, argument: str = "bitrix24_conn_id") -> str:
     """Return the id of a connection.
 
-    :raises InvalidArgumentError: the value names none.
+    :raises InvalidArgumentError: the value is invalid.
     """
     return check_name(value, argument, "the id of an Airflow connection")
 
 
 def _check(value: Any, part: str, argument: str) -> Any:
-    # A schema takes 651.0 for a whole number; beyond 2**53 such a number is another one than was meant.
+    # JSON Schema accepts 651.0 as a whole number; beyond 2**53 such a number is inexact.
     if isinstance(value, float) or schemas.mismatch(value, "inputs", part) is not None:
         raise invalid(argument, value, schemas.expected("inputs", part))
     return value
 
 
 def _as_plain_integer(value: Any) -> Any:
-    # Numbers of other libraries (a data frame's ids) say by __index__ that they are whole numbers.
+    # Whole numbers of other libraries, such as a data frame's ids, have __index__.
     if isinstance(value, bool | int | str):
         return value
     try:
@@ -79,7 +79,7 @@ def check_event_id(value: object, argument: str = "event_id") -> int:
     :param argument: the argument's name, for the error.
     :raises InvalidArgumentError: the value is anything else.
     """
-    # What nearly all ids are needs no schema: it would take most of the time that many statuses take.
+    # The common case needs no schema, which would take most of the time of a large run.
     if type(value) is int and 0 < value < _LARGEST:
         return value
     return int(_check(_as_plain_integer(value), "event_id", argument))
@@ -88,8 +88,8 @@ def check_event_id(value: object, argument: str = "event_id") -> int:
 def check_ids(values: object, argument: str = "event_ids") -> list[int]:
     """Return event ids as numbers, each once, in the order given.
 
-    :param values: an iterable of ids; a text is refused, for it would be taken apart.
-    :raises InvalidArgumentError: it is none, or one of them is not an id.
+    :param values: an iterable of ids; text is refused, since it would be split into characters.
+    :raises InvalidArgumentError: the value is not such an iterable, or one of them is not an id.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise invalid(argument, values, "a list of ids", text=False)
@@ -99,7 +99,7 @@ def check_ids(values: object, argument: str = "event_ids") -> list[int]:
 def check_some_ids(values: object, argument: str) -> list[int]:
     """Return ids as :func:`check_ids` does, at least one.
 
-    :raises InvalidArgumentError: there is none, for where ``None`` means all an empty list would be taken for it.
+    :raises InvalidArgumentError: there is none; an empty list could be mistaken for ``None``, which means all.
     """
     ids = check_ids(values, argument)
     if not ids:
@@ -114,14 +114,14 @@ def exactly_one(**arguments: object) -> None:
     """
     given = [name for name, value in arguments.items() if value is not None]
     if len(given) != 1:
-        told = "none is given" if not given else f"given are {' and '.join(given)}"
-        raise InvalidArgumentError(f"Exactly one of {', '.join(arguments)} is accepted; {told}.")
+        found = f"got {' and '.join(given)}" if given else "got none"
+        raise InvalidArgumentError(f"Invalid arguments: expected exactly one of {', '.join(arguments)}; {found}.")
 
 
 def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[int, MeetingStatus]:
     """Return the wanted status by event id.
 
-    :raises InvalidArgumentError: it is no mapping of ids to statuses, or gives one event two statuses.
+    :raises InvalidArgumentError: the value is not a mapping of ids to statuses, or has two statuses for one event.
     """
     if not isinstance(values, Mapping):
         raise invalid(argument, values, 'a mapping such as {651: "Y"}', text=False)
@@ -129,14 +129,14 @@ def check_wanted_statuses(values: object, argument: str = "statuses") -> dict[in
     for event_id, status in values.items():
         checked, letter = check_event_id(event_id, argument), check_wanted_status(status, argument)
         if wanted.setdefault(checked, letter) != letter:
-            raise InvalidArgumentError(f"{argument} gives event {checked} two different statuses.")
+            raise InvalidArgumentError(f"Invalid {argument}: expected one status for event {checked}; got two.")
     return wanted
 
 
 def check_choice(value: object, choices: Sequence[str], argument: str) -> str:
-    """Return one of a few words.
+    """Return one of a few texts.
 
-    :raises InvalidArgumentError: the value is none of them.
+    :raises InvalidArgumentError: the value is not one of them.
     """
     if not isinstance(value, str) or value not in choices:
         raise invalid(argument, value, ", ".join(choices))
@@ -148,13 +148,13 @@ def check_wanted_status(value: object, argument: str = "status") -> MeetingStatu
 
     :param value: ``Y``, ``N`` or ``Q`` in any case, or the member of :class:`MeetingStatus`.
     :param argument: the argument's name, for the error.
-    :raises InvalidArgumentError: the value is anything else; ``H`` (organiser) cannot be chosen.
+    :raises InvalidArgumentError: the value is anything else, such as ``H`` (organiser).
     """
     return MeetingStatus(_check(value, "wanted_status", argument).upper())
 
 
 def check_letters(value: object, argument: str = "statuses") -> frozenset[MeetingStatus]:
-    """Return statuses to look for.
+    """Return statuses to filter by.
 
     :param value: an iterable of ``Y``, ``N``, ``Q`` and ``H`` in any case; not an empty one.
     :raises InvalidArgumentError: the value is anything else.
@@ -167,15 +167,15 @@ def check_letters(value: object, argument: str = "statuses") -> frozenset[Meetin
 
 
 def check_calendar_type(value: object, argument: str = "calendar_type") -> str:
-    """Return the kind of a calendar.
+    """Return the type of a calendar.
 
-    :raises InvalidArgumentError: the portal has no such kind.
+    :raises InvalidArgumentError: the portal has no such type.
     """
     return str(_check(value, "calendar_type", argument))
 
 
 def check_flag(value: object, argument: str) -> bool:
-    """Return a truth value; a text is none, for ``"False"`` would be true.
+    """Return a flag; text is refused, since ``"False"`` would be true.
 
     :raises InvalidArgumentError: the value is anything else.
     """
@@ -187,10 +187,10 @@ def check_flag(value: object, argument: str) -> bool:
 def check_number(value: object, argument: str, least: float, most: float, *, whole: bool = False) -> float:
     """Return a number within bounds.
 
-    :param value: a number; no text and no flag.
-    :param least: the least that is accepted, itself included.
-    :param most: the most that is accepted, itself included.
-    :param whole: accept whole numbers only; the number returned is an ``int`` then.
+    :param value: a number; not text, not a flag.
+    :param least: the minimum, inclusive.
+    :param most: the maximum, inclusive.
+    :param whole: accept whole numbers only; the result is an ``int`` then.
     :raises InvalidArgumentError: the value is anything else.
     """
     number = _as_plain_integer(value)
@@ -202,7 +202,7 @@ def check_number(value: object, argument: str, least: float, most: float, *, who
 
 
 def check_seconds(value: object, argument: str) -> float | None:
-    """Return a span of time as seconds; ``None`` for none.
+    """Return a duration in seconds; ``None`` for none.
 
     :param value: a ``timedelta``, a finite number of seconds, or its text.
     :raises InvalidArgumentError: the value is anything else.
@@ -219,10 +219,10 @@ def check_seconds(value: object, argument: str) -> float | None:
 
 
 def check_sections(values: object, argument: str = "sections") -> tuple[int, ...]:
-    """Return ids of sections, each once; ``None`` is none, for all of them.
+    """Return ids of sections, each once; ``None`` is all sections, as an empty tuple.
 
-    :param values: an iterable of ids; an empty one is refused, for a portal takes it for all sections.
-    :raises InvalidArgumentError: it is none, it is empty, or one of them is not an id.
+    :param values: an iterable of ids; an empty one is refused, since a portal reads it as all sections.
+    :raises InvalidArgumentError: the value is anything else.
     """
     return () if values is None else tuple(check_some_ids(values, argument))
 
@@ -239,29 +239,25 @@ def check_calls(values: object, argument: str = "calls") -> list[tuple[str, dict
     """Return the methods and parameters of raw calls.
 
     :param values: an iterable of pairs; parameters may be ``None`` for none.
-    :raises InvalidArgumentError: it is none, or one of them is not such a pair.
+    :raises InvalidArgumentError: the value is anything else.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise invalid(argument, values, "a list of pairs of method and params", text=False)
     checked = []
     for number, pair in enumerate(values):
+        name = f"{argument}[{number}]"
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             expected = 'a pair of method and params, such as ("calendar.section.get", {"type": "user"})'
-            raise invalid(f"{argument}[{number}]", pair, expected)
-        method, params = pair
-        checked.append(
-            (
-                check_method(method, f"method of {argument}[{number}]"),
-                check_params({} if params is None else params, f"params of {argument}[{number}]"),
-            )
-        )
+            raise invalid(name, pair, expected)
+        method, params = pair[0], {} if pair[1] is None else pair[1]
+        checked.append((check_method(method, f"method of {name}"), check_params(params, f"params of {name}")))
     return checked
 
 
 def check_params(value: object, argument: str = "params") -> dict[str, Any]:
     """Return the parameters of a raw call.
 
-    :raises InvalidArgumentError: the value is not a mapping, or holds what JSON cannot.
+    :raises InvalidArgumentError: the value is not a mapping, or holds other values than JSON's.
     """
     params = dict(_check(value, "params", argument))
     try:

@@ -11,16 +11,16 @@ _NAMED: Final = 5
 
 
 def printable(text: str) -> str:
-    """Return a text of the portal's as it may stand in a log or an error: what cannot be printed becomes a space.
+    """Return a portal's text for a log or an error: characters that are not printable become spaces.
 
-    A line break or an escape sequence would forge lines of the log, a mark for the direction of writing would turn
-    them round, and half a surrogate pair would stop the handler that writes them.
+    A line break or an escape sequence would forge lines of the log, a bidirectional mark would reorder them, and a lone
+    surrogate would break the handler that writes them.
     """
     return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
 
 
 def name_ids(noun: str, ids: Sequence[int]) -> str:
-    """Return ids for a sentence, of many the first and how many more: ``events 651, 653 and 40 more``."""
+    """Return ids for a sentence, the first five and how many more: ``events 651, 653 and 40 more``."""
     if not ids:
         return f"no {noun}s"
     more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""

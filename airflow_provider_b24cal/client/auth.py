@@ -9,9 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal._airflow import mask_secret
-from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint
-from airflow_provider_b24cal.bitrix24.auth.oauth import TOKEN_METHOD, Grant, TokenPair, unreachable, with_pair
+from airflow_provider_b24cal.bitrix24.auth.credentials import TOKEN_METHOD, AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.auth.renewal import Renewal, renew
+from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, unreachable, with_pair
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
 from airflow_provider_b24cal.client import clock
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher

@@ -21,6 +21,7 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_b24cal._airflow import get_async_connection
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
+from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidConnectionError, without_inner_frames
 from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, fatal_error, in_chunks
@@ -285,7 +286,7 @@ def _read_connection(connection: Any) -> Settings:
     except ValueError:
         extra = None
     if not isinstance(extra, dict):
-        raise InvalidConnectionError("Invalid connection field extra: expected a JSON object.")
+        raise invalid_field("extra", "a JSON object")
     try:
         return read_settings(
             host=connection.host,
@@ -299,7 +300,7 @@ def _read_connection(connection: Any) -> Settings:
     except Exception as problem:  # noqa: BLE001 - the text of any error may hold the secret
         cause = type(problem).__name__
     raise InvalidConnectionError(
-        "Invalid connection: a field cannot be read. Expected are texts in host, login and password, a whole number in "
-        "port, and a JSON object in extra.",
+        "Invalid connection: expected texts in host, login and password, a whole number in port, and a JSON object in "
+        "extra.",
         cause=cause,
     )

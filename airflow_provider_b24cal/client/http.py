@@ -14,10 +14,7 @@ from airflow_provider_b24cal import __version__
 from airflow_provider_b24cal.bitrix24.auth.credentials import is_loopback
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     ConnectError,
-    ConnectionLostError,
     InvalidConnectionError,
-    ReplyTooLargeError,
-    ResponseTimeoutError,
     TlsError,
     TransportError,
     without_inner_frames,
@@ -120,8 +117,8 @@ class BodyReader:
     def add(self, part: bytes) -> None:
         """Add a part as it was received.
 
-        :raises ReplyTooLargeError: the body is too large.
-        :raises ConnectionLostError: it cannot be decompressed.
+        :raises TransportError: the body is too large.
+        :raises TransportError: it cannot be decompressed.
         """
         if self._encoding is None:
             self._keep(part)
@@ -148,7 +145,7 @@ class BodyReader:
     def whole(self) -> bytes:
         """Return the body.
 
-        :raises ConnectionLostError: the end is missing.
+        :raises TransportError: the end is missing.
         """
         if self._begin and (self._unpacker is None or not self._unpacker.eof):
             raise self._damaged("EOFError")
@@ -163,8 +160,8 @@ class BodyReader:
         bare = self._encoding == "deflate" and (part[0] & 15 != 8 or int.from_bytes(part[:2], "big") % 31)
         return zlib.decompressobj(-zlib.MAX_WBITS if bare else _ZLIB_FORMATS[self._encoding])
 
-    def _damaged(self, cause: str = "zlib.error") -> ConnectionLostError:
-        return ConnectionLostError(
+    def _damaged(self, cause: str = "zlib.error") -> TransportError:
+        return TransportError(
             f"The reply is cut or damaged: its Content-Encoding is {self._encoding}, and it cannot be decompressed.",
             method=self._request.method,
             cause=cause,
@@ -173,7 +170,7 @@ class BodyReader:
     def _keep(self, unpacked: bytes) -> None:
         self._read += unpacked
         if len(self._read) > self._request.max_reply_bytes:
-            raise ReplyTooLargeError(
+            raise TransportError(
                 f"The reply has more than {self._request.max_reply_bytes} bytes, the limit for this method. Request "
                 "less at once, or check any gateway between Airflow and the portal.",
                 method=self._request.method,
@@ -201,17 +198,17 @@ def transport_error(
             "resolution, firewall and proxy of this machine."
         )
     elif timed_out:
-        kind = ResponseTimeoutError
+        kind = TransportError
         text = f"No reply within {timeout:g} s, or not all of it within {TOTAL_TIMEOUT_FACTOR * timeout:g} s."
     else:
-        kind, text = ConnectionLostError, "The connection broke before the whole reply was received."
+        kind, text = TransportError, "The connection broke before the whole reply was received."
     return kind(text, method=method, cause=type(cause).__name__)
 
 
 def make_reply(http_status: int, body: BodyReader, location: str | None, request: Request) -> Reply:
     """Return the reply. Of a redirect's target only the origin is kept: the path may hold the secret.
 
-    :raises ConnectionLostError: the end of the body is missing.
+    :raises TransportError: the end of the body is missing.
     """
     origin = _origin_of(location) if location else None
     same = origin is not None and origin == _origin_of(request.url.reveal())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from airflow_provider_b24cal.bitrix24.protocol.errors import UsageError
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 from airflow_provider_b24cal.client.http import (
     HEADERS,
     TOTAL_TIMEOUT_FACTOR,
@@ -47,7 +47,7 @@ class HttpxTransport:
         """Send a request.
 
         :raises TransportError: without its cause, whose text may hold the URL.
-        :raises UsageError: the first request was sent on another event loop.
+        :raises Bitrix24Error: the first request was sent on another event loop.
         """
         self._check_loop(request.method)
         transport = await self._opened()
@@ -94,7 +94,7 @@ class HttpxTransport:
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise UsageError(
+            raise Bitrix24Error(
                 "The connections of this hook belong to another event loop. Close them there with aclose(), or make a "
                 "hook for each loop.",
                 method=method,

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from airflow_provider_b24cal._airflow import read_variable, write_variable
-from airflow_provider_b24cal.bitrix24.auth.oauth import TokenPair, read_stored
-from airflow_provider_b24cal.bitrix24.labels import field_name
+from airflow_provider_b24cal.bitrix24.auth.tokens import TokenPair, read_stored
+from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
-    InvalidConnectionError,
     TokenStoreError,
     without_inner_frames,
 )
@@ -104,9 +103,12 @@ def make_store(name: str) -> TokenStore:
         if isinstance(store, TokenStore):
             return store
         reason = f"{type(store).__name__} lacks the method load or save"
-    raise InvalidConnectionError(
-        f"Invalid {field_name('token_store')} {name!a} ({ascii(reason)[1:-1][:200]}): expected variable, file:<folder>,"
-        " or the dotted path of a class that is made without arguments and has load(key) and save(key, text)."
+    raise invalid_field(
+        "token_store",
+        "variable, file:<folder>, or the dotted path of a class that is made without arguments and has load(key) and "
+        "save(key, text)",
+        f"The reason: {ascii(reason)[1:-1][:200]}.",
+        value=name,
     )
 
 

@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call, Profile
+    from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
     from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Steps
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
@@ -501,7 +502,7 @@ def _refused_change(item: tuple[int, MeetingStatus], error: Bitrix24Error) -> Ch
     return Change(*item, error=error)
 
 
-def _raw(method: str, params: Mapping[str, Any] | None, *, writes: bool) -> methods.Call[Any]:
+def _raw(method: str, params: Mapping[str, Any] | None, *, writes: bool) -> Call[Any]:
     return methods.raw(check_method(method), check_params({} if params is None else params), writes=writes)
 
 

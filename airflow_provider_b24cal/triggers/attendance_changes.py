@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.attendance.changes import AnswerChange
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
 
 _MOST_DAYS: Final = 366
@@ -189,7 +189,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         user, *outcomes = await poll.ask([profile(), *(() if known is None else self._calls(known, window))])
         self._owner_id = user.unwrap().user_id
         if self._owner_id is None:
-            raise CredentialsError("The portal knows no active user behind this connection.", method="profile")
+            raise CredentialsError("This connection has no active user on the portal.", method="profile")
         if self._owner_id != known:
             outcomes = await poll.ask(self._calls(self._owner_id, window))
         return self._shown(outcomes, window)

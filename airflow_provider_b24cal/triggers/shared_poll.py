@@ -18,7 +18,7 @@ from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
 
 # Whoever waits repeats by themselves, within their own patience.
 _ONCE: Final = RetryPolicy(attempts=1)

@@ -30,7 +30,7 @@ from airflow_provider_b24cal.xcom import cap_letters
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
 
 Statuses = Mapping[int, MeetingStatus]
 

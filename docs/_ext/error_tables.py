@@ -18,7 +18,7 @@ from airflow_provider_b24cal.bitrix24.protocol.error_codes import (
     CODES,
     EXPIRED_GRANT,
     NOT_JSON,
-    PASSING,
+    RETRYABLE_STATUSES,
     TOKEN_CODES,
     USED_CODE,
     meaning_of_code,
@@ -49,7 +49,7 @@ def _codes() -> Iterator[tuple[str, ErrorSpec]]:
 def _pages() -> Iterator[tuple[str, ErrorSpec]]:
     for status, meaning in NOT_JSON.items():
         yield str(status), meaning
-    yield f"any other 4xx but {', '.join(map(str, sorted(PASSING)))}", meaning_of_page(400)
+    yield f"any other 4xx but {', '.join(map(str, sorted(RETRYABLE_STATUSES)))}", meaning_of_page(400)
     yield "any other", meaning_of_page(200)
 
 

@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from bitrix24_sandbox.recurrence import last_day
+from bitrix24_sandbox.settings import CULTURES
 
 if TYPE_CHECKING:
     from bitrix24_sandbox.models import Event, Person
     from bitrix24_sandbox.settings import Settings
 
-CULTURES = {
-    # culture: (date, date and time)
-    "european": ("%d.%m.%Y", "%d.%m.%Y %H:%M:%S"),
-    "american": ("%m/%d/%Y", "%m/%d/%Y %I:%M:%S %p"),
-}
 _DAY = timedelta(days=1)
 
 

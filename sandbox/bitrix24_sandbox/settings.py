@@ -6,11 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bitrix24_sandbox import checks
-from bitrix24_sandbox.event_times import CULTURES
 from bitrix24_sandbox.limits import OPERATING_LIMIT_S, PLANS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+CULTURES = {
+    # culture: (date, date and time)
+    "european": ("%d.%m.%Y", "%d.%m.%Y %H:%M:%S"),
+    "american": ("%m/%d/%Y", "%m/%d/%Y %I:%M:%S %p"),
+}
 
 ACCEPTED = {
     "language": ("en", "ru"),

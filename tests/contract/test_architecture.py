@@ -25,7 +25,8 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "": (frozenset(), frozenset()),
     "get_provider_info": (frozenset(), frozenset()),
     "_airflow": (frozenset(), STANDARD | {"airflow", "asgiref"}),
-    "bitrix24": (frozenset({"bitrix24"}), PURE | {"jsonschema"}),
+    # The labels of the connection form are data, which imports nothing.
+    "bitrix24": (frozenset({"bitrix24", "get_provider_info"}), PURE | {"jsonschema"}),
     "xcom": (frozenset(), PURE),
     "waiting": (frozenset({"bitrix24", "waiting", "xcom"}), PURE),
     "attendance": (frozenset({"bitrix24", "attendance"}), PURE),

@@ -182,9 +182,9 @@ def test_nor_does_what_the_token_store_holds(
 @pytest.mark.parametrize(
     ("password", "message"),
     [
-        (f"{PORTAL}/rest/1/{CANARY}\ud800/", "Invalid Webhook URL"),
-        ([CANARY], "a field cannot be read"),
-        ({"code": CANARY}, "a field cannot be read"),
+        (f"{PORTAL}/rest/1/{CANARY}\ud800/", "Invalid connection field Webhook URL"),
+        ([CANARY], "Invalid connection: expected texts"),
+        ({"code": CANARY}, "Invalid connection: expected texts"),
     ],
 )
 def test_nor_does_what_only_other_secrets_backends_give(password: Any, message: str) -> None:

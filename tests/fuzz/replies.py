@@ -27,10 +27,10 @@ from bitrix24_sandbox.seed import default_office
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.calendar import event_methods, methods
-from airflow_provider_b24cal.bitrix24.calendar.methods import Call
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.batch import pack
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, error_from_dict
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read

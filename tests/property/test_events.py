@@ -18,8 +18,8 @@ from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod, 
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_busy, get_event, get_events
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, read_event
 from airflow_provider_b24cal.bitrix24.calendar.fields import RowError
-from airflow_provider_b24cal.bitrix24.calendar.methods import Call
 from airflow_provider_b24cal.bitrix24.calendar.window import MARGIN, MAX_WINDOW, Window, check_moment
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from tests.conftest import CANARY

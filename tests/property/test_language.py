@@ -16,11 +16,11 @@ from airflow_provider_b24cal.bitrix24.calendar.set_status import change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.batch import pack
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import CODES
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     ConnectError,
-    ConnectionLostError,
     InvalidArgumentError,
     InvalidConnectionError,
     TransportError,
@@ -94,7 +94,7 @@ def _says_nothing(error: Bitrix24Error) -> None:
 
 @given(st.sampled_from(CALLS), replies)
 @settings(max_examples=1500)
-def test_any_reply_gives_a_value_or_an_error_of_ours(call: methods.Call[Any], reply: Reply) -> None:
+def test_any_reply_gives_a_value_or_an_error_of_ours(call: Call[Any], reply: Reply) -> None:
     try:
         read(call, reply, ENDPOINT.scrub)
     except Bitrix24Error as error:
@@ -106,13 +106,11 @@ def test_changed_replies_of_a_portal_give_values_or_errors_of_ours() -> None:
     """The beginning of what ``make fuzz`` does."""
     tally = throw(seed=2, numbers=iter(range(3000)))
     assert tally.failures == []
-    assert len(tally.ends) > 10, "both values and errors of many kinds came out"
+    assert len(tally.ends) > 8, "both values and errors of many kinds came out"
     assert tally.ends["value"] > 300
 
 
-@given(
-    st.lists(st.one_of(replies, st.just(ConnectError("x")), st.just(ConnectionLostError("x"))), min_size=1, max_size=40)
-)
+@given(st.lists(st.one_of(replies, st.just(ConnectError("x")), st.just(TransportError("x"))), min_size=1, max_size=40))
 @settings(max_examples=300)
 def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError]) -> None:
     policy = RetryPolicy(attempts=5, total=100.0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
-from airflow_provider_b24cal.bitrix24.calendar.methods import Call
 from airflow_provider_b24cal.bitrix24.protocol.batch import CHUNK, pack
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 
 FATES: dict[str, tuple[Any, Any, str]] = {
@@ -24,7 +24,7 @@ FATES: dict[str, tuple[Any, Any, str]] = {
     "a list": (["Y"], None, "UnexpectedReplyError"),
     "a word": ("Yes", None, "UnexpectedReplyError"),
     "error of no shape": ("Y", "no", "UnexpectedReplyError"),
-    "nothing": (None, None, "UnansweredError"),
+    "nothing": (None, None, "ReplyError"),
 }
 """What is answered and refused of one command, and what that means."""
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Request, Secret
-from airflow_provider_b24cal.bitrix24.auth.oauth import Application, Grant, TokenPair
 from airflow_provider_b24cal.bitrix24.auth.renewal import Renewal, renew
+from airflow_provider_b24cal.bitrix24.auth.tokens import Application, Grant, TokenPair
 from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Pause, Send, Steps
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 

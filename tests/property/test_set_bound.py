@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.calendar.set_status import MAX_SETS, change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError, ConnectionLostError, TransportError
+from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError, TransportError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import Send
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
@@ -36,7 +36,7 @@ REFUSED: dict[str, Reply | TransportError] = {
 }
 """What says that a request was not carried out."""
 UNKNOWN: dict[str, Reply | TransportError] = {
-    "cut": ConnectionLostError("x", method="batch"),
+    "cut": TransportError("x", method="batch"),
     # A gateway may say so after it has passed the request on.
     "turned away": Reply(503, b"<html>"),
     "fault": Reply(500, json.dumps(FAULT).encode()),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_b24cal.bitrix24.calendar.accessibility import read_busy
 from airflow_provider_b24cal.bitrix24.calendar.events import read_event
 from airflow_provider_b24cal.bitrix24.calendar.fields import RowError
-from airflow_provider_b24cal.bitrix24.calendar.listing import LONGEST_BUSY
+from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_BUSY_SPAN
 from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
 
 DAY = timedelta(days=1)
@@ -69,7 +69,7 @@ def test_a_time_written_in_a_zone_is_read_as_the_same_instant(
     row = _row(start, end, zone, form)
     event = read_event(row)
     assert (event.start, event.end) == told
-    asked = Window(start - LONGEST_BUSY / 2, start + LONGEST_BUSY / 2)
+    asked = Window(start - MAX_BUSY_SPAN / 2, start + MAX_BUSY_SPAN / 2)
     first, last = (moment.astimezone(zone).replace(tzinfo=None) for moment in (start, end))
     try:
         busy = read_busy(row, asked)

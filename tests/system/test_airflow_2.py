@@ -161,7 +161,7 @@ def test_is_tested_saved_reopened_and_used(
     expect(_field(page, "timeout")).to_have_value("30")
     expect(_field(page, "allow_http")).to_be_checked()
     # Airflow does not send the stored secret along.
-    assert "Webhook URL (password) is empty" in _test(page)
+    assert "Webhook URL (password): expected the webhook's whole URL" in _test(page)
     page.get_by_label("Description").fill("Answers of Anna")
     _save(page)
     expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("Answers of Anna")
@@ -212,7 +212,7 @@ def test_says_what_is_wrong(nobody: str, page: Page, office_server: SandboxServe
     _add(page, "wrong")
     for webhook, wanted in (
         (f"{office_server.url}/rest/1/n0suchc0de000000/", "The portal does not accept this webhook"),
-        ("n0suchc0de000000", "Portal (host) is empty; put the portal"),
+        ("n0suchc0de000000", "Portal (host): expected the portal"),
         (f"{nobody}/rest/1/n0suchc0de000000/", "Check the portal's address in the connection"),
     ):
         page.get_by_label("Webhook URL", exact=True).fill(webhook)

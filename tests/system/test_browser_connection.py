@@ -116,7 +116,7 @@ def nobody() -> Iterator[str]:
     ("name", "webhook", "wanted"),
     [
         ("dead_code", "{url}/rest/1/n0suchc0de000000/", "The portal does not accept this webhook"),
-        ("no_url", "n0suchc0de000000", "Portal (host) is empty; put the portal"),
+        ("no_url", "n0suchc0de000000", "Portal (host): expected the portal"),
         ("no_portal", "{nobody}/rest/1/n0suchc0de000000/", "Check the portal's address in the connection"),
     ],
 )

@@ -46,7 +46,7 @@ def _context(**more: Any) -> dict[str, Any]:
         ({0: "Y"}, "return value of decide=0 is not acceptable"),
         ({651: "H"}, r"return value of decide='H' is not acceptable; accepted is Y \(accepted\)"),
         ({651: None}, "return value of decide=None is not acceptable; accepted is Y"),
-        ({651: "Y", "651": "N"}, "return value of decide gives event 651 two different statuses"),
+        ({651: "Y", "651": "N"}, "Invalid return value of decide: expected one status for event 651; got two"),
     ],
 )
 def test_what_it_returns_is_checked_before_anything_is_sent(

@@ -60,7 +60,7 @@ def test_a_hook_belongs_to_one_loop(connection: str, portal: Portal) -> None:
     hook = Bitrix24CalendarHook(connection)
     assert asyncio.run(hook.aget_meeting_status(SILENT)) == "Q"
     before: Any = portal.count()
-    with pytest.raises(errors.UsageError, match="another event loop"):
+    with pytest.raises(errors.Bitrix24Error, match="another event loop"):
         asyncio.run(hook.aget_meeting_status(SILENT))
     assert portal.count()["requests"] == before["requests"]
 

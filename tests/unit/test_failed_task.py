@@ -20,7 +20,7 @@ from tests.conftest import FOREIGN, HOSTED, MANY, UNKNOWN, Clock
 from tests.sensor_runner import MODES, Lines, run_sensor
 
 FAILURES = [
-    (FOREIGN, "The acting user is not invited to this meeting. Check the id, and as whom the connection acts. "),
+    (FOREIGN, "The acting user is not invited to this meeting. Check the id, and the connection's acting user. "),
     (UNKNOWN, ("The portal has no such meeting. Check the id: it is unknown, deleted, or an event that is not a "
               "meeting. The portal says: ")),
 ]  # fmt: skip

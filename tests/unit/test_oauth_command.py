@@ -116,7 +116,7 @@ def test_a_file_is_not_left_behind_empty(server: SandboxServer, portal: Portal, 
 @pytest.mark.parametrize(
     ("secret", "code", "message"),
     [
-        (None, "0123", "The code is not good: it serves once"),
+        (None, "0123", "The code is not valid: it can be used once"),
         ("other", None, "Check client_id and client_secret"),
         (None, "not a code", "neither a code nor the address"),
         (None, "", "nothing was entered"),

@@ -109,7 +109,7 @@ def test_xcom_says_only_what_was_read_back(connection: str, portal: Portal, cloc
     portal.plan({"method": "batch", "times": 1, "error": "INTERNAL_SERVER_ERROR", "when": "after"})
     clock.later(0.1, lambda: portal.plan({"method": "*", "times": 99, "drop": "before"}))
     ti = Pushes(pushed=None)
-    with pytest.raises(errors.ConnectionLostError):
+    with pytest.raises(errors.TransportError):
         Bitrix24SetMeetingStatusOperator(task_id="set", event_id=SILENT, status="Y").execute({"ti": ti})
     assert portal.status(SILENT, 1) == "Y"
     summary = ti.pushed["return_value"]
@@ -168,11 +168,11 @@ def test_set_by_statuses(connection: str, portal: Portal) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "Exactly one of event_id, event_ids, statuses is accepted; none is given"),
-        ({"event_id": 1, "statuses": {1: "Y"}}, "given are event_id and statuses"),
+        ({}, "expected exactly one of event_id, event_ids, statuses; got none"),
+        ({"event_id": 1, "statuses": {1: "Y"}}, "got event_id and statuses"),
         ({"statuses": {1: "Y"}, "status": "Y"}, "statuses names each status itself"),
         ({"statuses": [1]}, r"Invalid statuses \[1\]: expected a mapping"),
-        ({"statuses": {1: "Y", "1": "N"}}, "event 1 two different statuses"),
+        ({"statuses": {1: "Y", "1": "N"}}, "one status for event 1; got two"),
         ({"event_ids": 5, "status": "Y"}, "Invalid event_ids 5: expected a list of ids"),
         ({"event_ids": "651", "status": "Y"}, "Invalid event_ids '651': expected a list of ids"),
         ({"event_ids": [1, "x"], "status": "Y"}, "event_ids='x' is not acceptable"),
@@ -207,7 +207,7 @@ def test_a_summary_too_large_for_xcom_keeps_its_counts() -> None:
 def test_long_texts_of_failures_leave_room_for_the_rest() -> None:
     """Portals write in their own language, and each letter of Russian takes six bytes in XCom."""
     failed = [
-        Change(number, MeetingStatus.ACCEPTED, error=errors.CalendarError("Событие не найдено. " * 40))
+        Change(number, MeetingStatus.ACCEPTED, error=errors.PortalError("Событие не найдено. " * 40))
         for number in range(200)
     ]
     summary = summarise(failed)

@@ -83,7 +83,7 @@ def test_a_proxy_on_this_machine_is_used_if_the_connection_names_it(carry: Carry
 def test_a_proxy_elsewhere_gets_no_plain_http(name: str, scheme: str) -> None:
     extra: dict[str, Any] = {"proxy": f"{scheme}://user:w0rd4pr0xy@proxy.example:3128"}
     fields: dict[str, Any] = {"host": f"http://{name}", "login": "1", "password": CANARY, "port": None}
-    with pytest.raises(InvalidConnectionError, match=r"Invalid extra key proxy: http://.* in clear") as caught:
+    with pytest.raises(InvalidConnectionError, match=r"Proxy \(extra key proxy\): .*http://.* in clear") as caught:
         read_settings(**fields, extra=extra)
     assert "w0rd4pr0xy" not in str(caught.value)
     assert read_settings(**fields, extra={**extra, "allow_http": True}).proxy is not None
@@ -109,4 +109,4 @@ def test_the_test_button_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ANY", json.dumps({**told, "extra": {"proxy": "http://proxy.example:3128"}}))
     good, text = Bitrix24CalendarHook("any").test_connection()
     assert not good
-    assert "Remove proxy, use https, or set allow_http" in text
+    assert "Remove the proxy, use https, or set Allow plain http" in text

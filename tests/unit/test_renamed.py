@@ -120,7 +120,7 @@ def test_other_places_are_refused_and_told_nothing(
     portal.plan(
         {"body": "", "http_status": 302, "headers": {"Location": f"{where}/rest/1/{CANARY}/profile"}, "times": 9}
     )
-    with Bitrix24CalendarHook("moved") as hook, pytest.raises(errors.RedirectedError) as caught:
+    with Bitrix24CalendarHook("moved") as hook, pytest.raises(errors.ReplyError) as caught:
         hook.call("calendar.meeting.status.set", {"eventId": SILENT, "status": "N"}, writes=write)
     assert portal.counters.requests == 1
     assert portal.status(SILENT, 1) == "Q"
@@ -135,7 +135,7 @@ def test_a_circle_ends_at_its_second_turn(connect: Any, server: SandboxServer, p
     portal.plan({"body": "", "http_status": 302, "headers": {"Location": f"{_new(server)}/rest/"}, "times": 9})
     with (
         Bitrix24CalendarHook("moved") as hook,
-        pytest.raises(errors.RedirectedError, match="another page of its own"),
+        pytest.raises(errors.ReplyError, match="another page of its own"),
     ):
         hook.get_meeting_status(SILENT)
     assert portal.counters.requests == 2
@@ -157,6 +157,6 @@ def test_a_redirect_on_the_same_host_is_told_as_what_it_is(
             await hook.aclose()
 
     for asking in (hook.whoami, lambda: asyncio.run(run_call())):
-        with pytest.raises(errors.RedirectedError, match="to another page of its own") as caught:
+        with pytest.raises(errors.ReplyError, match="to another page of its own") as caught:
             asking()
         assert CANARY not in str(caught.value)

@@ -82,7 +82,7 @@ def test_the_reply_to_another_batch_proves_nothing(gateway: Gateway, portal: Por
         assert [outcome.unwrap() for outcome in hook.get_meeting_statuses(MANY[:4]).values()] == ["Q"] * 4
         gateway.choose = lambda method, replies: replies[0] if method == "batch" else None
         outcomes = hook.get_meeting_statuses(MANY[4:8])
-    assert {type(outcome.error).__name__ for outcome in outcomes.values()} == {"UnansweredError"}
+    assert {type(outcome.error).__name__ for outcome in outcomes.values()} == {"ReplyError"}
 
 
 @pytest.mark.parametrize("letter", ["Q", "Y"])
@@ -92,7 +92,7 @@ def test_no_meeting_is_set_more_than_twice_behind_a_gateway_that_repeats_itself(
     """It has carried the sets out, and shows what was there before, or what would be proof in another run."""
     repeated = json.dumps({"result": {"result": {"c0": True, "c1": letter}, "result_error": []}}).encode()
     gateway.choose = lambda method, _replies: repeated if method == "batch" else b'{"result":"Q"}'
-    with _hook() as hook, pytest.raises((errors.UnansweredError, errors.StatusNotAppliedError)):
+    with _hook() as hook, pytest.raises((errors.ReplyError, errors.StatusNotAppliedError)):
         hook.set_meeting_status(NOTIFYING, "Y")
     assert portal.counters.methods["calendar.meeting.status.set"] == MAX_SETS
     assert portal.counters.notifications[NOTIFYING] == {"accepted": MAX_SETS}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.auth.oauth import read_stored
+from airflow_provider_b24cal.bitrix24.auth.tokens import read_stored
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_names

@@ -214,7 +214,7 @@ SCENARIOS = [
     _is(
         "set: the write's own error is told before that of reading back",
         _set(SILENT, "Y"),
-        errors.BlockedError,
+        errors.AccessError,
         2,
         {"inner": SET, "times": 1, "error": "OVERLOAD_LIMIT"},
         {"inner": GET, "times": 1, "error": "insufficient_scope"},
@@ -223,14 +223,14 @@ SCENARIOS = [
     # Every system error of the portal, with both statuses that portals use for it.
     _code("QUERY_LIMIT_EXCEEDED", 503, errors.RateLimitError, 4),
     _code("OPERATION_TIME_LIMIT", 429, errors.OperatingLimitError),
-    _code("OVERLOAD_LIMIT", 503, errors.BlockedError),
-    _code("OVERLOAD_LIMIT", 401, errors.BlockedError),
-    _code("INTERNAL_SERVER_ERROR", 500, errors.ServerFaultError, 4),
-    _code("ERROR_UNEXPECTED_ANSWER", 500, errors.ServerFaultError, 4),
-    _code("ERROR_CORE", 400, errors.ServerFaultError, 2),
-    _code("ERROR_ARGUMENT", 400, errors.BadRequestError),
-    _code("ERROR_METHOD_NOT_FOUND", 404, errors.MethodNotFoundError),
-    _code("ERROR_MANIFEST_IS_NOT_AVAILABLE", 404, errors.MethodNotFoundError),
+    _code("OVERLOAD_LIMIT", 503, errors.AccessError),
+    _code("OVERLOAD_LIMIT", 401, errors.AccessError),
+    _code("INTERNAL_SERVER_ERROR", 500, errors.PortalError, 4),
+    _code("ERROR_UNEXPECTED_ANSWER", 500, errors.PortalError, 4),
+    _code("ERROR_CORE", 400, errors.PortalError, 2),
+    _code("ERROR_ARGUMENT", 400, errors.PortalError),
+    _code("ERROR_METHOD_NOT_FOUND", 404, errors.PortalError),
+    _code("ERROR_MANIFEST_IS_NOT_AVAILABLE", 404, errors.PortalError),
     _code("NO_AUTH_FOUND", 401, errors.CredentialsError),
     _code("INVALID_CREDENTIALS", 403, errors.CredentialsError),
     _code("INVALID_CREDENTIALS", 401, errors.CredentialsError),
@@ -240,7 +240,7 @@ SCENARIOS = [
     _code("invalid_token", 401, errors.TokenError),
     _code("insufficient_scope", 403, errors.ScopeError),
     _code("insufficient_scope", 401, errors.ScopeError),
-    _code("INVALID_REQUEST", 400, errors.BadRequestError),
+    _code("INVALID_REQUEST", 400, errors.PortalError),
     _code("ACCESS_DENIED", 403, errors.AccessError),
     _code("access_denied", 401, errors.AccessError),
     _code("user_access_error", 403, errors.AccessError),
@@ -250,17 +250,17 @@ SCENARIOS = [
     _code("METHOD_CONFIRM_WAITING", 401, errors.AccessError, 4),
     _code("METHOD_CONFIRM_DENIED", 403, errors.AccessError),
     _code("CONNECTION_ERROR", 401, errors.AuthServerError, 4),
-    _code("APPLICATION_NOT_FOUND", 401, errors.AppRemovedError),
-    _code("ERROR_OAUTH", 401, errors.AppRemovedError),
-    _code("NOT_INSTALLED", 401, errors.AppRemovedError),
-    _code("PAYMENT_REQUIRED", 401, errors.PaymentRequiredError),
-    _code("PORTAL_DELETED", 500, errors.PortalClosedError),
-    _code("PORTAL_DELETED", 410, errors.PortalClosedError),
-    _code("ERROR_BATCH_METHOD_NOT_ALLOWED", 405, errors.BadRequestError),
-    _code("ERROR_BATCH_LENGTH_EXCEEDED", 400, errors.BadRequestError),
-    _code("WRONG_ENCODING", 200, errors.ServerFaultError, 4),
-    _code("INTERNAL_WRONG_TRANSPORT", 500, errors.BadRequestError),
-    _code("INTERNAL_WRONG_HANDLER_CLASS", 500, errors.BadRequestError),
+    _code("APPLICATION_NOT_FOUND", 401, errors.CredentialsError),
+    _code("ERROR_OAUTH", 401, errors.CredentialsError),
+    _code("NOT_INSTALLED", 401, errors.CredentialsError),
+    _code("PAYMENT_REQUIRED", 401, errors.AccessError),
+    _code("PORTAL_DELETED", 500, errors.AccessError),
+    _code("PORTAL_DELETED", 410, errors.AccessError),
+    _code("ERROR_BATCH_METHOD_NOT_ALLOWED", 405, errors.PortalError),
+    _code("ERROR_BATCH_LENGTH_EXCEEDED", 400, errors.PortalError),
+    _code("WRONG_ENCODING", 200, errors.PortalError, 4),
+    _code("INTERNAL_WRONG_TRANSPORT", 500, errors.PortalError),
+    _code("INTERNAL_WRONG_HANDLER_CLASS", 500, errors.PortalError),
     _code("SOMETHING_NEW", 418, errors.PortalError),
     _code("SOMETHING_NEW", 502, errors.PortalError, 4),
     _is(
@@ -301,18 +301,18 @@ SCENARIOS = [
     _page(200, '{"error":"","result":"Y"}', errors.NoSuchMeetingError),
     _page(200, '{"result":"M"}', MeetingStatus("M")),
     # The wire.
-    _is("get: connection reset", _get(SILENT), errors.ConnectionLostError, 4, {
+    _is("get: connection reset", _get(SILENT), errors.TransportError, 4, {
         "method": GET, "times": 4, "drop": "before"}),
     _is("get: connection reset once", _get(SILENT), Q, 2, {"method": GET, "times": 1, "drop": "before"}),
-    _is("get: no answer in time", _get(SILENT), errors.ResponseTimeoutError, 4, {
+    _is("get: no answer in time", _get(SILENT), errors.TransportError, 4, {
         "method": GET, "times": 4, "delay": 30}),
-    _is("get: redirect", _get(SILENT), errors.RedirectedError, 1, {
+    _is("get: redirect", _get(SILENT), errors.ReplyError, 1, {
         "method": GET, "times": 1, "http_status": 302, "body": "moved", "content_type": "text/html",
         "headers": {"Location": f"https://elsewhere.example/rest/1/{CANARY}/"}}),
-    _is("get: redirect to a login page", _get(SILENT), errors.RedirectedError, 1, {
+    _is("get: redirect to a login page", _get(SILENT), errors.ReplyError, 1, {
         "method": GET, "times": 1, "http_status": 302, "body": "moved", "content_type": "text/html",
         "headers": {"Location": f"https://sso.example/?back=%2Frest%2F1%2F{CANARY}%2F"}}),
-    _is("get: redirect to nonsense", _get(SILENT), errors.RedirectedError, 1, {
+    _is("get: redirect to nonsense", _get(SILENT), errors.ReplyError, 1, {
         "method": GET, "times": 1, "http_status": 302, "body": "moved", "content_type": "text/html",
         "headers": {"Location": f"http://[bad/rest/1/{CANARY}/"}}),
 ]  # fmt: skip

@@ -68,11 +68,11 @@ def test_what_is_sent_and_what_is_not(send: Send, listen: Any, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("answer", "wanted"),
     [
-        (b"", errors.ConnectionLostError),
-        (b"nonsense\r\n\r\n", errors.ConnectionLostError),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", errors.ConnectionLostError),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", errors.ConnectionLostError),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope", errors.ConnectionLostError),
+        (b"", errors.TransportError),
+        (b"nonsense\r\n\r\n", errors.TransportError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", errors.TransportError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", errors.TransportError),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope", errors.TransportError),
     ],
 )
 def test_broken_answers(answer: bytes, wanted: type[Exception], send: Send, listen: Any) -> None:
@@ -125,7 +125,7 @@ def test_an_answer_that_drips(drip: str, send: Send) -> None:
     """Each byte comes in time, and the whole would take a minute."""
     server = Dripping(*DRIPS[drip])
     try:
-        with pytest.raises(errors.ResponseTimeoutError, match="not all of it within 1 s") as caught:
+        with pytest.raises(errors.TransportError, match="not all of it within 1 s") as caught:
             send(f"http://127.0.0.1:{server.port}", timeout=0.5)
     finally:
         server.close()
@@ -224,7 +224,7 @@ def test_a_proxy_is_used(how: str, send: Send, listen: Any, monkeypatch: pytest.
 def test_a_proxy_that_loses_the_answer(send: Send, listen: Any) -> None:
     """The portal may have done what was asked."""
     proxy = listen(b"", b"")
-    with pytest.raises(errors.ConnectionLostError) as caught:
+    with pytest.raises(errors.TransportError) as caught:
         send("http://portal.invalid", proxy=f"http://127.0.0.1:{proxy.port}", allow_http=True)
     assert len(proxy.heard) == 1
     assert caught.value.permanence == "ambiguous"
@@ -269,7 +269,7 @@ def test_a_tunnel_that_loses_the_answer(send: Send, tls: tuple[str, Path]) -> No
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tls[1].with_name("cert.pem"), tls[1].with_name("key.pem"))
     with contextlib.closing(Tunnel(b"HTTP/1.1 200 OK\r\n\r\n", context)) as tunnel:
-        with pytest.raises(errors.ConnectionLostError) as caught:
+        with pytest.raises(errors.TransportError) as caught:
             send("https://127.0.0.1:1", proxy=tunnel.url, verify=str(tls[1]))
         assert tunnel.heard[1].startswith(b"POST /rest/1/")
     assert caught.value.permanence == "ambiguous"
@@ -372,5 +372,5 @@ def test_certificates(send: Send, tls: tuple[str, Path], monkeypatch: pytest.Mon
 def test_a_ca_bundle_that_is_none(send: Send, tls: tuple[str, Path], tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for name in ("absent.pem", "empty.pem"):
-        with pytest.raises(errors.InvalidConnectionError, match=f"extra key verify.*{name}': no CA bundle"):
+        with pytest.raises(errors.InvalidConnectionError, match=f"extra key verify.*{name}': .*no CA bundle"):
             send(tls[0], verify=str(tmp_path / name))

@@ -101,8 +101,8 @@ MEETINGS = [
     Wait("silent_fail remembers what has arrived", AirflowSensorTimeout,
          _of([SILENT, FOREIGN], timeout=400, silent_fail=True), ((70, SILENT, 1, "Y"), (190, SILENT, 1, "N")),
          left={"101": "Y"}),
-    Wait("both forms", errors.InvalidArgumentError, _of([SILENT], event_id=SILENT), says="given are event_id and"),
-    Wait("no form", errors.InvalidArgumentError, says="none is given"),
+    Wait("both forms", errors.InvalidArgumentError, _of([SILENT], event_id=SILENT), says="got event_id and"),
+    Wait("no form", errors.InvalidArgumentError, says="got none"),
     Wait("more than there are", errors.InvalidArgumentError, _of([SILENT], 2), says="require=2"),
     Wait("any of nothing", errors.InvalidArgumentError, _of([], "any"), says="require=any"),
     *(

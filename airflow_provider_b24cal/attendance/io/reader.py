@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call, Profile
+    from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 

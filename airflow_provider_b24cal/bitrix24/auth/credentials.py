@@ -1,7 +1,7 @@
-"""Secrets, and the one place that can build a URL.
+"""Secrets, and the one place that builds URLs with them.
 
-A webhook's code travels in the path of every request, an access token in its body. Both are held in
-:class:`Secret`, which shows itself nowhere, and leave it only through :meth:`Secret.reveal`.
+A webhook's code is in the path of every request, an access token in its body. Both are :class:`Secret` objects, whose
+text is read only by :meth:`Secret.reveal`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from airflow_provider_b24cal.bitrix24.labels import field_name
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.connection_fields import field_name, invalid_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,13 +22,16 @@ if TYPE_CHECKING:
 HIDDEN: Final = "***"
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of a response, unpacked, that are read at most; fifty full lists of events have a few million."""
+"""Maximum size of a reply, unpacked, in bytes; fifty full lists of events have a few million."""
 
 SMALL_REPLY_BYTES: Final = 1024 * 1024
-"""The same for methods whose response is short: fifty statuses have some ten thousand bytes."""
+"""The same for methods with short replies: fifty statuses have some ten thousand bytes."""
+
+TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - the name of a request
+"""The method's name in errors of a request for tokens."""
 
 _WEBHOOK_PATH: Final = re.compile(r"/rest/(?P<user>[^/?#\s]+)/(?P<code>[^/?#\s]+)")
-# The same as it may be quoted: with JSON's escaped slashes, percent-encoded in somebody's query, or in HTML.
+# The same in quotations: with JSON's escaped slashes, percent-encoded in a query, or in HTML.
 _QUOTED_PATH: Final = re.compile(
     r"(?P<slash>\\?/|%(?:25)?2F|&#(?:0?47|x0?2F);|&sol;)rest(?P=slash)(?:api(?P=slash))?"
     r"(?:(?!(?P=slash))[^/?#\s\\])+(?P=slash)(?:(?!(?P=slash))[^/?#\s\\'\"&<>])+",
@@ -42,15 +44,15 @@ _HOST: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 
 
 def hide_webhook_paths(text: str) -> str:
-    """Take the user id and code out of every ``/rest/<user>/<code>/`` in a text, known secret or not.
+    """Replace the user id and code of every ``/rest/<user>/<code>/`` in a text, known secret or not.
 
-    Also where a part ``api`` comes before them, as in the addresses of the newer kind.
+    Also with ``api/`` before them, as in the newer kind of webhook URLs.
     """
     return _QUOTED_PATH.sub(lambda found: found["slash"].join(("", "rest", HIDDEN, HIDDEN)), text)
 
 
 class Secret:
-    """A text that no log, repr, pickle or format shows."""
+    """A text that ``repr``, ``str``, ``format`` and ``pickle`` do not reveal."""
 
     __slots__ = ("_text",)
 
@@ -58,7 +60,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself; for the wire and for Airflow's masker only."""
+        """Return the text itself; only for requests, token stores and Airflow's masker."""
         return self._text
 
     def __repr__(self) -> str:
@@ -74,14 +76,14 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Secret is not pickled: it would be stored in clear")
+        raise TypeError("a Secret is not pickled: it would be stored in plain text")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, ready for the wire. Its URL or its body holds the secret.
+    """One POST request. Its URL or its body holds the secret.
 
-    :param max_reply_bytes: how much of the response is read at most, unpacked.
+    :param max_reply_bytes: maximum size of the reply, unpacked.
     """
 
     url: Secret
@@ -93,7 +95,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An inbound webhook: the user it acts as by name, and its code."""
+    """An inbound webhook: its user id and its code."""
 
     user_id: str
     code: Secret
@@ -101,9 +103,9 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token that an application was given for one user.
+    """An access token of an application, for one user.
 
-    :param user_id: who that is, if the authorisation server has said so.
+    :param user_id: that user, if the authorisation server has named them.
     """
 
     token: Secret
@@ -111,10 +113,10 @@ class AccessToken:
 
 
 class Scrubber:
-    """Takes secrets out of a text, however a portal or a gateway may have spelled them.
+    """Replaces secrets in a text, however a portal or a gateway has encoded them.
 
     Recognised are upper and lower case, percent-encoding, also twice, HTML entities, and the escapes of JSON and
-    Python, each character in its own way.
+    Python, for each character by itself.
     """
 
     __slots__ = ("_pattern",)
@@ -128,11 +130,11 @@ class Scrubber:
         return hide_webhook_paths(text if self._pattern is None else self._pattern.sub(HIDDEN, text))
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Scrubber is not pickled: it holds secrets, which would be stored in clear")
+        raise TypeError("a Scrubber is not pickled: its secrets would be stored in plain text")
 
 
 def _spelled(character: str) -> str:
-    """Return a pattern for the ways in which encoders write a character; letters and digits they leave alone."""
+    """Return a pattern for the encoded forms of a character; ASCII letters and digits have none."""
     if character.isascii() and character.isalnum():
         return character
     number, octets = ord(character), character.encode("utf-8", "surrogatepass")
@@ -173,7 +175,7 @@ class Endpoint:
         """Build the request for a REST method."""
         sent = dict(params)
         if isinstance(self.credential, AccessToken):
-            # In the body, for the address of a request ends in the logs of whatever passes it on.
+            # In the body, since URLs get into the access logs of proxies and servers.
             sent["auth"] = self.credential.token.reveal()
         url, body = Secret(f"{self._base()}{method}"), json.dumps(sent).encode()
         return Request(url, body, method, max_reply_bytes=max_reply_bytes)
@@ -184,12 +186,12 @@ class Endpoint:
         return (*texts, self._base()) if isinstance(self.credential, Webhook) else texts
 
     def renamed(self, location: str | None) -> Endpoint | None:
-        """Return the endpoint that a redirect leads to, if a portal's secret may go there.
+        """Return the endpoint that a redirect leads to, or ``None`` if the secret must not be sent there.
 
-        It may go to another name in the same zone of Bitrix24, such as ``bitrix24.com``, on the same port, and
+        It may be sent to another name in the same zone of Bitrix24, such as ``bitrix24.com``, on the same port, and
         never from https to http.
 
-        :param location: scheme, host and port that the redirect names.
+        :param location: scheme, host and port of the redirect.
         """
         try:
             here, there = urlsplit(self.origin), urlsplit(location or "")
@@ -214,9 +216,9 @@ class Endpoint:
 
 
 def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
-    """Take a webhook URL apart, as the portal shows it, with or without a method at its end.
+    """Split a webhook URL, as the portal shows it, with or without a method at its end.
 
-    :return: origin and webhook; ``None`` when the text is no URL at all.
+    :return: origin and webhook; ``None`` when the text is not a URL.
     :raises InvalidConnectionError: it is a URL, but not a webhook's. The text is not repeated.
     """
     if "://" not in text:
@@ -227,15 +229,17 @@ def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
     except ValueError:
         parts, port = urlsplit(""), None
     if unquote(parts.path).lower().startswith("/rest/api/"):
-        raise InvalidConnectionError(
-            f"{field_name('password')} holds a webhook URL of the newer kind, which has no calendar methods; leave api/"
-            " out of it: https://<portal>/rest/<user id>/<code>/."
+        raise invalid_field(
+            "password",
+            "a URL without api/: https://<portal>/rest/<user id>/<code>/",
+            "The newer kind of webhook URLs has no calendar methods.",
         )
     found = re.fullmatch(_WEBHOOK_PATH.pattern + r"(/[\w.]*)?", parts.path)
     if found is None or not parts.hostname or parts.username is not None:
-        raise InvalidConnectionError(
-            f"Invalid {field_name('password')}: it looks like a URL, but not like a webhook's; expected the webhook's "
-            "code, or the whole URL as the portal shows it: https://<portal>/rest/<user id>/<code>/."
+        raise invalid_field(
+            "password",
+            "the webhook's code, or its whole URL as the portal shows it: https://<portal>/rest/<user id>/<code>/",
+            "This is another URL.",
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
@@ -248,17 +252,17 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     :param host: ``example.bitrix24.com`` or with ``https://``; ``http://`` only for this machine.
     :param port: 0 and ``None`` mean none.
     :param allow_http: permit plain http for any host.
-    :param field: what a message calls the host.
-    :raises InvalidConnectionError: the host is not acceptable.
+    :param field: the field of the connection, or the option of a command, for the error.
+    :raises InvalidConnectionError: the host is invalid.
     """
     if _WEBHOOK_PATH.search(host):
-        raise InvalidConnectionError(
-            f"{field_name(field)} holds a webhook URL, and Airflow shows hosts to everybody. Put the whole URL into "
-            f"{field_name('password')}, leave {field_name('host')} empty, and make a new webhook, since this one was "
-            "visible."
+        raise invalid_field(
+            field,
+            f"a host. A webhook URL belongs into {field_name('password')}, since Airflow shows hosts to everybody",
+            f"Leave {field_name('host')} empty, and make a new webhook, since this one was visible.",
         )
     if port and not 0 < port < 65536:
-        raise InvalidConnectionError(f"Invalid {field_name('port')} {port}: expected 1 to 65535, or none.")
+        raise invalid_field("port", "1 to 65535, or none", value=port)
     text = host.strip() if "://" in host else f"https://{host.strip()}"
     try:
         parts = urlsplit(text)
@@ -269,26 +273,20 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     plain = parts.scheme in {"http", "https"} and parts.username is None
     bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
     if not plain or not bare or not (address or _HOST.match(_to_ascii(name))):
-        raise InvalidConnectionError(
-            f"Invalid {field_name(field)} {hide_webhook_paths(host)!a}: expected a host such as "
-            "example.bitrix24.com or https://example.bitrix24.com."
-        )
+        expected = "a host such as example.bitrix24.com or https://example.bitrix24.com"
+        raise invalid_field(field, expected, value=hide_webhook_paths(host))
     if parts.scheme == "http" and not (is_loopback(text) or allow_http):
-        raise InvalidConnectionError(
-            f"{field_name(field)} {host!a} would send the secret in clear; use https, or set "
-            f"{field_name('allow_http')} to true."
-        )
+        advice = f"With plain http the secret is sent in clear; set {field_name('allow_http')} to true to permit that."
+        raise invalid_field(field, "https", advice, value=host)
     if own_port and port and own_port != port:
-        raise InvalidConnectionError(
-            f"{field_name(field)} {host!a} and {field_name('port')} {port} name two different ports."
-        )
+        raise invalid_field(field, f"the same port as in {field_name('port')}, {port}", value=host)
     shown = f"[{name}]" if address == 6 else _to_ascii(name)
     final = own_port or port
     return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether a URL leads to this machine, so that nothing goes over a network."""
+    """Return whether a URL leads to this machine, so that nothing goes over a network."""
     name = urlsplit(url).hostname or ""
     return name == "localhost" or (_as_address(name) is not None and ip_address(name).is_loopback)
 

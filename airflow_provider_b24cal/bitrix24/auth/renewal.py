@@ -10,12 +10,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from airflow_provider_b24cal.bitrix24.auth.oauth import Grant, TokenPair, unreachable
+from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, unreachable
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import INVALID_GRANT
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     ConnectError,
+    CredentialsError,
     Permanence,
-    RefreshTokenExpiredError,
-    RefreshTokenRevokedError,
     TlsError,
     TokenStoreError,
     TransportError,
@@ -79,7 +79,9 @@ def renew(grant: Grant, stale: Secret, now: float, store: PairStore) -> Steps[Re
     yield Blocking(store.check_writable)
     try:
         fresh = yield from _refresh(grant, pair, now)
-    except (RefreshTokenRevokedError, RefreshTokenExpiredError) as error:
+    except CredentialsError as error:
+        if error.code is None or error.code.lower() != INVALID_GRANT:
+            raise
         for seconds in WINNER_WAITS:
             if seconds:
                 yield Pause(seconds, error)

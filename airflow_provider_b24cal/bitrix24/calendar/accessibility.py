@@ -1,6 +1,6 @@
-"""When people are busy, from the rows of ``calendar.accessibility.get``.
+"""Busy periods of users, from the rows of ``calendar.accessibility.get``.
 
-These rows have no time in fixed English; how theirs are read is in
+Their times are in the portal's own date format, see
 :mod:`~airflow_provider_b24cal.bitrix24.calendar.date_formats`.
 """
 
@@ -27,12 +27,12 @@ _LAST_MINUTE: Final = time(23, 59)
 class BusyPeriod(HookResult):
     """A busy period of a user.
 
-    :param event_id: the event; for what a personnel department has entered, the id of the absence.
+    :param event_id: id of the event; for an absence entered by the personnel department, the id of the absence.
     :param start: when it begins, in UTC; whole days begin at midnight UTC of the first.
     :param end: when it ends, in UTC; whole days end at midnight UTC after the last.
-    :param all_day: whether it is told in days.
+    :param all_day: whether it consists of whole days.
     :param kind: ``busy``, ``quest`` (perhaps) or ``absent``.
-    :param name: the event's name, or a label of the portal's where the acting user may not see it.
+    :param name: the event's name, or a label of the portal if the acting user may not see it.
     """
 
     event_id: int
@@ -46,11 +46,12 @@ class BusyPeriod(HookResult):
 def read_busy(
     row: Mapping[str, Any], asked: Window, dates: DateFormats | None = None, zone: tzinfo | None = None
 ) -> BusyPeriod:
-    """Return what a row says, read as what fits the window it was an answer for.
+    """Return the busy period of a row.
 
-    :param dates: what is known of the reply's dates; default: nothing but the window.
-    :param zone: of the hours of an absence whose row says nothing of their instants; default that of the window.
-    :raises RowError: a field that every row has is missing, or one cannot be read in one way only.
+    :param asked: the window that was requested.
+    :param dates: the date formats of the reply; by default only the window limits them.
+    :param zone: time zone of an hourly absence whose row does not define it; default that of the window.
+    :raises RowError: a field that every row has is missing, or one is ambiguous.
     """
     absence = truth(row, "FROM_HR")
     fields = ABSENCE_FIELDS if absence else EVENT_FIELDS
@@ -75,15 +76,15 @@ def read_busy(
 
 
 def _whole_days(first: datetime, last: datetime) -> bool:
-    """Tell whether an absence is one of days: from a midnight to another, or to the last minute of a day."""
+    """Return whether an absence is of whole days: from midnight to midnight, or to the last minute of a day."""
     return first.time() == time() and (last.time() == time() or last.time() >= _LAST_MINUTE)
 
 
 def _absence(wall: datetime, side: str, stamp: int | None, row: Mapping[str, Any], zone: tzinfo) -> datetime:
     """Return the instant of an hourly absence.
 
-    Such rows name no zone. Their timestamps are made of the wall clock in the zone of the portal's server, as the
-    wall clock is; where there are none, the hours are those of whoever asks.
+    Such rows name no zone. Wall clock and timestamp are in the zone of the portal's server; without a timestamp, the
+    hours are in ``zone``.
     """
     try:
         return instant(wall, row, side)

@@ -1,8 +1,8 @@
-"""Dates as portals write them: in the culture of the portal, which no reply names.
+"""Dates in the format of the portal's culture, which no reply names.
 
-A date such as ``03/04/2026`` has two readings, and every format is tried. The right one is told by the other rows of
-the reply, which are written in the same format, then by the window that was asked for, and last by the row's
-timestamp, which can be hours off but not a month.
+A date such as ``03/04/2026`` is ambiguous, so every format is tried. The right one is found from the other rows of the
+reply, which have the same format, then from the requested window, and last from the row's timestamp, which can be hours
+off but not a month.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ABSENCE_FIELDS: Final = ("DT_FROM", "DT_TO")
 
 
 class DateFormats(NamedTuple):
-    """What is known of the dates in the rows of a reply.
+    """The possible date formats of a reply.
 
-    :param formats: the formats in question.
-    :param asked: the window that was asked for; ``None`` for a reply about one event.
+    :param formats: the formats in which all its rows can be read.
+    :param asked: the window that was requested; ``None`` for a reply about one event.
     """
 
     formats: tuple[re.Pattern[str], ...] = _FORMATS
@@ -44,20 +44,20 @@ class DateFormats(NamedTuple):
     def wall_clocks(
         self, row: Mapping[str, Any], fields: tuple[str, str], timestamp: int | None
     ) -> tuple[datetime, datetime]:
-        """Return start and end of a row as it writes them, in the guise of UTC.
+        """Return the wall clock of a row's start and end, with UTC as a placeholder for their zone.
 
-        :param timestamp: the row's own, of its start; ``None`` if it has none that can be relied upon.
-        :raises RowError: there is no reading, or more than one that is possible.
+        :param timestamp: the timestamp of the row's start; ``None`` if it has no reliable one.
+        :raises RowError: no format fits, or several do.
         """
         spans = {span for _, span in _readings(self.formats, row, fields)}
         if len(spans) > 1 and self.asked is not None:
             first, last = self.asked.start - 2 * DAY, self.asked.end + 2 * DAY
             spans = {span for span in spans if span[0] < last and span[1] + DAY > first}
         if len(spans) > 1 and timestamp is not None:
-            # A day for the timestamp's own error, another for the zone of the wall clock.
+            # One day for the error of the timestamp, another for the zone of the wall clock.
             spans = {span for span in spans if abs(span[0].timestamp() - timestamp) <= 2 * DAY.total_seconds()}
         if len(spans) != 1:
-            raise RowError(fields[0], "a time that can be read in one way", row.get(fields[0]))
+            raise RowError(fields[0], "an unambiguous time", row.get(fields[0]))
         (span,) = spans
         return span
 
@@ -65,7 +65,7 @@ class DateFormats(NamedTuple):
 def formats_of(rows: Iterable[object], asked: Window | None = None) -> DateFormats:
     """Return the formats in which every row of a reply can be read; all formats if there is none.
 
-    Rows without dates, and those that no format can read, say nothing of the others.
+    Rows without dates, and those that no format fits, are ignored.
     """
     formats = set(_FORMATS)
     for row in rows:
@@ -78,7 +78,7 @@ def formats_of(rows: Iterable[object], asked: Window | None = None) -> DateForma
 def _readings(
     formats: Iterable[re.Pattern[str]], row: Mapping[str, Any], fields: tuple[str, str]
 ) -> Iterator[tuple[re.Pattern[str], tuple[datetime, datetime]]]:
-    """Yield each format that fits start and end, and what they are in it."""
+    """Yield each format that fits start and end, with the times it gives."""
     for one in formats:
         start, end = (_wall_clock(one, row.get(field)) for field in fields)
         if start is not None and end is not None and start <= end:

@@ -1,7 +1,8 @@
-"""The portal's REST methods that read events, as :class:`~airflow_provider_b24cal.bitrix24.calendar.methods.Call` s."""
+"""The portal's REST methods that read events, as :class:`~airflow_provider_b24cal.bitrix24.protocol.call.Call` s."""
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod, read_busy
@@ -14,9 +15,9 @@ from airflow_provider_b24cal.bitrix24.calendar.events import (
     unreadable_row,
 )
 from airflow_provider_b24cal.bitrix24.calendar.fields import DAY, RowError, is_empty, needed_number, truth
-from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
-from airflow_provider_b24cal.bitrix24.protocol.errors import CalendarError, NoSuchEventError, UnexpectedReplyError
+from airflow_provider_b24cal.bitrix24.protocol.errors import NoSuchEventError, PortalError, UnexpectedReplyError
 from airflow_provider_b24cal.bitrix24.protocol.replies import excerpt
 
 if TYPE_CHECKING:
@@ -36,22 +37,22 @@ EVENT_GET_NEAREST: Final = "calendar.event.get.nearest"
 ACCESSIBILITY_GET: Final = "calendar.accessibility.get"
 
 _REFUSED: Final[Mapping[str, ErrorSpec]] = {
-    # The call is checked before it is sent, so this is the one refusal left that is known.
-    "": ErrorSpec(CalendarError, "The calendar refused to show events; external (extranet) users may not read them.")
+    # Arguments are checked before the call, so this is the only known refusal left.
+    "": ErrorSpec(PortalError, "The calendar refused to show events; external (extranet) users may not read them.")
 }
 
 
 def get_events(calendar_type: str, owner_id: int, window: Window, sections: Sequence[int] = ()) -> Call[EventList]:
-    """Ask for the events of one calendar, each occurrence of a series by itself.
+    """Return the call for the events of one calendar, each occurrence of a series by itself.
 
-    The answer holds what a portal finds, which reaches beyond the window on both sides, in one list. A row that
-    cannot be read is told beside the events; :func:`check_readable` tells when that is all there is.
+    The reply is one list, and has events outside the window too. Unreadable rows are listed beside the events, see
+    :func:`check_readable`.
     https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html
 
     :param calendar_type: ``user``, ``group`` or ``company_calendar``.
     :param owner_id: user or group; 0 for the company. A calendar that does not exist is an empty list.
-    :param window: always sent with both ends, for without one a portal chooses, up to the year 2038.
-    :param sections: only these sections; invitations lie in one of their own.
+    :param window: both ends are always sent: without them a portal chooses, up to the year 2038.
+    :param sections: only these sections; invitations are in a section of their own.
     """
     params = {"type": calendar_type, "ownerId": owner_id, **_span(window)}
     if sections:
@@ -59,15 +60,16 @@ def get_events(calendar_type: str, owner_id: int, window: Window, sections: Sequ
 
     def read(result: list[Any] | dict[str, Any], scrub: Scrub) -> EventList:
         rows = _list(result)
-        # Portals of today write every time in fixed English too, and their lists are long.
-        dates = formats_of((row for row in rows if _is_of_old_portal(row)), window)
+        # Newer portals write every time in fixed English too, and their lists are long.
+        old = (row for row in rows if isinstance(row, dict) and is_empty(row.get("DATE_FROM_FORMATTED")))
+        dates = formats_of(old, window)
         return _read_each(rows, lambda row: read_event(row, dates), dates, EVENT_GET, scrub)
 
     return Call(EVENT_GET, params, "events", read, own_codes=_REFUSED)
 
 
 def get_event(event_id: int) -> Call[CalendarEvent]:
-    """Ask for one event; a series is one row, that of its first date.
+    """Return the call for one event; a series is one row, that of its first date.
 
     https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-by-id.html
 
@@ -82,28 +84,24 @@ def get_event(event_id: int) -> Call[CalendarEvent]:
 
 
 def get_nearest(days: int, most: int, calendar_type: str | None = None) -> Call[list[Any]]:
-    """Ask for what comes next, as rows: they lack the time zone that :func:`read_nearest` needs.
+    """Return the call for the next events, as rows: they lack the time zone that :func:`read_nearest` needs.
 
     https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get-nearest.html
 
-    :param days: 0 is today, up to its end.
-    :param most: at most 75, for a portal gives no more; 0 is none.
+    :param days: 0 is the rest of today.
+    :param most: at most 75, the maximum of a portal; 0 is none.
     :param calendar_type: everything of this type that the acting user may see, in place of their own
-        calendar. A portal takes an owner here and pays no attention to it.
+        calendar. A portal ignores an owner here.
     """
     params: dict[str, Any] = {"days": days, "maxEventsCount": most}
     if calendar_type is not None:
-        # All three, or the portal shows the acting user's own; 0 is false also as the text of a batch.
+        # All three, or the portal returns the acting user's own; 0 is false also as text in a batch.
         params |= {"type": calendar_type, "ownerId": 0, "forCurrentUser": 0}
-
-    def read(result: list[Any] | dict[str, Any], _scrub: Scrub) -> list[Any]:
-        return _list(result)
-
-    return Call(EVENT_GET_NEAREST, params, "events", read, own_codes=_REFUSED)
+    return Call(EVENT_GET_NEAREST, params, "events", lambda result, _: _list(result), own_codes=_REFUSED)
 
 
 def get_zone(event_id: int) -> Call[dict[str, Any]]:
-    """Ask for the fields of an event that tell its time zone."""
+    """Return the call for the time zone fields of an event."""
 
     def read(result: dict[str, Any] | list[Any] | None, _scrub: Scrub) -> dict[str, Any]:
         row = _existing(result, event_id)
@@ -115,7 +113,7 @@ def get_zone(event_id: int) -> Call[dict[str, Any]]:
 def read_nearest(rows: Sequence[Any], zones: Mapping[int, Mapping[str, Any]], scrub: Scrub) -> EventList:
     """Return the events of the rows of :func:`get_nearest`.
 
-    Their other times are those of the acting user's zone, so that rows without fixed English cannot be read.
+    Their other times are in the acting user's zone, so rows without fixed English are unreadable.
 
     :param zones: from :func:`get_zone`, by event id.
     """
@@ -132,34 +130,30 @@ def timed_ids(rows: Sequence[Any]) -> list[int]:
     return list(dict.fromkeys(event_id for event_id in found if event_id is not None))
 
 
-def _is_of_old_portal(row: object) -> bool:
-    return isinstance(row, dict) and is_empty(row.get("DATE_FROM_FORMATTED"))
-
-
 def _is_all_day(row: Mapping[str, Any]) -> bool:
     return truth(row, "DT_SKIP_TIME")
 
 
 def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -> Call[dict[int, list[BusyPeriod]]]:
-    """Ask when users are busy. The portal goes by whole days of its server's zone.
+    """Return the call for the busy periods of users. The portal reads whole days in its server's zone.
 
     https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-accessibility-get.html
 
     :param users: checked ids, at least one.
-    :param window: at most three weeks, for times that can be read in two ways are told apart by it.
-    :param zone: of hours that come without one; default that of the window.
+    :param window: at most three weeks, since it decides between two readings of a date.
+    :param zone: time zone of hourly absences without one; default that of the window.
     """
 
     def read(result: dict[str, Any] | list[Any], scrub: Scrub) -> dict[int, list[BusyPeriod]]:
-        told = result if isinstance(result, dict) else {}
-        missing = [user for user in users if str(user) not in told]
+        lists = result if isinstance(result, dict) else {}
+        missing = [user for user in users if str(user) not in lists]
         if missing:
-            # Who is not in the answer is unknown to the portal, and not free.
+            # A user missing in the reply is unknown to the portal, not free.
             raise UnexpectedReplyError(
                 f"Expected a list for each user; got none for {str(missing)[1:-1][:80]}.", method=ACCESSIBILITY_GET
             )
-        rows = {user: _list(told[str(user)]) for user in users}
-        dates = formats_of((row for some in rows.values() for row in some), window)
+        rows = {user: _list(lists[str(user)]) for user in users}
+        dates = formats_of(chain.from_iterable(rows.values()), window)
 
         def read_row(row: Mapping[str, Any]) -> BusyPeriod:
             return read_busy(row, window, dates, zone)
@@ -173,7 +167,7 @@ def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -
 def _existing(result: dict[str, Any] | list[Any] | None, event_id: int) -> dict[str, Any]:
     if not isinstance(result, dict) or not result:
         raise NoSuchEventError(
-            "The portal shows no such event: the id is unknown or deleted, or the acting user may not see it.",
+            "The portal has no such event: the id is unknown or deleted, or the acting user may not see it.",
             method=EVENT_GET_BY_ID,
             event_id=event_id,
         )
@@ -185,22 +179,18 @@ def _list(rows: list[Any] | dict[str, Any]) -> list[Any]:
 
 
 def _span(window: Window) -> dict[str, Any]:
-    # A portal was seen to find nothing between two equal days.
+    # Portals find nothing between two equal days.
     bounds = (window.start, max(window.end, window.start + DAY))
     return dict(zip(("from", "to"), (bound.isoformat(timespec="seconds") for bound in bounds), strict=True))
 
 
-def check_readable(lists: Iterable[EventList], method: str = EVENT_GET) -> None:
-    """Check that not all rows of some lists are unreadable: then it is not the rows that are wrong.
+def check_readable(lists: Sequence[EventList], method: str = EVENT_GET) -> None:
+    """Check that not all rows of some lists are unreadable, which would be an error of the reader.
 
     :raises UnexpectedReplyError: there are rows, and none can be read.
     """
-    unreadable: list[UnreadableRow] = []
-    for one in lists:
-        if one.events:
-            return
-        unreadable += one.unreadable
-    if unreadable:
+    unreadable = [row for one in lists for row in one.unreadable]
+    if unreadable and not any(one.events for one in lists):
         raise UnexpectedReplyError(unreadable[0].reason, method=method)
 
 
@@ -235,7 +225,7 @@ def _row(
 ) -> T:
     name = row.get("NAME")
     try:
-        # Names travel on to logs and XCom, and people paste addresses into them.
+        # Names get into logs and XCom, and people paste webhook URLs into them.
         return read({**row, "NAME": scrub(name)} if isinstance(name, str) else row)
     except RowError as problem:
         shown = f"{type(problem.value).__name__} {excerpt(problem.value, scrub)}"

@@ -1,8 +1,8 @@
-"""Calendar events as values, from the rows in which a portal writes them.
+"""Calendar events, read from the rows of a portal's replies.
 
-The one reliable instant of an event is ``DATE_FROM_FORMATTED``, a wall clock in fixed English, together with
-``TZ_FROM``. Older portals do not have it; there ``DATE_FROM`` is read, which is written in the portal's culture.
-``DATE_FROM_TS_UTC`` can be hours off and is the first start of a series.
+The only reliable time of an event is ``DATE_FROM_FORMATTED``, a wall clock in fixed English, together with ``TZ_FROM``.
+Older portals do not have it; there ``DATE_FROM`` is read, which has the format of the portal's culture.
+``DATE_FROM_TS_UTC`` can be hours off, and of a series it is the first start.
 """
 
 from __future__ import annotations
@@ -60,17 +60,16 @@ class CalendarEvent(HookResult):
 
     :param id: id of the row; differs per attendee, and is shared by all occurrences of a series.
     :param parent_id: id of the meeting, the same for all of its attendees.
-    :param name: a label of the portal's in place of the name where the acting user may not see it.
+    :param name: a label of the portal in place of the name if the acting user may not see it.
     :param start: when it begins, in UTC; an all-day event begins at midnight UTC of its first day.
     :param end: when it ends, in UTC; an all-day event ends at midnight UTC after its last day.
-    :param zone: name of the zone in which it was set; ``None`` for all-day events.
+    :param zone: name of its time zone; ``None`` for all-day events.
     :param calendar_type: ``user``, ``group`` or ``company_calendar``.
-    :param owner_id: user or group whose calendar the row lies in; 0 for the company's.
-    :param host_id: the organiser; ``None`` where the row names none.
-    :param status: answer of the row's owner, not of the acting user; ``None`` without a meeting, whatever letter the
-        row has.
-    :param attendees: everybody's answers; ``None`` means that the portal does not show them, not nobody. An event that
-        is no meeting has none, whatever the row lists.
+    :param owner_id: user or group that owns the calendar; 0 for the company's.
+    :param host_id: the organiser; ``None`` if the row names none.
+    :param status: answer of the row's owner, not of the acting user; ``None`` for an event that is not a meeting.
+    :param attendees: everybody's answers; ``None`` if the portal does not show them. Empty for an event that is not a
+        meeting.
     :param recurrence_id: for an edited occurrence, the series it was split from.
     """
 
@@ -92,14 +91,14 @@ class CalendarEvent(HookResult):
 
     @property
     def key(self) -> tuple[int, datetime]:
-        """What tells occurrences apart: id and start."""
+        """The key of an occurrence: id and start."""
         return self.id, self.start
 
     @property
     def guests(self) -> tuple[Attendee, ...] | None:
-        """Attendees without the organiser, who has none to answer; ``None`` where the portal does not show them.
+        """Attendees without the organiser; ``None`` if the portal does not show them.
 
-        In meetings of groups and of the company the organiser is listed like anybody else, as having accepted.
+        In meetings of groups and of the company the organiser is listed as an attendee who has accepted.
         """
         if self.attendees is None:
             return None
@@ -119,12 +118,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row of a reply that is no event, since one of its fields cannot be read.
+    """A row of a reply with a field that cannot be read.
 
-    :param event_id: ``None`` if it cannot be read either.
-    :param parent_id: id of the meeting; ``None`` if it, or ``event_id``, cannot be read.
-    :param span: when it takes place; ``None`` if that cannot be read either.
-    :param reason: which field, what is expected and what came; without secrets.
+    :param event_id: ``None`` if it is unreadable too.
+    :param parent_id: id of the meeting; ``None`` if it or ``event_id`` is unreadable.
+    :param span: when the event takes place; ``None`` if that is unreadable too.
+    :param reason: the field, what is expected and what came; without secrets.
     """
 
     event_id: int | None
@@ -135,7 +134,7 @@ class UnreadableRow:
 
 @dataclass(frozen=True, slots=True)
 class EventList:
-    """What a reply lists: events, and rows that are left out because they cannot be read."""
+    """The events of a reply, and the rows that cannot be read."""
 
     events: tuple[CalendarEvent, ...] = ()
     unreadable: tuple[UnreadableRow, ...] = ()
@@ -167,7 +166,7 @@ def read_event(row: Mapping[str, Any], dates: DateFormats | None = None) -> Cale
         host_id=positive_number(row, "MEETING_HOST"),
         is_meeting=is_meeting,
         is_recurring=_is_recurring(row),
-        # Portals fill in a letter and an attendee, the owner or nobody, also where there is no meeting.
+        # Portals fill in a letter and an attendee, the owner or nobody, also for other events than meetings.
         status=_status(row, "MEETING_STATUS") if is_meeting and not is_empty(row.get("MEETING_STATUS")) else None,
         attendees=_attendees(row.get("ATTENDEE_LIST")) if is_meeting else (),
         recurrence_id=positive_number(row, "RECURRENCE_ID"),
@@ -175,9 +174,9 @@ def read_event(row: Mapping[str, Any], dates: DateFormats | None = None) -> Cale
 
 
 def unreadable_row(row: Mapping[str, Any], reason: str, dates: DateFormats | None = None) -> UnreadableRow:
-    """Return what can be told of a row that :func:`read_event` has refused.
+    """Return the readable parts of a row that :func:`read_event` has refused.
 
-    :param reason: what was wrong with it.
+    :param reason: its error.
     """
     event_id = parent_id = span = None
     with suppress(RowError):
@@ -203,7 +202,7 @@ def _attendees(listed: Any) -> tuple[Attendee, ...] | None:
         if is_empty(listed):
             return None
         raise RowError("ATTENDEE_LIST", "a list", listed)
-    # An object where PHP has filtered a list and kept its keys.
+    # An object when PHP has filtered a list and kept its keys.
     rows = listed if isinstance(listed, list) else list(listed.values())
     for row in rows:
         if not isinstance(row, dict):
@@ -218,7 +217,7 @@ def _attendees(listed: Any) -> tuple[Attendee, ...] | None:
 def _status(row: Mapping[str, Any], field: str) -> MeetingStatus:
     letter = row.get(field)
     try:
-        # The class itself refuses whatever is no letter.
+        # Anything but a letter is a ValueError.
         return MeetingStatus(letter)  # type: ignore[arg-type]
     except ValueError:
         raise RowError(field, "one capital letter", letter) from None
@@ -227,7 +226,7 @@ def _status(row: Mapping[str, Any], field: str) -> MeetingStatus:
 def _span(row: Mapping[str, Any], dates: DateFormats | None) -> Span:
     all_day = truth(row, "DT_SKIP_TIME")
     if dates is not None and is_empty(row.get("DATE_FROM_FORMATTED")) and not is_empty(row.get("DATE_FROM")):
-        # The timestamp of a series is that of its first date, which only a reply about one event is sure to be.
+        # The timestamp of a series is that of its first date, so it fits only the reply about one event.
         listed = dates.asked is not None
         timestamp = None if listed and _is_recurring(row) else number(row, "DATE_FROM_TS_UTC")
         walls = dates.wall_clocks(row, EVENT_FIELDS, timestamp)
@@ -242,7 +241,7 @@ def _span(row: Mapping[str, Any], dates: DateFormats | None) -> Span:
 
 
 def _formatted(row: Mapping[str, Any], field: str) -> datetime:
-    """Return the wall clock of a field in fixed English, in the guise of UTC."""
+    """Return the wall clock of a field in fixed English, with UTC as a placeholder for its zone."""
     given = row.get(field)
     found = _WALL_CLOCK.fullmatch(given) if isinstance(given, str) else None
     if found is None or int(found[3]) not in YEARS:

@@ -1,4 +1,4 @@
-"""Fields of the rows in which a portal writes what lies in a calendar.
+"""Fields of the rows of events and absences in a portal's replies.
 
 Portals write numbers as text, and an empty field as ``""``, ``false``, ``null`` or ``[]``.
 """
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 DAY: Final = timedelta(days=1)
 YEARS: Final = range(1900, 9000)
-"""Years told from nonsense; sums with a few days and any offset stay within what a datetime holds."""
+"""Plausible years; a few days and any offset can be added without leaving the range of a datetime."""
 
 NAME_LENGTH: Final = 16_383
-"""Characters of a name at most: as many as a text column of MySQL, 65,535 bytes, holds whatever they are."""
+"""Maximum characters of a name: a text column of MySQL holds 65,535 bytes, and a character has up to four."""
 ZONE_LENGTH: Final = 64
 TYPE_LENGTH: Final = 40
-"""Of a calendar's type, which is stored with the owner's id in 64 characters."""
+"""Maximum characters of a calendar's type, which is stored with the owner's id in 64 characters."""
 
 _EMPTY: Final[tuple[object, ...]] = ("", None, [], {})
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
@@ -34,8 +34,8 @@ class RowError(ValueError):
     """A field of a row cannot be read.
 
     :param field: its name.
-    :param expected: what it must be, in words.
-    :param value: what it is; whatever came, so it has to be scrubbed before it is shown.
+    :param expected: what is expected, in words.
+    :param value: its value as it came; must be scrubbed before it is shown.
     """
 
     def __init__(self, field: str, expected: str, value: object) -> None:
@@ -46,14 +46,14 @@ class RowError(ValueError):
 
 
 def is_empty(value: object) -> bool:
-    """Tell whether a field holds one of the forms of nothing; ``0`` is something."""
+    """Return whether a field is empty, in any of the forms of that; ``0`` is not empty."""
     return value is False or value in _EMPTY
 
 
 def clean_text(value: str, length: int = NAME_LENGTH) -> str:
-    """Return a portal's text as databases, files and XCom all take it.
+    """Return a portal's text in a form that databases, files and XCom can store.
 
-    NUL and lone surrogates become the replacement character; what is longer than the narrowest column is cut.
+    NUL and lone surrogates become the replacement character; the text is cut to the length of the narrowest column.
     """
     return _UNSTORABLE.sub("\ufffd", value)[:length]
 
@@ -61,7 +61,7 @@ def clean_text(value: str, length: int = NAME_LENGTH) -> str:
 def text(row: Mapping[str, Any], field: str, length: int = NAME_LENGTH) -> str | None:
     """Return a text, or ``None`` for an empty field.
 
-    :param length: how many characters are kept at most.
+    :param length: maximum number of characters.
     """
     value = row.get(field)
     if is_empty(value):
@@ -84,7 +84,7 @@ def number(row: Mapping[str, Any], field: str) -> int | None:
 
 
 def positive_number(row: Mapping[str, Any], field: str) -> int | None:
-    """Return a positive whole number, or ``None`` where there is none: portals write ``0`` for nobody and nothing."""
+    """Return a positive whole number, or ``None`` for any other: portals write ``0`` for none."""
     found = number(row, field)
     return found if found is not None and found > 0 else None
 
@@ -98,7 +98,7 @@ def needed_number(row: Mapping[str, Any], field: str) -> int:
 
 
 def truth(row: Mapping[str, Any], field: str) -> bool:
-    """Tell whether a field holds one of the forms of yes: ``true``, ``1``, ``"1"``, ``"Y"``."""
+    """Return whether a field is true: ``true``, ``1``, ``"1"`` or ``"Y"``."""
     return row.get(field) in (True, "1", "Y")
 
 
@@ -111,11 +111,11 @@ def zone(row: Mapping[str, Any], side: str) -> tzinfo:
     if name is not None:
         try:
             return ZoneInfo(name)
-        except (KeyError, OSError, ValueError):  # a name that this machine's tables lack, or no name at all
+        except (KeyError, OSError, ValueError):  # not in this machine's time zone tables, or invalid
             pass
     offset = number(row, f"TZ_OFFSET_{side}")
     if offset is None or abs(offset) >= DAY.total_seconds():
-        raise RowError(f"TZ_{side}", "a known time zone, nor is its offset told", row.get(f"TZ_{side}"))
+        raise RowError(f"TZ_{side}", "a known time zone, and has no offset", row.get(f"TZ_{side}"))
     return timezone(timedelta(seconds=offset))
 
 

@@ -1,4 +1,4 @@
-"""Reading of calendars: what is asked, checked; in as few requests as possible; and what of the answer counts."""
+"""Reading calendars: checked arguments, few requests, and filtering of the replies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from airflow_provider_b24cal.bitrix24.calendar.event_methods import (
 from airflow_provider_b24cal.bitrix24.calendar.events import EventList
 from airflow_provider_b24cal.bitrix24.calendar.methods import profile
 from airflow_provider_b24cal.bitrix24.calendar.window import MAX_WINDOW, Window
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import run_call, run_calls
 from airflow_provider_b24cal.bitrix24.validation import (
     check_calendar_type,
@@ -30,6 +29,7 @@ from airflow_provider_b24cal.bitrix24.validation import (
     check_letters,
     check_number,
     check_sections,
+    invalid,
 )
 
 if TYPE_CHECKING:
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Steps
 
 MAX_CALL_SPAN: Final = timedelta(days=31)
-"""The longest part of a window in one call: a portal answers it in one list, without pages."""
-LONGEST_BUSY: Final = timedelta(days=14)
-"""Shorter than the month by which two readings of a date, day or month first, lie apart."""
+"""The longest part of a window in one call: a portal returns it as one list, without pages."""
+MAX_BUSY_SPAN: Final = timedelta(days=14)
+"""Shorter than a month, the distance between two readings of a date, day or month first."""
 NEAREST_DAYS: Final = 60
 NEAREST_MOST: Final = 75
-"""More occurrences than these a portal does not give, whatever is asked for."""
+"""The maximum number of occurrences that a portal returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which events are wanted; made by :func:`check_listing`.
+    """The events to list; made by :func:`check_listing`.
 
     :param owner_id: ``None`` for the acting user.
-    :param statuses: answers of the rows' owners; ``None`` for any, and for events without an answer.
-    :param sections: ids of the calendar's sections; none for all of them.
+    :param statuses: answers of the rows' owners; ``None`` for all events, also those without an answer.
+    :param sections: ids of the calendar's sections; empty for all of them.
     """
 
     window: Window
@@ -66,7 +66,7 @@ class Listing:
     sections: tuple[int, ...] = ()
 
     def wants(self, event: CalendarEvent) -> bool:
-        """Tell whether an event is one of those wanted."""
+        """Return whether an event is to be listed."""
         return (
             self.window.touches(event)
             and (event.is_meeting or not self.only_meetings)
@@ -74,7 +74,7 @@ class Listing:
         )
 
     def may_want(self, row: UnreadableRow) -> bool:
-        """Tell whether an unreadable row may be one of the events wanted: of most of its fields nothing is known."""
+        """Return whether an unreadable row may be an event to list: most of its fields are unknown."""
         return row.span is None or self.window.touches(row.span)
 
 
@@ -84,7 +84,7 @@ def check_window(value: object) -> Window:
     :raises InvalidArgumentError: the value is anything else.
     """
     if not isinstance(value, Window):
-        raise InvalidArgumentError(f"window={ascii(value)[:80]} is not acceptable; accepted is a Window.")
+        raise invalid("window", value, "a Window")
     return value
 
 
@@ -96,9 +96,9 @@ def check_listing(
     statuses: object = None,
     sections: object = None,
 ) -> Listing:
-    """Return which events are wanted.
+    """Return the events to list.
 
-    :raises InvalidArgumentError: an argument is not acceptable.
+    :raises InvalidArgumentError: an argument is invalid.
     """
     kind = check_calendar_type(calendar_type)
     return Listing(
@@ -115,10 +115,7 @@ def _check_owner(kind: str, owner_id: object) -> int | None:
     if kind == "company_calendar":
         if owner_id is None or (owner_id == 0 and not isinstance(owner_id, bool)):
             return 0
-        raise InvalidArgumentError(
-            f"owner_id={ascii(owner_id)[:80]} is not acceptable with calendar_type='company_calendar'; "
-            "accepted is None or 0."
-        )
+        raise invalid("owner_id", owner_id, "None or 0 with calendar_type='company_calendar'")
     return None if kind == "user" and owner_id is None else check_event_id(owner_id, "owner_id")
 
 
@@ -131,9 +128,9 @@ def check_users(users: object) -> list[int]:
 
 
 def list_events(listing: Listing, context: ExchangeContext) -> Steps[EventList]:
-    """Return the events wanted, in order of their start and id, and the rows of the window that cannot be read.
+    """Return the events to list, sorted by start and id, and the unreadable rows of the window.
 
-    :raises Bitrix24Error: a part of the window could not be read; a list with gaps would be taken for whole.
+    :raises Bitrix24Error: a part of the window could not be read, so the list would be incomplete.
     """
     owner_id = listing.owner_id
     if owner_id is None:
@@ -144,7 +141,7 @@ def list_events(listing: Listing, context: ExchangeContext) -> Steps[EventList]:
     outcomes = yield from run_calls(calls, context)
     lists: list[EventList] = [outcome.unwrap() for outcome in outcomes]
     check_readable(lists)
-    # What reaches over the end of a part is in two answers.
+    # An event that spans two parts is in both replies.
     found = {event.key: event for one in lists for event in one.events}
     unreadable: Counter[UnreadableRow] = Counter()
     for one in lists:
@@ -158,7 +155,7 @@ def _in_order(events: Iterable[CalendarEvent]) -> tuple[CalendarEvent, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """What of the near future is wanted; made by :func:`check_nearest`."""
+    """The next events to list; made by :func:`check_nearest`."""
 
     days: int
     most: int
@@ -166,9 +163,9 @@ class Nearest:
 
 
 def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
-    """Return what of the near future is wanted.
+    """Return the next events to list.
 
-    :raises InvalidArgumentError: an argument is not acceptable.
+    :raises InvalidArgumentError: an argument is invalid.
     """
     return Nearest(
         int(check_number(days, "days", 0, MAX_WINDOW.days, whole=True)),
@@ -178,10 +175,9 @@ def check_nearest(days: object, most: object, calendar_type: object) -> Nearest:
 
 
 def list_nearest(nearest: Nearest, context: ExchangeContext) -> Steps[EventList]:
-    """Return what comes next, in order of the start and id, and the rows that cannot be read.
+    """Return the next events, sorted by start and id, and the unreadable rows.
 
-    The rows have no time zone, and what else they say of time cannot be relied upon. So the zones are asked
-    for by id, in one request.
+    The rows have no time zone, and their other times are unreliable. So the zones are read by id, in one request.
 
     :raises Bitrix24Error: the list or a zone could not be read.
     """
@@ -197,21 +193,20 @@ def list_nearest(nearest: Nearest, context: ExchangeContext) -> Steps[EventList]
 
 
 def list_busy(users: Iterable[int], window: Window, context: ExchangeContext) -> Steps[dict[int, list[BusyPeriod]]]:
-    """Return when users are busy, in order of the start.
+    """Return the busy periods of users, sorted by start.
 
-    :raises Bitrix24Error: a part of the window could not be read; who seems free may not be.
+    :raises Bitrix24Error: a part of the window could not be read, so the periods would be incomplete.
     """
-    asked = list(users)
-    if not asked:
+    ids = list(users)
+    if not ids:
         return {}
-    outcomes = yield from run_calls(
-        [get_busy(asked, part, window.start.tzinfo) for part in window.chunks(LONGEST_BUSY)], context
-    )
+    calls = [get_busy(ids, part, window.start.tzinfo) for part in window.chunks(MAX_BUSY_SPAN)]
+    outcomes = yield from run_calls(calls, context)
     answers: list[dict[int, list[BusyPeriod]]] = [outcome.unwrap() for outcome in outcomes]
     return {
         user: sorted(
             {busy for answer in answers for busy in answer[user] if window.touches(busy)},
             key=lambda busy: (busy.start, busy.event_id),
         )
-        for user in asked
+        for user in ids
     }

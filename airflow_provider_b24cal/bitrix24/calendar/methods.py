@@ -1,20 +1,20 @@
-"""The portal's REST methods: arguments in, a :class:`Call` out that knows how to read its own answer."""
+"""The portal's REST methods as :class:`~airflow_provider_b24cal.bitrix24.protocol.call.Call` objects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from airflow_provider_b24cal.bitrix24.auth.credentials import MAX_REPLY_BYTES, SMALL_REPLY_BYTES
+from airflow_provider_b24cal.bitrix24.auth.credentials import SMALL_REPLY_BYTES
 from airflow_provider_b24cal.bitrix24.calendar.fields import clean_text
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
-    CalendarError,
     CredentialsError,
     NoSuchMeetingError,
     NotInvitedError,
+    PortalError,
     ScopeError,
 )
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
@@ -29,36 +29,11 @@ STATUS_GET: Final = "calendar.meeting.status.get"
 STATUS_SET: Final = "calendar.meeting.status.set"
 
 
-class Call(NamedTuple, Generic[T]):
-    """One call of a REST method.
-
-    :param method: REST method, for example ``calendar.meeting.status.get``.
-    :param params: its parameters, JSON values.
-    :param shape: definition of the reply schemas that the ``result`` must fit.
-    :param read: turns a ``result`` of that shape into the typed value; may raise the error it means.
-    :param writes: whether the method changes anything; a write is never repeated after an ambiguous end.
-    :param event_id: the event it is about, for errors.
-    :param own_codes: what a code means for this method, where the common table is too vague.
-    :param commands: of a batch, the methods of its commands by their keys.
-    :param max_reply_bytes: how much of the response is read at most, unpacked.
-    """
-
-    method: str
-    params: Mapping[str, Any]
-    shape: str
-    read: Callable[[Any, Callable[[str], str]], T]
-    writes: bool = False
-    event_id: int | None = None
-    own_codes: Mapping[str, ErrorSpec] = MappingProxyType({})
-    commands: Mapping[str, str] = MappingProxyType({})
-    max_reply_bytes: int = MAX_REPLY_BYTES
-
-
 @dataclass(frozen=True, slots=True)
 class Profile(HookResult):
-    """The acting user, as ``profile`` tells.
+    """The acting user, from the method ``profile``.
 
-    :param user_id: ``None`` when the portal knows no active user behind the credential.
+    :param user_id: ``None`` if the credential has no active user.
     """
 
     user_id: int | None
@@ -70,12 +45,12 @@ class Profile(HookResult):
         :raises CredentialsError: there is no active user.
         """
         if self.user_id is None:
-            raise CredentialsError("The portal knows no active user behind this connection.", method="profile")
+            raise CredentialsError("This connection has no active user on the portal.", method="profile")
         return self.user_id
 
 
 _NO_MEETING: Final[Mapping[str, ErrorSpec]] = {
-    # The call is checked before it is sent, so the one untyped refusal that is left has this meaning.
+    # Arguments are checked before the call, so this is the only meaning left of the refusal without a code.
     "": ErrorSpec(
         NoSuchMeetingError,
         "The portal has no such meeting. Check the id: it is unknown, deleted, or an event that is not a meeting.",
@@ -83,17 +58,17 @@ _NO_MEETING: Final[Mapping[str, ErrorSpec]] = {
 }
 _NO_NAMES: Final[Mapping[str, ErrorSpec]] = {
     "insufficient_scope": ErrorSpec(
-        ScopeError, "The credential may not ask for names of people: it needs the scope `user_brief`, or `user`."
+        ScopeError, "The credential lacks the scope `user_brief`, or `user`, that names of people need."
     )
 }
-_REFUSED_SET: Final[Mapping[str, ErrorSpec]] = {"": ErrorSpec(CalendarError, "The calendar refused to set the status.")}
+_REFUSED_SET: Final[Mapping[str, ErrorSpec]] = {"": ErrorSpec(PortalError, "The calendar refused to set the status.")}
 
 
 def get_status(event_id: int) -> Call[MeetingStatus]:
-    """Ask for the acting user's participation status.
+    """Return the call for the acting user's participation status.
 
-    Answers with the status; :class:`NotInvitedError` for ``null`` and :class:`NoSuchMeetingError` for
-    the untyped refusal. https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html
+    Its result is the status; ``null`` is a :class:`NotInvitedError`, the refusal without a code a
+    :class:`NoSuchMeetingError`. https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html
 
     :param event_id: checked by :func:`~airflow_provider_b24cal.bitrix24.validation.check_event_id`.
     """
@@ -101,7 +76,7 @@ def get_status(event_id: int) -> Call[MeetingStatus]:
     def read(result: str | None, _scrub: Callable[[str], str]) -> MeetingStatus:
         if not result:  # null, or an empty text in its place
             raise NotInvitedError(
-                "The acting user is not invited to this meeting. Check the id, and as whom the connection acts.",
+                "The acting user is not invited to this meeting. Check the id, and the connection's acting user.",
                 method=STATUS_GET,
                 event_id=event_id,
             )
@@ -119,9 +94,9 @@ def get_status(event_id: int) -> Call[MeetingStatus]:
 
 
 def set_status(event_id: int, status: MeetingStatus) -> Call[bool]:
-    """Set the acting user's participation status.
+    """Return the call that sets the acting user's participation status.
 
-    The answer ``true`` proves nothing: portals give it for wrong, deleted and foreign ids too. Read back.
+    The result ``true`` proves nothing: portals return it for wrong, deleted and foreign ids too. Read back.
     https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-set.html
 
     :param event_id: checked by :func:`~airflow_provider_b24cal.bitrix24.validation.check_event_id`.
@@ -141,7 +116,7 @@ def set_status(event_id: int, status: MeetingStatus) -> Call[bool]:
 
 
 def profile() -> Call[Profile]:
-    """Ask who the acting user is. https://apidocs.bitrix24.com/api-reference/common/users/profile.html"""
+    """Return the call for the acting user. https://apidocs.bitrix24.com/api-reference/common/users/profile.html"""
 
     def read(result: dict[str, Any] | list[Any], scrub: Callable[[str], str]) -> Profile:
         if isinstance(result, list):
@@ -152,9 +127,9 @@ def profile() -> Call[Profile]:
 
 
 def get_names(user_ids: Sequence[int]) -> Call[dict[int, str]]:
-    """Ask what people are called. https://apidocs.bitrix24.com/api-reference/user/user-get.html
+    """Return the call for names of people. https://apidocs.bitrix24.com/api-reference/user/user-get.html
 
-    Answers with names by id. The portal leaves out who is no user of its own: bots, guests by e-mail, integrators.
+    Its result is names by id. Bots, guests by e-mail and integrators have none.
 
     :param user_ids: at most fifty, which is one page.
     """
@@ -171,7 +146,7 @@ def _full_name(person: Mapping[str, Any], scrub: Callable[[str], str]) -> str:
 
 
 def scope() -> Call[tuple[str, ...]]:
-    """Ask for the credential's scopes. https://apidocs.bitrix24.com/api-reference/common/system/scope.html"""
+    """Return the call for the credential's scopes. https://apidocs.bitrix24.com/api-reference/common/system/scope.html"""
 
     def read(result: list[str] | dict[str, str], scrub: Callable[[str], str]) -> tuple[str, ...]:
         return tuple(printable(scrub(name)) for name in (result if isinstance(result, list) else result.values()))
@@ -180,9 +155,9 @@ def scope() -> Call[tuple[str, ...]]:
 
 
 def raw(method: str, params: Mapping[str, Any], *, writes: bool) -> Call[Any]:
-    """Call a method that has no function here; its result comes back as the portal gave it.
+    """Return the call for any method; its result is the portal's, unchanged.
 
-    :param writes: ``True`` unless the method is known to change nothing.
+    :param writes: whether the method may change anything.
     """
     return Call(method, params, "anything", _as_is, writes=writes)
 

@@ -1,16 +1,17 @@
-"""The letters of a participation status."""
+"""The participation statuses of meetings."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from string import ascii_uppercase
 from typing import Final
 
 
 class MeetingStatus(StrEnum):
     """A meeting's participation status as the portal writes it.
 
-    Portals hold a few letters that no document explains (``M`` in old rows). Such a letter is carried
-    along as a member of its own: it equals none of the four below, and it can be overwritten.
+    Portals hold a few letters that are not documented (``M`` in old rows). ``MeetingStatus("M")`` is a status too, but
+    not a member: it equals none of the four below, and it can be overwritten.
     """
 
     ACCEPTED = "Y"
@@ -24,16 +25,17 @@ class MeetingStatus(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> MeetingStatus | None:
-        if not (isinstance(value, str) and len(value) == 1 and value.isascii() and value.isupper()):
-            return None
-        letter = str.__new__(cls, value)
-        letter._name_ = f"LETTER_{value}"
-        letter._value_ = value
-        # One object a letter, so that `is` and pickling work as for the four members.
-        kept = cls._value2member_map_.setdefault(value, letter)
-        assert isinstance(kept, MeetingStatus)
-        return kept
+        return _LETTERS.get(value) if isinstance(value, str) else None
 
+
+def _from_letter(letter: str) -> MeetingStatus:
+    status = str.__new__(MeetingStatus, letter)
+    status._name_ = status._value_ = letter
+    return status
+
+
+# One object for each letter, so that `is` and pickling work as for the four members.
+_LETTERS: Final = {letter: _from_letter(letter) for letter in ascii_uppercase}
 
 WORDS: Final = {
     MeetingStatus.ACCEPTED: "accepted",

@@ -1,4 +1,4 @@
-"""Spans of time: what is asked for, in parts that a portal can answer."""
+"""Windows of time, split into parts that a portal can return."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_WINDOW: Final = timedelta(days=1461)
-"""The longest window: four years, so that a wrong year does not make a portal expand series to 2038."""
+"""The longest window: four years, so that a wrong year does not let a portal expand series up to 2038."""
 
 MARGIN: Final = timedelta(days=3)
-"""How much more than the window is asked for, on both sides.
+"""How much more than the window is requested, on both sides.
 
-A portal compares with times that are off by up to the distance of its server's zone from UTC, and ends an
-all-day event at the beginning of its last day.
+A portal compares with times that are off by up to the UTC offset of its server, and ends an all-day event at the
+beginning of its last day.
 """
 
 _YEARS: Final = range(1970, 2101)
 _FIRST: Final = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(_YEARS.stop - 1, 12, 31, tzinfo=UTC)
-_ACCEPTED: Final = "a datetime with a time zone, or its ISO text such as 2026-09-16T10:00:00+02:00"
+_EXPECTED: Final = (
+    "a datetime with a time zone, or its ISO text such as 2026-09-16T10:00:00+02:00, "
+    f"from {_YEARS.start} to {_YEARS.stop - 1}"
+)
 
 
 class Timed(Protocol):
-    """Something that takes time.
+    """An event or a busy period.
 
-    :param all_day: whether ``start`` and ``end`` name days, as midnights UTC, and no instants.
+    :param all_day: whether ``start`` and ``end`` are days, as midnights UTC.
     """
 
     @property
@@ -45,9 +48,9 @@ class Timed(Protocol):
 class Window:
     """A span of time: from ``start`` up to, and without, ``end``.
 
-    :param start: an aware datetime; days of all-day events are understood in its time zone.
+    :param start: an aware datetime; days of all-day events are those of its time zone.
     :param end: an aware datetime after ``start``, at most four years later.
-    :raises InvalidArgumentError: a bound is not aware or out of reach, or the end is not after the start.
+    :raises InvalidArgumentError: a bound is not aware or out of range, or the end is not after the start.
     """
 
     start: datetime
@@ -58,15 +61,13 @@ class Window:
             object.__setattr__(self, name, _check_aware(bound, f"window {name}"))
         length = self.end.astimezone(UTC) - self.start.astimezone(UTC)
         if not timedelta() < length <= MAX_WINDOW:
-            raise InvalidArgumentError(
-                f"window end={self.end.isoformat()} is not acceptable with start={self.start.isoformat()}; "
-                f"accepted is a later time, at most {MAX_WINDOW.days} days later."
-            )
+            expected = f"a time after the start {self.start.isoformat()}, at most {MAX_WINDOW.days} days later"
+            raise invalid("window end", self.end.isoformat(), expected)
 
     def chunks(self, longest: timedelta) -> Iterator[Window]:
-        """Yield what to ask for: the window and its margins, in parts that touch each other.
+        """Yield the windows to request: this window with its margins, in consecutive parts.
 
-        :param longest: no part is longer than this.
+        :param longest: maximum length of a part.
         """
         start = max(self.start.astimezone(UTC) - MARGIN, _FIRST)
         last = min(self.end.astimezone(UTC) + MARGIN, _LAST)
@@ -76,10 +77,10 @@ class Window:
             start = end
 
     def touches(self, timed: Timed) -> bool:
-        """Tell whether any of an event lies in the window; an event without length lies at its start."""
+        """Return whether an event overlaps the window; one without duration takes place at its start."""
         start, end = timed.start, timed.end
         if timed.all_day:
-            # Nobody's zone is told with days: they are the days of whoever asks.
+            # Days have no time zone of their own.
             start, end = start.replace(tzinfo=self.start.tzinfo), end.replace(tzinfo=self.start.tzinfo)
         first, last, lower = start.astimezone(UTC), end.astimezone(UTC), self.start.astimezone(UTC)
         return first < self.end.astimezone(UTC) and (last > lower or first >= lower)
@@ -104,7 +105,4 @@ def _check_aware(value: object, argument: str) -> datetime:
     if isinstance(value, datetime) and value.utcoffset() is not None and value.year in _YEARS:
         # Airflow's own times are pendulum's, whose sums lose a time zone of the standard library.
         return datetime.combine(value.date(), value.time(), value.tzinfo).replace(fold=value.fold)
-    shown = value.isoformat() if isinstance(value, datetime) else ascii(value)
-    raise InvalidArgumentError(
-        f"{argument}={shown[:80]} is not acceptable; accepted is {_ACCEPTED}, from {_YEARS.start} to {_YEARS.stop - 1}."
-    )
+    raise invalid(argument, value.isoformat() if isinstance(value, datetime) else value, _EXPECTED)

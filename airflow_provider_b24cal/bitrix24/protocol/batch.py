@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_b24cal.bitrix24 import schemas
-from airflow_provider_b24cal.bitrix24.calendar.methods import Call
-from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError, UnansweredError
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError, ReplyError
 from airflow_provider_b24cal.bitrix24.protocol.replies import read_result, refused, unexpected
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
@@ -149,7 +149,7 @@ def _outcome(
         return Outcome(error=refused(call, error, scrub))
     if key not in values:
         return Outcome(
-            error=UnansweredError(
+            error=ReplyError(
                 "The batch returned no answer to this command.",
                 method=call.method,
                 event_id=call.event_id,

@@ -5,53 +5,35 @@ What the codes of portals mean is in :mod:`~airflow_provider_b24cal.bitrix24.pro
 ::
 
     Bitrix24Error
-    ├── UsageError (also ValueError)      our request: refused before anything was sent
-    │   ├── InvalidArgumentError            an argument of a method, operator or sensor
-    │   └── InvalidConnectionError          a field of the connection
-    ├── AttendanceError                   the portal answered; it cannot be the participation wanted
-    │   ├── NotInvitedError                 null: the acting user has no row in the meeting
-    │   ├── OrganiserError                  H: the acting user is the organiser
-    │   ├── NoSuchMeetingError              unknown, deleted, or not a meeting (the portal tells no more)
-    │   ├── NoSuchEventError                unknown, deleted, or not visible to the acting user
-    │   ├── StatusNotAppliedError                 the portal said true, reading back said otherwise
-    │   ├── UnwantedStatusError             a status the wait was told to fail on
-    │   ├── QuorumUnreachableError                 fewer can still arrive than a wait requires
-    │   └── MeetingsFailedError             some of many meetings failed, each for its own reason
-    ├── PortalError                       the portal refused, with a code
-    │   ├── CredentialsError                the webhook or token is not accepted
-    │   │   ├── RefreshTokenExpiredError      not used for 180 days
-    │   │   ├── RefreshTokenRevokedError      used up, or taken back
-    │   │   └── WrongClientError              the application's id or secret is wrong
-    │   ├── TokenError                      the access token is expired or unknown
-    │   ├── ScopeError                      the credential lacks the scope
-    │   ├── AccessError                     the user, plan or licence does not permit it
-    │   ├── AppRemovedError                 the application is not installed
-    │   ├── PaymentRequiredError            the application's paid period is over
-    │   ├── PortalClosedError               the portal is deleted or switched off
-    │   ├── MethodNotFoundError             no such REST method on this portal
-    │   ├── BadRequestError                 the portal calls the request malformed
-    │   ├── CalendarError                   code "": the calendar refused, without a code
-    │   ├── RateLimitError                  too many requests; refused before execution
-    │   ├── OperatingLimitError             this method used up its time; refused before execution
-    │   ├── BlockedError                    the portal's owner or Bitrix24 blocked this credential by hand
-    │   ├── AuthServerError                 the portal could not reach its authorisation server
-    │   │   └── AuthServerUnreachableError    we could not reach it, or it is out of order
-    │   └── ServerFaultError                the portal failed inside; the call may have run
-    ├── ReplyError                        an answer that cannot be understood
-    │   ├── NotJsonError                    HTML, a cut or an empty body
-    │   ├── RedirectedError                 the portal lives elsewhere, where its secret may not go
-    │   ├── UnexpectedReplyError            JSON of another shape than the method's
-    │   └── UnansweredError                 a batch answered without this command
-    ├── TransportError                    the wire
-    │   ├── ConnectError                    no connection was made: nothing was sent
-    │   ├── ConnectionLostError             the connection broke after sending began
-    │   ├── ResponseTimeoutError            no whole answer in time: the call may have run
-    │   ├── ReplyTooLargeError              more came than is read: the call may have run
-    │   └── TlsError                        the portal's certificate is not trusted
-    ├── TokenStoreError                   the tokens could not be read or stored
-    └── TriggerEventError                 a deferred task resumed without a word it understands
+    ├── InvalidArgumentError (also ValueError)      an argument of a method, operator or sensor
+    ├── InvalidConnectionError (also ValueError)    a field of the connection
+    ├── AttendanceError             the portal answered; the participation wanted is not possible
+    │   ├── NotInvitedError           null: the acting user has no row in the meeting
+    │   ├── OrganiserError            H: the acting user is the organiser
+    │   ├── NoSuchMeetingError        unknown, deleted, or not a meeting (the portal does not say which)
+    │   ├── NoSuchEventError          unknown, deleted, or not visible to the acting user
+    │   ├── StatusNotAppliedError     the portal confirmed the set, reading back shows another status
+    │   ├── UnwantedStatusError       a status in fail_on_statuses
+    │   ├── QuorumUnreachableError    fewer answers can still arrive than required
+    │   └── MeetingsFailedError       some of many meetings failed, each for its own reason
+    ├── PortalError                 the portal refused, or failed inside; code says why
+    │   ├── CredentialsError          the webhook, token or application is not accepted
+    │   ├── TokenError                the access token is expired or unknown
+    │   ├── ScopeError                the credential lacks the scope
+    │   ├── AccessError               user, plan, licence or support do not permit the call
+    │   ├── RateLimitError            too many requests; refused before execution
+    │   ├── OperatingLimitError       the method used up its operating time; refused before execution
+    │   └── AuthServerError           the authorisation server is unreachable or out of order
+    ├── ReplyError                  a reply that is a redirect, or lacks the answer to the call
+    │   ├── NotJsonError              HTML, or a truncated or empty body
+    │   └── UnexpectedReplyError      JSON of another shape than the method's
+    ├── TransportError              the connection broke, timed out, or the reply is too large
+    │   ├── ConnectError              no connection was made: nothing was sent
+    │   └── TlsError                  the portal's certificate is not trusted
+    ├── TokenStoreError             the tokens could not be read or stored
+    └── TriggerEventError           a deferred task resumed with an unknown event
 
-Errors carry fields and never a URL, so that they can be logged, stored and decided upon.
+Errors have fields and never a URL, so that they can be logged, stored and compared.
 """
 
 from __future__ import annotations
@@ -85,11 +67,11 @@ class Bitrix24Error(Exception):
     :param code: the portal's error code; ``""`` is a legal code, ``None`` means there was none.
     :param http_status: status of the answer, if there was one.
     :param method: REST method, for example ``calendar.meeting.status.get``.
-    :param event_id: the event asked about, if the call was about one.
+    :param event_id: the event of the call, if it has one.
     :param permanence: what repeating can lead to; each class has a default.
-    :param retry_after: seconds after which repeating makes sense, when the portal has said so.
-    :param attempts: how often such a call is sent at most, the first time included, where that is less than
-        the caller's policy allows.
+    :param retry_after: seconds after which repeating makes sense, if the portal has said so.
+    :param attempts: maximum number of attempts, the first included, where it is lower than that of the retry
+        policy.
     :param cause: class name of the underlying exception; the exception itself may hold the secret URL.
     """
 
@@ -127,8 +109,8 @@ class Bitrix24Error(Exception):
             f"HTTP {self.http_status}" if self.http_status is not None else None,
             f"after {self.cause}" if self.cause is not None else None,
         ]
-        told = ", ".join(fact for fact in facts if fact)
-        return f"{self.message} ({told})" if told else self.message
+        known = ", ".join(fact for fact in facts if fact)
+        return f"{self.message} ({known})" if known else self.message
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r}, {self.permanence.value})"
@@ -152,20 +134,16 @@ class Bitrix24Error(Exception):
         }
 
 
-class UsageError(Bitrix24Error, ValueError):
-    """Our side asked for something that is never sent."""
+class InvalidArgumentError(Bitrix24Error, ValueError):
+    """An argument is invalid; names the argument, the value and what is expected. Nothing was sent."""
 
 
-class InvalidArgumentError(UsageError):
-    """An argument is not what the method accepts; names the argument, the value and what is accepted."""
-
-
-class InvalidConnectionError(UsageError):
-    """A field of the Airflow connection is missing, unknown or not acceptable."""
+class InvalidConnectionError(Bitrix24Error, ValueError):
+    """A field of the Airflow connection is missing, unknown or invalid. Nothing was sent."""
 
 
 class AttendanceError(Bitrix24Error):
-    """The portal answered, and the answer cannot become the participation that is wanted."""
+    """The portal answered; the participation wanted is not possible."""
 
 
 class NotInvitedError(AttendanceError):
@@ -181,7 +159,7 @@ class NoSuchMeetingError(AttendanceError):
 
 
 class NoSuchEventError(AttendanceError):
-    """No event has this id, or the acting user may not see it (the portal answers nothing for both)."""
+    """No event has this id, or the acting user may not see it (the portal's reply is empty for both)."""
 
 
 class StatusNotAppliedError(AttendanceError):
@@ -189,11 +167,11 @@ class StatusNotAppliedError(AttendanceError):
 
 
 class UnwantedStatusError(AttendanceError):
-    """A meeting reached a status that the wait was told to fail on."""
+    """A meeting reached a status in ``fail_on_statuses``."""
 
 
 class QuorumUnreachableError(AttendanceError):
-    """Fewer can still arrive than a wait requires."""
+    """Fewer answers can still arrive than a wait requires."""
 
 
 class MeetingsFailedError(AttendanceError):
@@ -201,23 +179,11 @@ class MeetingsFailedError(AttendanceError):
 
 
 class PortalError(Bitrix24Error):
-    """The portal refused the call with an error code."""
+    """The portal refused the call with an error code, or failed while it handled it; ``code`` says why."""
 
 
 class CredentialsError(PortalError):
-    """The webhook or token is not accepted; a new one is needed."""
-
-
-class RefreshTokenExpiredError(CredentialsError):
-    """The refresh token was not used for 180 days; a person has to let the application in again."""
-
-
-class RefreshTokenRevokedError(CredentialsError):
-    """The refresh token was used by somebody else or taken back; a person has to let the application in again."""
-
-
-class WrongClientError(CredentialsError):
-    """The authorisation server knows no application with this id and secret."""
+    """The webhook, the refresh token or the application is not accepted; a person has to replace it."""
 
 
 class TokenError(PortalError):
@@ -229,31 +195,7 @@ class ScopeError(PortalError):
 
 
 class AccessError(PortalError):
-    """The acting user, the portal's plan or its licence does not permit the call."""
-
-
-class AppRemovedError(PortalError):
-    """The application that the credential belongs to is not installed."""
-
-
-class PaymentRequiredError(PortalError):
-    """The application's trial or paid period is over."""
-
-
-class PortalClosedError(PortalError):
-    """The portal is deleted or switched off."""
-
-
-class MethodNotFoundError(PortalError):
-    """The portal knows no such REST method."""
-
-
-class BadRequestError(PortalError):
-    """The portal calls the request malformed or not permitted in this form."""
-
-
-class CalendarError(PortalError):
-    """The calendar refused the call with the empty error code; the reason is only in localised text."""
+    """The user's rights, the portal's plan or licence, or a block by Bitrix24 do not permit the call."""
 
 
 class RateLimitError(PortalError):
@@ -268,54 +210,30 @@ class OperatingLimitError(PortalError):
     default_permanence = Permanence.TRANSIENT
 
 
-class BlockedError(PortalError):
-    """The credential was blocked by hand; only the portal's support can lift that."""
-
-
 class AuthServerError(PortalError):
-    """The portal could not reach its authorisation server."""
+    """The authorisation server is unreachable or out of order; the call was refused before execution."""
 
     default_permanence = Permanence.TRANSIENT
 
 
-class AuthServerUnreachableError(AuthServerError):
-    """The authorisation server could not be reached or is out of order; the call was refused before execution."""
-
-
-class ServerFaultError(PortalError):
-    """The portal failed inside; the call may have run."""
-
-    default_permanence = Permanence.AMBIGUOUS
-
-
 class ReplyError(Bitrix24Error):
-    """An answer arrived that cannot be understood."""
+    """The reply is a redirect that is not followed, or a batch without an answer to this command."""
 
     default_permanence = Permanence.AMBIGUOUS
 
 
 class NotJsonError(ReplyError):
-    """The answer is not JSON: an HTML page, a cut or an empty body."""
-
-
-class RedirectedError(ReplyError):
-    """The portal answered with a redirect to where its secret may not go."""
-
-    default_permanence = Permanence.PERMANENT
+    """The reply is not JSON: an HTML page, or a truncated or empty body."""
 
 
 class UnexpectedReplyError(ReplyError):
-    """The answer is JSON of another shape than the method's; says what was expected and what came."""
+    """The reply is JSON of another shape than the method's; says what was expected and what came."""
 
     default_permanence = Permanence.PERMANENT
 
 
-class UnansweredError(ReplyError):
-    """A batch came back without an answer to this command."""
-
-
 class TransportError(Bitrix24Error):
-    """The request or its answer was lost on the wire."""
+    """The connection broke, no whole reply came in time, or it is too large; the call may have run."""
 
     default_permanence = Permanence.AMBIGUOUS
 
@@ -326,39 +244,27 @@ class ConnectError(TransportError):
     default_permanence = Permanence.TRANSIENT
 
 
-class ConnectionLostError(TransportError):
-    """The connection broke after sending began; the call may have run."""
-
-
-class ResponseTimeoutError(TransportError):
-    """No answer came in time, or not the whole of it; the call may have run."""
-
-
-class ReplyTooLargeError(TransportError):
-    """The answer is larger than this provider reads; the call may have run."""
-
-
 class TlsError(TransportError):
-    """The portal's certificate is not trusted, or TLS could not be agreed upon."""
+    """The portal's certificate is not trusted, or the TLS handshake failed."""
 
     default_permanence = Permanence.PERMANENT
 
 
 class TokenStoreError(Bitrix24Error):
-    """The store of tokens could not be read or written; the call itself was refused before execution."""
+    """The token store could not be read or written; the call itself was refused before execution."""
 
     default_permanence = Permanence.TRANSIENT
 
 
 class TriggerEventError(Bitrix24Error):
-    """A deferred task resumed with no event, or with one it does not know; nothing is taken for granted."""
+    """A deferred task resumed without an event, or with an unknown one."""
 
 
 def without_inner_frames(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function whose variables hold secrets: its errors come without its frames, cause and context.
+    """Decorate a function whose variables hold secrets: its errors are raised without its frames, cause and context.
 
     Log handlers and error trackers show the variables of every frame of a traceback. The caller's frame is the
-    first that is left, so that no variable there may hold what is given to the function.
+    first one left, so no variable there may hold the arguments of the function.
     """
 
     @wraps(function)
@@ -393,5 +299,4 @@ def error_from_dict(fields: Mapping[str, Any]) -> Bitrix24Error:
     """
     given = dict(fields)
     error = CLASSES[given.pop("class")]
-    permanence = Permanence(given.pop("permanence"))
-    return error(given.pop("message"), permanence=permanence, **given)
+    return error(given.pop("message"), **{**given, "permanence": Permanence(given["permanence"])})

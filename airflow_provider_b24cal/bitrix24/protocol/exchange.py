@@ -11,8 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
-from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Endpoint
-from airflow_provider_b24cal.bitrix24.auth.oauth import TOKEN_METHOD
+from airflow_provider_b24cal.bitrix24.auth.credentials import TOKEN_METHOD, AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.protocol.batch import CHUNK, Outcome, pack
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_b24cal.bitrix24.auth.credentials import Request
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
     from airflow_provider_b24cal.bitrix24.protocol.limits import OperatingMemory
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from airflow_provider_b24cal.bitrix24.protocol.error_codes import UNTYPED, Error
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     Permanence,
-    RedirectedError,
+    ReplyError,
     UnexpectedReplyError,
     without_inner_frames,
 )
@@ -24,7 +24,7 @@ from airflow_provider_b24cal.bitrix24.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Call
+    from airflow_provider_b24cal.bitrix24.protocol.call import Call
 
 T = TypeVar("T")
 
@@ -91,14 +91,15 @@ def read(
     return read_result(call, answer["result"], scrub)
 
 
-def _redirected(call: Call[Any], reply: Reply, scrub: Callable[[str], str]) -> RedirectedError:
-    return RedirectedError(
+def _redirected(call: Call[Any], reply: Reply, scrub: Callable[[str], str]) -> ReplyError:
+    return ReplyError(
         "The portal answered with a redirect to another page of its own, as web servers do for a login. "
         "Check the host in the connection, and any gateway before the portal."
         if reply.location == SAME_HOST
         else f"The portal answered with a redirect to {_cut(scrub(ascii(reply.location)))}, where its secret must not "
         "be sent: only one redirect to another name in the same zone of Bitrix24 is followed, never from https to "
         "http. If that is the portal, put the new host into the connection.",
+        permanence=Permanence.PERMANENT,
         http_status=reply.http_status,
         method=call.method,
         event_id=call.event_id,

@@ -1,4 +1,4 @@
-"""JSON Schemas of replies, connection extras and operator inputs, and the one way to check a value."""
+"""JSON Schemas of replies, connection extras and arguments, and the check of a value."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _validator(name: str, part: str) -> Draft202012Validator:
 
 
 def mismatch(value: object, name: str, part: str) -> ValidationError | None:
-    """Tell how ``value`` departs from definition ``part`` of schema ``name``.
+    """Return how ``value`` differs from definition ``part`` of schema ``name``.
 
-    :return: the most telling mismatch, or ``None`` when the value fits.
+    :return: the most relevant mismatch, or ``None`` when the value fits.
     """
     if _fits_short(value, name, part) if isinstance(value, str) and len(value) < _SHORT else _fits(value, name, part):
         return None

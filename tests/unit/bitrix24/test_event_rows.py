@@ -153,7 +153,7 @@ def test_what_reaches_far_is_told_by_the_stamp() -> None:
     stamp = datetime(2026, 3, 4, 20, tzinfo=UTC)
     assert read_busy(row | {"DATE_FROM_TS_UTC": str(int(stamp.timestamp()))}, asked).start.month == 3
     for unknown in ({}, {"DATE_FROM_TS_UTC": "1"}):
-        with pytest.raises(RowError, match="DATE_FROM is not a time that can be read in one way"):
+        with pytest.raises(RowError, match="DATE_FROM is not an unambiguous time"):
             read_busy(row | unknown, asked)
 
 

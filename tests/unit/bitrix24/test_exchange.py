@@ -10,7 +10,7 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, 
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_status
 from airflow_provider_b24cal.bitrix24.calendar.set_status import change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectionLostError
+from airflow_provider_b24cal.bitrix24.protocol.errors import TransportError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import (
     ExchangeContext,
     Pause,
@@ -93,7 +93,7 @@ def test_a_refusal_inside_an_answer_corrects_the_pace() -> None:
 
 def test_what_takes_too_long_ends_the_patience_for_itself_only() -> None:
     """Of fifty sets, the first half has used up its operating time for ten minutes, the others lose their answer."""
-    lost = ConnectionLostError("lost", method="batch")
+    lost = TransportError("lost", method="batch")
     names, changes = _run(_set(50), [_each("Q"), _all_fail(SPENT), lambda _: lost, _each("Y")])
     assert names == ["Send", "Send", "Send", "Pause", "Send"]
     assert [type(change.error).__name__ for change in changes[:25]] == ["OperatingLimitError"] * 25
@@ -108,5 +108,5 @@ def test_few_attempts_of_one_call_are_not_those_of_the_others() -> None:
         run_calls([get_status(1), get_status(2)], _terms()), [both, both, _each("Q", c0=LIMIT), _each("Q")]
     )
     assert names.count("Send") == 4
-    assert type(outcomes[0].error).__name__ == "ServerFaultError"
+    assert type(outcomes[0].error).__name__ == "PortalError"
     assert outcomes[1].value == "Q"

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 
 ENDLESS = "9" * 5000
@@ -18,9 +19,7 @@ ENDLESS = "9" * 5000
 @pytest.mark.parametrize(
     ("http_status", "permanence"), [(429, "transient"), (500, "ambiguous"), (503, "ambiguous"), (403, "permanent")]
 )
-def test_an_empty_code_means_something_only_from_a_calendar(
-    http_status: int, permanence: str, call: methods.Call[Any]
-) -> None:
+def test_an_empty_code_means_something_only_from_a_calendar(http_status: int, permanence: str, call: Call[Any]) -> None:
     """A balancer in trouble may answer so, and knows nothing of meetings."""
     with pytest.raises(errors.PortalError) as raised:
         read(call, Reply(http_status, b'{"error":"","error_description":"x"}'), str)
@@ -30,7 +29,7 @@ def test_an_empty_code_means_something_only_from_a_calendar(
 
 @pytest.mark.parametrize("http_status", [200, 400])
 def test_an_empty_code_from_a_calendar(http_status: int) -> None:
-    for call, kind in ((methods.get_status(5), errors.NoSuchMeetingError), (methods.scope(), errors.CalendarError)):
+    for call, kind in ((methods.get_status(5), errors.NoSuchMeetingError), (methods.scope(), errors.PortalError)):
         with pytest.raises(kind):
             read(call, Reply(http_status, b'{"error":""}'), str)
 
@@ -55,7 +54,7 @@ def test_what_a_page_means(http_status: int, permanence: str) -> None:
     [
         (Reply(400, json.dumps({"error": ENDLESS}).encode()), errors.PortalError),
         (Reply(400, json.dumps({"error": "", "error_description": ENDLESS}).encode()), errors.PortalError),
-        (Reply(302, b"", ENDLESS), errors.RedirectedError),
+        (Reply(302, b"", ENDLESS), errors.ReplyError),
         (Reply(502, ENDLESS.encode()), errors.ReplyError),
         (Reply(200, json.dumps({"result": {ENDLESS: 1}}).encode()), errors.UnexpectedReplyError),
         (Reply(200, json.dumps({"result": {"ID": ENDLESS}}).encode()), errors.UnexpectedReplyError),
