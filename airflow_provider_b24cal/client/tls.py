@@ -6,8 +6,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from airflow_provider_b24cal.bitrix24.labels import field_name
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
+from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 
 _HANDSHAKE: Final = frozenset(
     {
@@ -49,7 +48,9 @@ def make_tls(bundle: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
-    raise InvalidConnectionError(
-        f"Invalid {field_name('verify')} {bundle!a}: no CA bundle ({reason}); expected true, false, or the path "
-        "of a file with certificates in PEM form. It may also come from REQUESTS_CA_BUNDLE."
+    raise invalid_field(
+        "verify",
+        f"true, false, or the path of a file with certificates in PEM form; there is no CA bundle ({reason})",
+        "The path may also come from REQUESTS_CA_BUNDLE.",
+        value=bundle,
     )
