@@ -1,15 +1,9 @@
-"""Tokens through the hook, blocking and asynchronous, against the sandbox's authorisation server."""
+"""Renewal of tokens through the hook, blocking and asynchronous, and token stores."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
-import stat
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,95 +11,32 @@ import pytest
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.bitrix24.auth.credentials import Secret
-from airflow_provider_b24cal.bitrix24.auth.tokens import REFRESH_TOKEN_LIFE, Application, read_stored
+from airflow_provider_b24cal.bitrix24.auth.tokens import REFRESH_TOKEN_LIFE, read_stored
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from airflow_provider_b24cal.client.auth import TRIAL
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24GetMeetingStatusOperator
 from tests.conftest import ACCEPTED, MANY, NOTIFYING, SILENT, Clock
-
-CONNECTION = "bitrix24_tokens"
-Connect = Callable[..., Path]
-
-
-@pytest.fixture
-def connect(server: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Make a connection with a new pair of tokens and a file store; return the folder of the store."""
-
-    def make(user_id: int = 1, **extra: Any) -> Path:
-        folder = tmp_path / "tokens"
-        told = server.oauth_connection_json(user_id, **{"token_store": f"file:{folder}", **extra})
-        monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", told)
-        return folder
-
-    return make
-
-
-class Blocking:
-    """The hook as a worker uses it; :class:`Asynchronous` is the same on an event loop."""
-
-    def __init__(self, policy: RetryPolicy | None = None) -> None:
-        self.hook = Bitrix24CalendarHook(CONNECTION, retry=policy)
-
-    def status(self, event_id: int) -> str:
-        return self.hook.get_meeting_status(event_id)
-
-    def outcomes(self, event_ids: Any) -> Any:
-        return self.hook.get_meeting_statuses(event_ids).values()
-
-    def statuses(self, event_ids: Any) -> list[str]:
-        return [outcome.unwrap() for outcome in self.outcomes(event_ids)]
-
-
-class Asynchronous(Blocking):
-    def status(self, event_id: int) -> str:
-        return asyncio.run(self._ended(self.hook.aget_meeting_status(event_id)))
-
-    def outcomes(self, event_ids: Any) -> Any:
-        return asyncio.run(self._ended(self.hook.aget_meeting_statuses(event_ids))).values()
-
-    async def _ended(self, work: Any) -> Any:
-        try:
-            return await work
-        finally:
-            await self.hook.aclose()
-
-
-@pytest.fixture(params=[Blocking, Asynchronous], ids=["blocking", "asynchronous"])
-def reader(request: pytest.FixtureRequest, clock: Clock) -> Any:
-    return request.param
-
-
-def _issued(portal: Portal) -> int:
-    return portal.auth_server.issued["refresh_token"]
-
-
-def _stored(folder: Path) -> Any:
-    (file,) = [file for file in folder.iterdir() if not file.stem.endswith(TRIAL)]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    return read_stored(file.read_text())
+from tests.tokens import CONNECTION, Blocking, Connect, issued, stored
 
 
 def test_a_token_is_used_until_the_portal_refuses_it(reader: Any, connect: Connect, portal: Portal) -> None:
     folder = connect()
     hook = reader()
     assert [hook.status(SILENT), hook.status(ACCEPTED)] == ["Q", "Y"]
-    assert _issued(portal) == 0
+    assert issued(portal) == 0
     assert not folder.exists()
     portal.expire_tokens()
     before = portal.counters.requests
     assert [hook.status(SILENT), hook.status(ACCEPTED)] == ["Q", "Y"]
     # One refused, one replayed, one more with the new token.
     assert portal.counters.requests - before == 3
-    assert _issued(portal) == 1
-    assert _stored(folder).access.reveal() in portal.auth_server._by_access
+    assert issued(portal) == 1
+    assert stored(folder).access.reveal() in portal.auth_server._by_access
     # The next task, with the same connection, finds the pair in the store.
     before = portal.counters.requests
     assert reader().status(SILENT) == "Q"
-    assert (portal.counters.requests - before, _issued(portal)) == (1, 1)
+    assert (portal.counters.requests - before, issued(portal)) == (1, 1)
 
 
 @pytest.mark.parametrize("code", ["expired_token", "invalid_token", "EXPIRED_TOKEN"])
@@ -116,7 +47,7 @@ def test_one_renewal_and_one_replay(code: str, column: str, reader: Any, connect
     portal.plan({"error": code, "http_status": 401, "times": 2})
     with pytest.raises(errors.TokenError):
         reader().status(SILENT)
-    assert (portal.counters.requests, _issued(portal)) == (2, 1)
+    assert (portal.counters.requests, issued(portal)) == (2, 1)
     portal.plan({"error": code, "http_status": 401})
     assert reader().status(SILENT) == "Q"
 
@@ -130,40 +61,7 @@ def test_a_stored_pair_that_has_run_out_too_is_renewed(reader: Any, connect: Con
     assert reader().status(SILENT) == "Q"
     portal.expire_tokens()
     assert idle.status(SILENT) == "Q"
-    assert _issued(portal) == 2
-
-
-@pytest.mark.parametrize("token", ["a b", "t\u00f6ken", "\u0442\u043e\u043a\u0435\u043d", "a\r\nb", ""])
-def test_a_token_that_no_request_could_carry_is_refused_before_it_is_stored(token: str) -> None:
-    application = Application("local.1", Secret("secret"), None, "https://oauth.bitrix.info")
-    answer = {"access_token": token, "refresh_token": "good"}
-    with pytest.raises(errors.UnexpectedReplyError, match="printable ASCII"):
-        application.read(Reply(200, json.dumps(answer).encode()), Secret("used"), 0.0)
-    with pytest.raises(errors.TokenStoreError, match="printable ASCII"):
-        read_stored(json.dumps(answer))
-
-
-def test_an_authorisation_server_that_repeats_the_new_tokens_shows_none() -> None:
-    application = Application("local.1", Secret("secret"), None, "https://oauth.bitrix.info")
-    answer = {
-        "error": "invalid_scope", "error_description": "made n3wAccess and n3wRefresh",
-        "access_token": "n3wAccess", "refresh_token": "n3wRefresh",
-    }  # fmt: skip
-    with pytest.raises(errors.ScopeError, match=r"made \*\*\* and \*\*\*"):
-        application.read(Reply(200, json.dumps(answer).encode()), Secret("used"), 0.0)
-
-
-def test_a_refusal_in_the_form_of_rest_v3_shows_no_token_either() -> None:
-    application = Application("local.1", Secret("secret"), None, "https://oauth.bitrix.info")
-    answer = {"error": {"code": "invalid_grant", "message": f"issued {'9f' * 32}"}}
-    with pytest.raises(errors.CredentialsError, match=r"issued \*\*\*") as raised:
-        application.read(Reply(400, json.dumps(answer).encode()), Secret("used"), 0.0)
-    assert raised.value.code == "invalid_grant"
-
-
-@pytest.mark.parametrize("at", ["1e400", "NaN", "9" * 400, "-1e300"])
-def test_a_time_that_no_clock_shows_is_not_believed(at: str) -> None:
-    assert read_stored(f'{{"access_token": "a", "refresh_token": "b", "renewed_at": {at}}}').renewed_at is None
+    assert issued(portal) == 2
 
 
 def test_what_a_token_kept_from_running_in_a_batch_is_made_up_for(
@@ -172,17 +70,8 @@ def test_what_a_token_kept_from_running_in_a_batch_is_made_up_for(
     connect()
     portal.plan({"inner": "calendar.meeting.status.get", "error": "expired_token", "times": 7})
     assert reader().statuses(MANY[:20]) == ["Q"] * 20
-    assert _issued(portal) == 1
+    assert issued(portal) == 1
     assert portal.counters.requests == 2
-
-
-def test_a_failed_renewal_takes_nothing_from_what_was_answered(reader: Any, connect: Connect, portal: Portal) -> None:
-    connect()
-    portal.plan({"inner": "calendar.meeting.status.get", "error": "expired_token", "times": 2})
-    portal.plan({"method": "oauth.token", "error": "wrong_client"})
-    outcomes = list(reader().outcomes(MANY[:5]))
-    assert [type(outcome.error) for outcome in outcomes[:2]] == [errors.CredentialsError] * 2
-    assert [outcome.value for outcome in outcomes[2:]] == ["Q"] * 3
 
 
 def test_a_write_that_a_token_kept_from_running_is_made_once(connect: Connect, portal: Portal, clock: Clock) -> None:
@@ -197,86 +86,7 @@ def test_a_write_that_a_token_kept_from_running_is_made_once(connect: Connect, p
     with Bitrix24CalendarHook(CONNECTION) as hook:
         assert hook.set_meeting_status(NOTIFYING, "N").changed
     assert portal.count()["notifications"] == {str(NOTIFYING): {"accepted": 1, "declined": 1}}
-    assert _issued(portal) == 2
-
-
-REFUSALS: list[tuple[dict[str, Any], dict[str, Any], type[Exception]]] = [
-    ({"application": "unpaid"}, {}, errors.AccessError),
-    ({}, {"error": "invalid_grant"}, errors.CredentialsError),
-    ({}, {"error": "wrong_client"}, errors.CredentialsError),
-    ({}, {"error": "invalid_client"}, errors.CredentialsError),
-    ({}, {"error": "NOT_INSTALLED"}, errors.CredentialsError),
-    ({}, {"error": "invalid_scope"}, errors.ScopeError),
-    ({}, {"error": "insufficient_scope"}, errors.ScopeError),
-    ({}, {"error": "invalid_request", "http_status": 400}, errors.PortalError),
-    ({}, {"body": "{}", "http_status": 200}, errors.UnexpectedReplyError),
-    ({}, {"body": '{"access_token": "a"}', "http_status": 200}, errors.UnexpectedReplyError),
-    ({}, {"body": "", "http_status": 302, "headers": {"Location": "https://x/y"}}, errors.AuthServerError),
-    ({}, {"body": "<h1>no</h1>", "http_status": 403}, errors.AuthServerError),
-]
-
-
-@pytest.mark.parametrize(("settings", "fault", "wanted"), REFUSALS, ids=lambda value: str(value)[:60])
-def test_refusals_that_last(
-    settings: dict[str, Any], fault: dict[str, Any], wanted: type[Exception], reader: Any, connect: Connect,
-    portal: Portal,
-) -> None:  # fmt: skip
-    connect()
-    portal.expire_tokens()
-    portal.configure(settings)
-    if fault:
-        portal.plan({"method": "oauth.token", "times": 9, **fault})
-    else:
-        # The portal has its own verdict about a token that it has not seen yet; here it keeps an old one.
-        portal.plan({"error": "expired_token", "times": 9})
-    with pytest.raises(wanted) as caught:
-        reader().statuses(MANY)
-    error = caught.value
-    assert type(error) is wanted
-    assert error.permanence == "permanent"
-    assert error.__cause__ is error.__context__ is None or isinstance(error.__context__, errors.Bitrix24Error)
-    # Nobody asks again for each fifty meetings.
-    assert portal.counters.requests <= 8
-    text = repr(error)
-    for secret in (*portal.auth_server._by_refresh, *portal.auth_server._by_access, portal.auth_server.client_secret):
-        assert secret not in text
-
-
-TROUBLES: list[dict[str, Any]] = [
-    {"drop": "before"},
-    {"error": "INTERNAL_SERVER_ERROR"},
-    {"error": "QUERY_LIMIT_EXCEEDED"},
-    {"body": "<h1>504</h1>", "http_status": 504},
-    {"body": "", "http_status": 200},
-]
-
-
-@pytest.mark.parametrize("trouble", TROUBLES, ids=str)
-def test_trouble_that_passes(trouble: dict[str, Any], reader: Any, connect: Connect, portal: Portal) -> None:
-    connect()
-    portal.expire_tokens()
-    portal.plan({"method": "oauth.token", "times": 2, **trouble})
-    assert reader().status(SILENT) == "Q"
-    assert _issued(portal) == 1
-
-
-def test_an_auth_server_that_nobody_reaches(reader: Any, connect: Connect, portal: Portal, clock: Clock) -> None:
-    connect(auth_server="http://127.0.0.1:9")
-    portal.expire_tokens()
-    with pytest.raises(errors.AuthServerError, match=r"127\.0\.0\.1:9 did not renew") as caught:
-        reader(RetryPolicy(attempts=3)).status(SILENT)
-    assert (caught.value.permanence, len(clock.slept)) == ("transient", 2)
-
-
-def test_a_portal_that_cannot_ask_is_waited_for_and_nothing_is_renewed(
-    reader: Any, connect: Connect, portal: Portal, clock: Clock
-) -> None:
-    connect()
-    portal.configure({"auth_server": "down"})
-    clock.later(3, lambda: portal.configure({"auth_server": "up"}))
-    assert reader().status(SILENT) == "Q"
-    assert _issued(portal) == 0
-    assert len(clock.slept) > 1
+    assert issued(portal) == 2
 
 
 def test_a_pair_that_nobody_used_for_half_a_year(reader: Any, connect: Connect, portal: Portal, clock: Clock) -> None:
@@ -338,7 +148,7 @@ def test_another_worker_was_quicker(reader: Any, connect: Connect, portal: Porta
     portal.expire_tokens()
     quick.status(SILENT)
     assert slow.status(SILENT) == "Q"
-    assert _issued(portal) == 1
+    assert issued(portal) == 1
 
 
 def test_a_lost_race_with_another_host_ends_with_the_winners_token(
@@ -364,14 +174,6 @@ def test_a_lost_race_with_another_host_ends_with_the_winners_token(
     assert hook.status(SILENT) == "Q"
     assert portal.count()["tokens"] == {"issued": {}, "refused": {"invalid_grant": 1}}
     assert access.endpoint.credential.token.reveal() == winner.access
-
-
-def test_an_answer_that_was_lost_is_told_as_what_it_is(reader: Any, connect: Connect, portal: Portal) -> None:
-    connect()
-    portal.expire_tokens()
-    portal.plan({"method": "oauth.token", "drop": "after"})
-    with pytest.raises(errors.CredentialsError, match="Authorise the application again"):
-        reader().status(SILENT)
 
 
 class Broken:
@@ -409,7 +211,7 @@ def test_a_store_that_fails_in_passing(reader: Any, connect: Connect, portal: Po
     key = _holds_a_pair(broken)
     broken.failures = 3
     assert reader().status(SILENT) == "Q"
-    assert (list(broken.kept), _issued(portal)) == ([key], 1)
+    assert (list(broken.kept), issued(portal)) == ([key], 1)
 
 
 def _holds_a_pair(store: type[Broken]) -> str:
@@ -427,10 +229,10 @@ def test_a_store_that_cannot_be_written_costs_no_refresh_token(
     broken.failures = 99
     with pytest.raises(errors.TokenStoreError, match="Broken could not be written: No space left on device"):
         reader(RetryPolicy(attempts=3)).status(SILENT)
-    assert _issued(portal) == 0
+    assert issued(portal) == 0
     broken.failures = 0
     assert reader().status(SILENT) == "Q"
-    assert _issued(portal) == 1
+    assert issued(portal) == 1
 
 
 def test_a_trial_of_the_store_overwrites_nothing(connect: Connect, portal: Portal, broken: type[Broken]) -> None:
@@ -444,7 +246,7 @@ def test_a_trial_of_the_store_overwrites_nothing(connect: Connect, portal: Porta
     assert second.status(SILENT) == "Q"
     look.check_writable()
     assert first.status(SILENT) == "Q"
-    assert _issued(portal) == 1
+    assert issued(portal) == 1
 
 
 def test_a_pair_is_not_used_before_it_is_stored_and_not_forgotten_either(
@@ -459,9 +261,9 @@ def test_a_pair_is_not_used_before_it_is_stored_and_not_forgotten_either(
         hook.status(SILENT)
     for token in (*portal.auth_server._by_refresh, *portal.auth_server._by_access):
         assert token not in repr(caught.value) + caplog.text
-    assert (portal.counters.requests, _issued(portal)) == (1, 1)
+    assert (portal.counters.requests, issued(portal)) == (1, 1)
     assert hook.status(SILENT) == "Q"
-    assert (list(broken.kept), _issued(portal)) == ([key], 1)
+    assert (list(broken.kept), issued(portal)) == ([key], 1)
 
 
 def test_a_store_with_something_else_in_it(connect: Connect, portal: Portal, broken: type[Broken]) -> None:
@@ -497,7 +299,7 @@ def test_a_connection_test_renews_nothing(connect: Connect, portal: Portal) -> N
     portal.expire_tokens()
     good, text = Bitrix24CalendarHook(CONNECTION).test_connection()
     assert (good, "the next task does" in text) == (False, True)
-    assert _issued(portal) == 0
+    assert issued(portal) == 0
     assert not folder.exists()
 
 
@@ -512,102 +314,7 @@ def test_the_auth_server_may_name_itself_but_only_a_known_one_is_believed(
         portal.configure({"server_endpoint": named})
         portal.expire_tokens()
         reader().status(SILENT)
-        assert _stored(folder).auth_server == believed
-
-
-def test_many_threads_and_tasks_spend_one_renewal(connect: Connect, portal: Portal, clock: Clock) -> None:
-    connect()
-    portal.expire_tokens()
-    portal.plan({"method": "oauth.token", "delay": 0.3})
-    together = threading.Barrier(8)
-
-    def read(_: int) -> str:
-        hook = Blocking()
-        together.wait(120)
-        return hook.status(SILENT)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(read, range(8))) == ["Q"] * 8
-    assert _issued(portal) == 1
-    portal.expire_tokens()
-    portal.plan({"method": "oauth.token", "delay": 0.3})
-
-    async def all_at_once() -> list[str]:
-        hooks = [Bitrix24CalendarHook(CONNECTION) for _ in range(8)]
-        try:
-            return list(await asyncio.gather(*(hook.aget_meeting_status(SILENT) for hook in hooks)))
-        finally:
-            await asyncio.gather(*(hook.aclose() for hook in hooks))
-
-    assert asyncio.run(all_at_once()) == ["Q"] * 8
-    assert _issued(portal) == 2
-    assert portal.auth_server.refused == {}
-
-
-def test_a_cancelled_task_does_not_lose_the_pair(connect: Connect, portal: Portal) -> None:
-    """A trigger may be cancelled at any moment, also between the answer and the store."""
-    folder = connect()
-    portal.expire_tokens()
-    portal.plan({"method": "oauth.token", "delay": 3.0, "when": "after"})
-
-    async def cancelled() -> None:
-        hook = Bitrix24CalendarHook(CONNECTION)
-        task = asyncio.create_task(hook.aget_meeting_status(SILENT))
-        while not _issued(portal):
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        while not any(folder.glob("b24cal*[0-9a-f].json")):
-            await asyncio.sleep(0.01)
-        await hook.aclose()
-
-    asyncio.run(asyncio.wait_for(cancelled(), 60))
-    assert Blocking().status(SILENT) == "Q"
-    assert _issued(portal) == 1
-
-
-class StopError(BaseException):
-    """What Airflow raises in the middle of whatever runs."""
-
-
-@pytest.fixture
-def stop_when_issued(portal: Portal) -> Iterator[None]:
-    """Stop the task as soon as the authorisation server has given out a pair that is still on its way."""
-
-    def stop(*_: object) -> None:
-        raise StopError
-
-    def watch() -> None:
-        while not (_issued(portal) or over.wait(0.01)):
-            pass
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
-
-    over = threading.Event()
-    previous = signal.signal(signal.SIGALRM, stop)
-    thread = threading.Thread(target=watch)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
-    signal.signal(signal.SIGALRM, previous)
-
-
-@pytest.mark.parametrize("many", [False, True])
-def test_a_task_that_is_stopped_does_not_lose_the_pair(
-    many: bool, connect: Connect, portal: Portal, stop_when_issued: None
-) -> None:
-    """A task may run out of its time between the answer and the store; its process may end right after."""
-    folder = connect()
-    portal.expire_tokens()
-    portal.plan({"method": "oauth.token", "delay": 0.5, "when": "after"})
-    hook = Blocking()
-    read: Callable[[], object] = (lambda: hook.statuses(MANY)) if many else (lambda: hook.status(SILENT))
-    with pytest.raises(StopError):
-        read()
-    assert _stored(folder).access.reveal() in portal.auth_server._by_access
-    assert Blocking().status(SILENT) == "Q"
-    assert _issued(portal) == 1
+        assert stored(folder).auth_server == believed
 
 
 @pytest.fixture
@@ -641,4 +348,4 @@ def test_the_default_store_is_a_variable_that_airflow_hides(
         (row,) = session.query(Variable).filter(Variable.key == key)
         assert read_stored(row.val).access == hook.hook._client._credentials.endpoint.credential.token
     assert reader().status(SILENT) == "Q"
-    assert _issued(portal) == 1
+    assert issued(portal) == 1

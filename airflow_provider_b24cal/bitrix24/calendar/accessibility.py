@@ -44,11 +44,11 @@ class BusyPeriod(HookResult):
 
 
 def read_busy(
-    row: Mapping[str, Any], asked: Window, dates: DateFormats | None = None, zone: tzinfo | None = None
+    row: Mapping[str, Any], window: Window, dates: DateFormats | None = None, zone: tzinfo | None = None
 ) -> BusyPeriod:
     """Return the busy period of a row.
 
-    :param asked: the window that was requested.
+    :param window: the window that was requested.
     :param dates: the date formats of the reply; by default only the window limits them.
     :param zone: time zone of an hourly absence whose row does not define it; default that of the window.
     :raises RowError: a field that every row has is missing, or one is ambiguous.
@@ -56,12 +56,12 @@ def read_busy(
     absence = truth(row, "FROM_HR")
     fields = ABSENCE_FIELDS if absence else EVENT_FIELDS
     stamps = [_stamp(row, field) for field in (("FROM", "TO") if absence else ("DATE_FROM_TS_UTC", "DATE_TO_TS_UTC"))]
-    first, last = (dates or DateFormats(asked=asked)).wall_clocks(row, fields, stamps[0])
+    first, last = (dates or DateFormats(window=window)).wall_clocks(row, fields, stamps[0])
     all_day = _whole_days(first, last) if absence else truth(row, "DT_SKIP_TIME")
     if all_day:
         start, end = _midnight(first), _midnight(last) + DAY
     elif absence:
-        known = zone or asked.start.tzinfo or UTC
+        known = zone or window.start.tzinfo or UTC
         start, end = (_absence(*one, row, known) for one in ((first, "FROM", stamps[0]), (last, "TO", stamps[1])))
     else:
         start, end = instant(first, row, "FROM"), instant(last, row, "TO")

@@ -35,11 +35,11 @@ class DateFormats(NamedTuple):
     """The possible date formats of a reply.
 
     :param formats: the formats in which all its rows can be read.
-    :param asked: the window that was requested; ``None`` for a reply about one event.
+    :param window: the window that was requested; ``None`` for a reply about one event.
     """
 
     formats: tuple[re.Pattern[str], ...] = _FORMATS
-    asked: Window | None = None
+    window: Window | None = None
 
     def wall_clocks(
         self, row: Mapping[str, Any], fields: tuple[str, str], timestamp: int | None
@@ -50,8 +50,8 @@ class DateFormats(NamedTuple):
         :raises RowError: no format fits, or several do.
         """
         spans = {span for _, span in _readings(self.formats, row, fields)}
-        if len(spans) > 1 and self.asked is not None:
-            first, last = self.asked.start - 2 * DAY, self.asked.end + 2 * DAY
+        if len(spans) > 1 and self.window is not None:
+            first, last = self.window.start - 2 * DAY, self.window.end + 2 * DAY
             spans = {span for span in spans if span[0] < last and span[1] + DAY > first}
         if len(spans) > 1 and timestamp is not None:
             # One day for the error of the timestamp, another for the zone of the wall clock.
@@ -62,7 +62,7 @@ class DateFormats(NamedTuple):
         return span
 
 
-def formats_of(rows: Iterable[object], asked: Window | None = None) -> DateFormats:
+def formats_of(rows: Iterable[object], window: Window | None = None) -> DateFormats:
     """Return the formats in which every row of a reply can be read; all formats if there is none.
 
     Rows without dates, and those that no format fits, are ignored.
@@ -72,7 +72,7 @@ def formats_of(rows: Iterable[object], asked: Window | None = None) -> DateForma
         for fields in (EVENT_FIELDS, ABSENCE_FIELDS):
             if isinstance(row, dict) and (fitting := {one for one, _ in _readings(_FORMATS, row, fields)}):
                 formats &= fitting
-    return DateFormats(tuple(one for one in _FORMATS if one in formats) or _FORMATS, asked)
+    return DateFormats(tuple(one for one in _FORMATS if one in formats) or _FORMATS, window)
 
 
 def _readings(

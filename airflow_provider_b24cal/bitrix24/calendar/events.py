@@ -227,7 +227,7 @@ def _span(row: Mapping[str, Any], dates: DateFormats | None) -> Span:
     all_day = truth(row, "DT_SKIP_TIME")
     if dates is not None and is_empty(row.get("DATE_FROM_FORMATTED")) and not is_empty(row.get("DATE_FROM")):
         # The timestamp of a series is that of its first date, so it fits only the reply about one event.
-        listed = dates.asked is not None
+        listed = dates.window is not None
         timestamp = None if listed and _is_recurring(row) else number(row, "DATE_FROM_TS_UTC")
         walls = dates.wall_clocks(row, EVENT_FIELDS, timestamp)
     else:

@@ -139,6 +139,13 @@ def test_busy_in_any_culture(first: str, last: str, more: dict[str, Any]) -> Non
     assert (found.kind, found.name, found.all_day) == ("busy", "Budget", False)
 
 
+def test_busy_without_duration() -> None:
+    """A reminder ends when it starts."""
+    moment = "10.02.2025 00:45:00"
+    found = read_busy(BUSY | {"DATE_FROM": moment, "DATE_TO": moment}, ASKED)
+    assert (found.start, found.end) == (START, START)
+
+
 def test_what_reaches_far_is_told_by_the_stamp() -> None:
     """From 3 April to 6 May, or from 4 March to 5 June: both lie in the window."""
     asked = Window(datetime(2026, 4, 20, tzinfo=UTC), datetime(2026, 4, 30, tzinfo=UTC))
