@@ -1,28 +1,23 @@
-"""Which failures Airflow repeats, and when."""
+"""A retry policy for Airflow: which errors it retries, and when."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES, AirflowFailException, RetryDecision, RetryPolicy
+from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES, RetryDecision, RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, Permanence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _LONGEST: Final = 30 * 24 * 3600
 
 
 class Bitrix24RetryPolicy(RetryPolicy):
     """
-    Repeat what can pass, when it can pass; for Airflow 3.3 and later.
+    Retry transient errors, at the right time; for Airflow 3.3 and later.
 
-    A permanent error fails the task at once, whatever is left of its ``retries``. An error for which the portal
-    has named a time is repeated then. Other errors of this provider back off: ``first_delay``, and twice as long
-    after every try. Errors that are not of this provider follow the task's own ``retry_delay``.
+    A permanent error fails the task at once, even if it has ``retries`` left. An error for which the portal
+    has named a time is retried then. Other errors of this provider back off: ``first_delay``, doubled
+    after every try. All other errors follow the task's own ``retry_delay``.
 
     Give it to a task as ``retry_policy``, with ``retries``: see :doc:`operators`. On older versions use
     ``retry_permanent_errors=False`` of the operators.
@@ -46,17 +41,17 @@ class Bitrix24RetryPolicy(RetryPolicy):
         self.longest_delay = check_number(longest_delay, "longest_delay", 1, _LONGEST)
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
-        """Decide about one failure; called by Airflow in the worker."""
+        """Decide about one error; called by Airflow in the worker."""
         if not isinstance(exception, Bitrix24Error):
             return RetryDecision.default()
         name = type(exception).__name__
         if exception.permanence is Permanence.PERMANENT:
-            return RetryDecision.fail(f"{name} is permanent: repeating cannot help")
+            return RetryDecision.fail(f"{name} is permanent: a retry cannot resolve it")
         if exception.retry_after is not None:
             return RetryDecision.retry(
-                timedelta(seconds=exception.retry_after), f"{name}: not before the time that the portal has named"
+                timedelta(seconds=exception.retry_after), f"{name}: retrying at the time that the portal has named"
             )
-        # The exponent is bounded, for a float has an end.
+        # The exponent is bounded: a larger power is no float.
         delay = min(self.longest_delay, self.first_delay * 2.0 ** min(max(try_number, 1) - 1, 64))
         return RetryDecision.retry(timedelta(seconds=delay), f"{name}: backing off after try {try_number}")
 
@@ -68,21 +63,3 @@ class Bitrix24RetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> Bitrix24RetryPolicy:
         """Turn :meth:`serialize` back into a policy."""
         return cls(**data)
-
-
-@contextmanager
-def fail_fast(*, permanent_errors: bool) -> Iterator[None]:
-    """Let a permanent error end the task for good, unless they are to be repeated as Airflow repeats anything.
-
-    :raises AirflowFailException: in place of a permanent error, with its class and text.
-    """
-    told = None
-    try:
-        yield
-    except Bitrix24Error as error:
-        if permanent_errors or error.permanence is not Permanence.PERMANENT:
-            raise
-        told = f"{type(error).__name__}: {error}"
-    if told is not None:
-        # To whoever holds the context manager the first error is still the context of this one.
-        raise AirflowFailException(told) from None

@@ -160,13 +160,12 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock in place of the real one wherever the provider waits."""
     clock = Clock()
-    monkeypatch.setattr("airflow_provider_b24cal.client.clock.sleep", clock.sleep)
-    monkeypatch.setattr("airflow_provider_b24cal.client.clock.asleep", clock.asleep)
-    monkeypatch.setattr("airflow_provider_b24cal.client.clock.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.clock.sleep", clock.sleep)
+    monkeypatch.setattr("airflow_provider_b24cal.clock.asleep", clock.asleep)
+    monkeypatch.setattr("airflow_provider_b24cal.clock.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.sleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.shared_poll._GATHERING", 0.0)
-    monkeypatch.setattr("airflow_provider_b24cal.sensors.base.time", clock.time)
     return clock
 
 

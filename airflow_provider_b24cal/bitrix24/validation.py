@@ -197,7 +197,7 @@ def check_number(value: object, argument: str, least: float, most: float, *, who
     kinds = int if whole else (int, float)
     if isinstance(number, bool) or not isinstance(number, kinds) or not least <= number <= most:
         kind = "whole number" if whole else "number"
-        raise invalid(argument, value, f"a {kind} from {least:g} to {most:g}", text=False)
+        raise invalid(argument, value, f"a {kind} from {least:,} to {most:,}", text=False)
     return number
 
 

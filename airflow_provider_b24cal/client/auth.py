@@ -8,12 +8,12 @@ from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_b24cal import clock
 from airflow_provider_b24cal._airflow import mask_secret
 from airflow_provider_b24cal.bitrix24.auth.credentials import TOKEN_METHOD, AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.auth.renewal import Renewal, renew
 from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, unreachable, with_pair
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
-from airflow_provider_b24cal.client import clock
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.lock import InterprocessLock

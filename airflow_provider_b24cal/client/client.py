@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
 
+from airflow_provider_b24cal import clock
 from airflow_provider_b24cal._airflow import get_async_connection
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
 from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
@@ -27,7 +28,6 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, Inva
 from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, fatal_error, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.bitrix24.validation import check_conn_id
-from airflow_provider_b24cal.client import clock
 from airflow_provider_b24cal.client.auth import CredentialManager, mask_all
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
@@ -192,7 +192,7 @@ class Client:
     def close(self) -> None:
         """Close the blocking connections; they are opened again when needed.
 
-        Waits in other threads end with :class:`~airflow_provider_b24cal.client.clock.Stopped`.
+        Waits in other threads end with :class:`~airflow_provider_b24cal.clock.Stopped`.
         """
         with self._lock:
             dispatchers = list(self._dispatchers)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asgiref.sync import sync_to_async
 
+from airflow_provider_b24cal import clock
 from airflow_provider_b24cal.bitrix24.protocol.errors import RateLimitError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Moved, Pause, RateLimited, Renew, Send
-from airflow_provider_b24cal.client import clock
-from airflow_provider_b24cal.client.clock import Stopped
+from airflow_provider_b24cal.clock import Stopped
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal._airflow import Logger

@@ -15,8 +15,8 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.client.clock import Stopped
 from airflow_provider_b24cal.client.state_files import close_state, open_state
+from airflow_provider_b24cal.clock import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -13,8 +13,8 @@ from functools import lru_cache
 from math import isnan, nan
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_b24cal import clock
 from airflow_provider_b24cal.bitrix24.protocol.limits import OperatingTime, read_operating_time
-from airflow_provider_b24cal.client import clock
 from airflow_provider_b24cal.client.state_files import opened_state
 
 if TYPE_CHECKING:

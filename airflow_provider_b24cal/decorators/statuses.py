@@ -70,22 +70,24 @@ class Bitrix24StatusesDecoratedOperator(DecoratedOperator, Bitrix24SetMeetingSta
         # These come from default_args, which a DAG may have for its other tasks.
         self.event_id = self.event_ids = self.statuses = self.status = None
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Call the function, set what it returned, and return the summary.
+    def execute(self, context: Context) -> Any:
+        """Call the function, set the statuses that it returned, and return the summary.
 
         :raises InvalidArgumentError: it returned no mapping of event ids to statuses; nothing is sent.
         """
+        # Not the execute of Airflow's decorated operators, which pushes each key of a dict.
+        return Bitrix24SetMeetingStatusOperator.execute(self, context)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_b24cal.bitrix24.validation import check_wanted_statuses
-        from airflow_provider_b24cal.retry_policy import fail_fast
 
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
         decided = self.python_callable(*self.op_args, **arguments)
-        with fail_fast(permanent_errors=self.retry_permanent_errors):
-            wanted = check_wanted_statuses(decided, f"return value of {_name_of(self.python_callable)}")
+        wanted = check_wanted_statuses(decided, f"return value of {_name_of(self.python_callable)}")
         # Airflow 3.0 cannot show a mapping whose keys are numbers.
         self.statuses = {str(event_id): status.value for event_id, status in wanted.items()}
-        return Bitrix24SetMeetingStatusOperator.execute(self, context)
+        return super()._execute(context)
 
 
 def bitrix24_statuses_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
+from airflow_provider_b24cal.operators.base import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,8 +48,8 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
     :param sections: only events in these sections of the calendar, a list of ids; one that is not of this
         calendar finds nothing, and is no error. Invitations lie in a section of their own. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
-    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
-        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
+        True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable or what the portal refused.
@@ -59,7 +59,6 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
         "window_start", "window_end", "calendar_type", "owner_id", "only_meetings", "statuses", "sections",
         "bitrix24_conn_id",
     )  # fmt: skip
-    ui_color = "#e5f4ff"
 
     def __init__(
         self,
@@ -71,8 +70,6 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
         only_meetings: Templated[bool] = True,
         statuses: Templated[Iterable[Templated[str]]] | None = None,
         sections: Templated[Iterable[Templated[int]]] | None = None,
-        bitrix24_conn_id: str = "bitrix24_default",
-        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -83,27 +80,14 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
         self.only_meetings: Any = only_meetings
         self.statuses: Any = statuses
         self.sections: Any = sections
-        self.bitrix24_conn_id = bitrix24_conn_id
-        self.retry_permanent_errors = retry_permanent_errors
-
-    def execute(self, context: Context) -> list[dict[str, Any]]:
-        """List the events and return a small row for each."""
-        from airflow_provider_b24cal.retry_policy import fail_fast
-
-        with fail_fast(permanent_errors=self.retry_permanent_errors):
-            rows, unreadable = self._list()
-        if self.do_xcom_push and (task_instance := context.get("ti")) is not None:
-            task_instance.xcom_push(key="unreadable", value=unreadable)
-        return rows
 
     def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the calendar listed."""
         return {"calendar_type": self.calendar_type, "owner_id": self.owner_id}
 
-    def _list(self) -> tuple[list[dict[str, Any]], int]:
+    def _execute(self, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
         from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
-        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.task_log import log_table, status_label
         from airflow_provider_b24cal.xcom import XCOM_LIMIT, size_of
 
@@ -114,8 +98,7 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
         wanted = check_listing(
             window, self.calendar_type, self.owner_id, self.only_meetings, self.statuses, self.sections
         )
-        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+        with self._connect() as hook:
             found = hook.read_listing(wanted)
         events = found.events
         self.log.info("%d events from %s to %s", len(events), window.start, window.end)
@@ -132,7 +115,9 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
                 "sections, or read them with the hook in @task, where they are needed.",
                 size // 1024,
             )
-        return rows, len(found.unreadable)
+        if self.do_xcom_push and (task_instance := context.get("ti")) is not None:
+            task_instance.xcom_push(key="unreadable", value=len(found.unreadable))
+        return rows
 
 
 def _row(event: CalendarEvent) -> dict[str, Any]:

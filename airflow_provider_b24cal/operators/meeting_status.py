@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
+from airflow_provider_b24cal.operators.base import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
     :param fail_on: with ``event_ids``, when the task fails: ``any`` meeting failed (default), ``all`` did, or
         ``none``: never. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
-    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
-        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
+        True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable, that the user is not invited, that there is no such meeting, or what the
@@ -40,7 +40,6 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
     """
 
     template_fields: Sequence[str] = ("event_id", "event_ids", "fail_on", "bitrix24_conn_id")
-    ui_color = "#e5f4ff"
 
     def __init__(
         self,
@@ -48,35 +47,22 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
         event_id: Templated[int] | None = None,
         event_ids: Templated[Sequence[Templated[int]]] | None = None,
         fail_on: Templated[str] = "any",
-        bitrix24_conn_id: str = "bitrix24_default",
-        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.event_id = event_id
         self.event_ids = event_ids
         self.fail_on = fail_on
-        self.bitrix24_conn_id = bitrix24_conn_id
-        self.retry_permanent_errors = retry_permanent_errors
 
-    def execute(self, context: Context) -> str | dict[str, Any]:
-        """Read the statuses and return their letters."""
-        from airflow_provider_b24cal.retry_policy import fail_fast
-
-        with fail_fast(permanent_errors=self.retry_permanent_errors):
-            return self._read(context)
-
-    def _read(self, context: Context) -> str | dict[str, Any]:
+    def _execute(self, context: Context) -> str | dict[str, Any]:
         from airflow_provider_b24cal.bitrix24.validation import check_choice, check_event_id, check_ids, exactly_one
-        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.bulk import FAIL_ON, describe, raise_failures
         from airflow_provider_b24cal.operators.task_log import log_table, status_label
         from airflow_provider_b24cal.xcom import cap_letters
 
         exactly_one(event_id=self.event_id, event_ids=self.event_ids)
         fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
-        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+        with self._connect() as hook:
             if self.event_id is not None:
                 status = hook.get_meeting_status(check_event_id(self.event_id))
                 self.log.info("Event %s: %s", self.event_id, status_label(status))
@@ -129,8 +115,8 @@ class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
     :param fail_on: when the task fails: ``any`` meeting failed (default), ``all`` did, or ``none``:
         never. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
-    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
-        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
+        True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable, that the user is not invited or is the organiser, that there is no such
@@ -138,7 +124,6 @@ class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
     """
 
     template_fields: Sequence[str] = ("event_id", "event_ids", "statuses", "status", "fail_on", "bitrix24_conn_id")
-    ui_color = "#e5f4ff"
 
     def __init__(
         self,
@@ -148,8 +133,6 @@ class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
         statuses: Templated[Mapping[Any, Templated[str]]] | None = None,
         status: Templated[str] | None = None,
         fail_on: Templated[str] = "any",
-        bitrix24_conn_id: str = "bitrix24_default",
-        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -158,25 +141,14 @@ class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
         self.statuses = statuses
         self.status = status
         self.fail_on = fail_on
-        self.bitrix24_conn_id = bitrix24_conn_id
-        self.retry_permanent_errors = retry_permanent_errors
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Set the statuses, read them back and return the summary."""
-        from airflow_provider_b24cal.retry_policy import fail_fast
-
-        with fail_fast(permanent_errors=self.retry_permanent_errors):
-            return self._set(context)
-
-    def _set(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_b24cal.bitrix24.validation import check_choice
-        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.operators.bulk import FAIL_ON, raise_failures, summarise
         from airflow_provider_b24cal.operators.task_log import log_changes
 
         wanted, fail_on = self._wanted(), check_choice(self.fail_on, FAIL_ON, "fail_on")
-        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+        with self._connect() as hook:
             changes = hook.set_meeting_statuses(wanted)
         summary = summarise(changes.values())
         log_changes(self.log, list(changes.values()))

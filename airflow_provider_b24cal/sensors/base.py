@@ -1,4 +1,4 @@
-"""What sensors have in common: one wait, three modes, the same ends."""
+"""The base class of the sensors: one wait in three modes, with the same results."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from abc import abstractmethod
 from datetime import timedelta
 from hashlib import sha256
-from time import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from airflow_provider_b24cal import clock
 from airflow_provider_b24cal._airflow import (
     AirflowRescheduleException,
     AirflowSensorTimeout,
@@ -20,7 +20,7 @@ from airflow_provider_b24cal._airflow import (
     deferral_timed_out,
     task_memory,
 )
-from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
+from airflow_provider_b24cal.operators.base import Bitrix24BaseOperator, fail_fast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 DEFERRABLE: Final = conf.getboolean("operators", "default_deferrable", fallback=False)
-"""What Airflow is configured to do when a task does not say."""
+"""The default of Airflow's configuration."""
 
 _SEEN: Final = "bitrix24_seen"
 _EVENT_DEADLINE: Final = "The deadline before the event's start has passed."
@@ -42,77 +42,77 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
     """
     Wait for answers in a portal, in poke, reschedule or deferrable mode.
 
-    A subclass says what is waited for; everything about time, modes and ends is here.
+    A subclass returns the condition; time, modes and results are handled here.
 
-    :param bitrix24_conn_id: a connection of type ``bitrix24``. (templated)
     :param deferrable: wait in the triggerer, without a worker slot. The first poll is made in the worker, later
         ones in the triggerer.
     """
 
-    ui_color = "#e5f4ff"
-
     _statuses: Statuses
     _until: float | None
-    _verdict: Evaluation | None
+    _evaluation: Evaluation | None
     _logged: Statuses
     _logged_at: float | None
 
-    def __init__(self, *, bitrix24_conn_id: str, deferrable: bool, **kwargs: Any) -> None:
+    def __init__(self, *, deferrable: bool = DEFERRABLE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bitrix24_conn_id = bitrix24_conn_id
         self.deferrable = deferrable
-        self._forget()
+        self._reset()
 
     @abstractmethod
-    def _wait(self) -> WaitCondition:
-        """Return what is waited for.
+    def _condition(self) -> WaitCondition:
+        """Return the condition to wait for.
 
-        :raises InvalidArgumentError: an argument is not acceptable.
+        :raises InvalidArgumentError: an argument is invalid.
         """
 
     def execute(self, context: Context) -> Any:
         """Poll until the wait is over; in deferrable mode poll once and defer.
 
-        :raises InvalidArgumentError: an argument is not acceptable; no mode and no flag makes it wait.
+        :raises InvalidArgumentError: an argument is invalid; the task fails at once in every mode.
         """
+        # Not the execute of Airflow's sensors, which comes first among the base classes.
+        return Bitrix24BaseOperator.execute(self, context)
+
+    def _execute(self, context: Context) -> Any:
         from airflow_provider_b24cal.bitrix24.validation import check_conn_id
         from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
 
         check_conn_id(self.bitrix24_conn_id)
-        self._wait()
-        self._forget()
-        patience = self._patience()
-        if not self.deferrable or patience <= SOONEST_EVENT:
-            return self._execute_here(context)
-        deadline = time() + min(patience, MAX_DEFERRAL)
+        self._condition()
+        self._reset()
+        time_limit = self._time_limit()
+        if not self.deferrable or time_limit <= SOONEST_EVENT:
+            return self._execute_in_worker(context)
+        deadline = clock.time() + min(time_limit, MAX_DEFERRAL)
         try:
             first = self.poke(context)
         except (AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout) as error:
-            self._leave(context, error)
+            self._finish(context, error)
             raise
-        except Exception as error:  # noqa: BLE001 - silent_fail and never_fail speak of any failure
+        except Exception as error:  # noqa: BLE001 - silent_fail and never_fail apply to any error
             if not self.silent_fail:
-                self._leave(context, error)
+                self._finish(context, error)
                 self._fail(error)
-            self.log.error("First poll failed, going on because of silent_fail: %s", error)
+            self.log.error("First poll failed; continuing because silent_fail is set: %s", error)
         else:
             if first.is_done:
                 return first.xcom_value
         return self._defer_until(deadline)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask the portal once and judge."""
+        """Poll the portal once and evaluate the statuses."""
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.waiting.evaluate import State
         from airflow_provider_b24cal.waiting.schedule import PATIENCE
         from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
-        wait = self._wait()
-        with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=PATIENCE.within(self._patience())) as hook:
+        wait = self._condition()
+        with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=PATIENCE.within(self._time_limit())) as hook:
             if self._logged_at is None:
                 self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             evaluation = wait.judge(hook.call_many(wait.calls(self._statuses)), self._statuses)
-        self._statuses, self._verdict = evaluation.statuses, evaluation
+        self._statuses, self._evaluation = evaluation.statuses, evaluation
         self._until = self._until if evaluation.until is None else evaluation.until
         error = evaluation.error or evaluation.transient_error
         if error is not None:
@@ -120,20 +120,20 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         if evaluation.state is State.ARRIVED:
             self._log_poll(ResultKind.ARRIVED)
             return PokeReturnValue(is_done=True, xcom_value=wait.xcom(evaluation.statuses))
-        if evaluation.until is not None and time() >= evaluation.until:
+        if evaluation.until is not None and clock.time() >= evaluation.until:
             self._log_poll(ResultKind.EVENT_DEADLINE)
             self._time_out(wait, _EVENT_DEADLINE)
         return PokeReturnValue(is_done=False)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take up the trigger's event.
+        """Return the result of the trigger's event, or raise its error.
 
-        :raises TriggerEventError: the event is missing or unknown, or does not show what was waited for.
+        :raises TriggerEventError: the event is missing or unknown, or does not fulfil the condition.
         """
         from airflow_provider_b24cal.bitrix24.protocol.errors import TriggerEventError
         from airflow_provider_b24cal.waiting.trigger_event import ResultKind, end_from_event
 
-        wait, end = self._wait(), end_from_event(event)
+        wait, end = self._condition(), end_from_event(event)
         self._statuses = end.statuses
         if end.ending is not ResultKind.ARRIVED:
             self._push_statuses(context)
@@ -142,108 +142,109 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         if end.error is not None:
             raise end.error
         if not wait.proves(end.statuses):
-            raise TriggerEventError(f"The trigger says arrived, but shows {ascii(wait.xcom(end.statuses))[:200]}.")
+            raise TriggerEventError(f"The trigger reports arrived with {ascii(wait.xcom(end.statuses))[:200]}.")
         return wait.xcom(end.statuses)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take up a deferred task, with the end that poke mode would have had on every version of Airflow.
+        """Resume a deferred task, with the same result as in poke mode on every version of Airflow.
 
-        Airflow's own sensors skip whatever failed in a deferred wait when ``soft_fail`` is set, and those of
+        Airflow's own sensors skip any error of a deferred wait when ``soft_fail`` is set, and those of
         2.11 retry a wait that timed out.
         """
-        try:
-            # Past the sensor's own handling, straight to the operator's.
-            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
-        except (AirflowSensorTimeout, AirflowSkipException):
-            raise
-        except Exception as error:  # noqa: BLE001 - never_fail speaks of any failure
-            failure = error
-        if deferral_timed_out(failure):
-            self._time_out(self._wait())
-        self._fail(failure)
+        with fail_fast(permanent_errors=self.retry_permanent_errors):
+            try:
+                # The operator's method, not the sensor's.
+                return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+            except (AirflowSensorTimeout, AirflowSkipException):
+                raise
+            except Exception as error:  # noqa: BLE001 - never_fail applies to any error
+                failure = error
+            if deferral_timed_out(failure):
+                self._time_out(self._condition())
+            self._fail(failure)
 
-    def _execute_here(self, context: Context) -> Any:
+    def _execute_in_worker(self, context: Context) -> Any:
         memory = task_memory(context) if self.mode == "reschedule" else None
         if memory is not None:
-            self._recall(memory.get(_SEEN), context["ti"].try_number)
+            self._restore(memory.get(_SEEN), context["ti"].try_number)
         try:
             return super().execute(context)
         except AirflowRescheduleException:
             if memory is not None:
-                wait = self._wait()
-                told = {"statuses": wait.pack(self._statuses), "told_at": self._logged_at}
-                memory.set(_SEEN, {"try": context["ti"].try_number, "wait": _identity(wait), **told})
+                wait = self._condition()
+                seen = {"statuses": wait.pack(self._statuses), "logged_at": self._logged_at}
+                memory.set(_SEEN, {"try": context["ti"].try_number, "wait": _identity(wait), **seen})
             raise
         except AirflowSkipException as skip:
-            self._leave(context, skip)
-            # Airflow's loop skips also a time-out that was raised within a poll.
+            self._finish(context, skip)
+            # Airflow's loop also skips a time-out that was raised within a poll.
             late = skip.__cause__
             if isinstance(late, AirflowTaskTimeout) or (self.never_fail and isinstance(late, AirflowSensorTimeout)):
                 raise late from None
             raise
-        except (Exception, AirflowTaskTimeout) as error:  # the latter is not always one of the former
-            self._leave(context, error)
+        except (Exception, AirflowTaskTimeout) as error:  # in some versions the latter is no subclass of the former
+            self._finish(context, error)
             raise
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
         """Return Airflow's own interval, bounded, and not past the deadline before the event's start.
 
-        Airflow asks for it after a poll with which the wait has not ended.
+        Airflow calls it after each poll that does not end the wait.
         """
         from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
 
-        now = time()
+        now = clock.time()
         seconds = min(float(super()._get_next_poke_interval(started_at, run_duration, poke_count)), MAX_DEFERRAL)
         if self._until is not None:
-            # A rescheduled task that comes back within seconds can be taken for one that has died.
+            # Airflow can take a rescheduled task that returns within seconds for one that has died.
             least = SOONEST_EVENT if self.mode == "reschedule" else 1.0
             seconds = min(seconds, max(least, self._until - now))
         # When rescheduled, execution_timeout bounds each poll alone.
-        bound = self.timeout if self.mode == "reschedule" else self._patience()
+        bound = self.timeout if self.mode == "reschedule" else self._time_limit()
         self._log_poll(next_poll=seconds, deadline=now + bound - run_duration())
         return seconds
 
-    def _recall(self, seen: Any, try_number: int) -> None:
-        """Take up what the poll before has seen, if it belongs to this try and to the same wait.
+    def _restore(self, seen: Any, try_number: int) -> None:
+        """Restore the statuses of the last poll, if it belongs to this try and to the same condition.
 
-        Templates are rendered anew for every poll, and may name other events then.
+        Templates are rendered for every poll, and may name other events then.
         """
-        wait = self._wait()
+        wait = self._condition()
         if isinstance(seen, dict) and (seen.get("try"), seen.get("wait")) == (try_number, _identity(wait)):
             self._statuses = wait.unpack(seen["statuses"])
-            self._logged_at = seen.get("told_at")
+            self._logged_at = seen.get("logged_at")
             self._logged = self._statuses
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._statuses, self._logged = {}, {}
-        self._verdict = self._until = self._logged_at = None
+        self._evaluation = self._until = self._logged_at = None
 
-    def _leave(self, context: Context, error: BaseException) -> None:
-        """Leave what was seen last, in the log and as the result of a wait that did not arrive."""
+    def _finish(self, context: Context, error: BaseException) -> None:
+        """Log and push the statuses last seen, of a wait that ended without arriving."""
         from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
         if isinstance(error, AirflowSkipException):
-            error = error.__cause__ or error  # what soft_fail and never_fail have skipped
+            error = error.__cause__ or error  # the error that soft_fail or never_fail has skipped
         late = isinstance(error, AirflowSensorTimeout | AirflowSkipException | AirflowTaskTimeout)
         self._log_poll(ResultKind.TIMED_OUT if late else ResultKind.FAILED)
         self._push_statuses(context)
 
     def _push_statuses(self, context: Context) -> None:
         if self._statuses and self.do_xcom_push:
-            context["ti"].xcom_push(key="return_value", value=self._wait().xcom(self._statuses))
+            context["ti"].xcom_push(key="return_value", value=self._condition().xcom(self._statuses))
 
     def _log_poll(self, ending: ResultKind | None = None, *, next_poll: float = 0.0, deadline: float = 0.0) -> None:
         """Log the last poll; of a wait that has ended, only once."""
         from airflow_provider_b24cal.waiting.log_lines import log_lines
         from airflow_provider_b24cal.waiting.schedule import HEARTBEAT
 
-        if self._verdict is None:
+        if self._evaluation is None:
             return
-        now = time()
+        now = clock.time()
         lines = log_lines(
-            self._wait(),
+            self._condition(),
             self._logged,
-            self._verdict,
+            self._evaluation,
             ending=ending,
             next_poll=next_poll,
             deadline=deadline if self._until is None else min(deadline, self._until),
@@ -253,12 +254,12 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
             self.log.info("%s", line)
         if lines:
             self._logged_at = now
-        self._logged = self._verdict.statuses
+        self._logged = self._evaluation.statuses
         if ending is not None:
-            self._verdict = None
+            self._evaluation = None
 
-    def _patience(self) -> float:
-        """Return the seconds that one try may last: Airflow applies neither bound to a deferred task."""
+    def _time_limit(self) -> float:
+        """Return the seconds that one try may take; Airflow applies neither bound to a deferred task."""
         if self.execution_timeout is None:
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
@@ -267,12 +268,12 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
         from airflow_provider_b24cal.waiting.schedule import PATIENCE, SOONEST_EVENT
 
-        now = time()
-        # The first poll may have taken its time.
+        now = clock.time()
+        # The first poll may have used up most of the time.
         deadline = max(deadline, now + SOONEST_EVENT)
         self._log_poll(next_poll=max(self.poke_interval, SOONEST_EVENT), deadline=deadline)
-        patience = PATIENCE.within(self._patience()).total
-        wait = self._wait()
+        patience = PATIENCE.within(self._time_limit()).total
+        wait = self._condition()
         self.defer(
             trigger=Bitrix24AttendanceTrigger(
                 bitrix24_conn_id=self.bitrix24_conn_id,
@@ -288,8 +289,8 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
                 silent_fail=self.silent_fail,
             ),
             method_name="execute_complete",
-            # The trigger keeps the deadline itself; this is for a trigger that does not end. Its last poll may
-            # bear errors in passing, as poke mode's does.
+            # The trigger keeps the deadline itself; this one is for a trigger that does not end. Its last poll may
+            # retry transient errors, as in poke mode.
             timeout=timedelta(seconds=deadline - now + patience),
         )
         raise AssertionError("defer() does not return")
@@ -297,9 +298,9 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
     def _time_out(self, wait: WaitCondition, why: str = "") -> NoReturn:
         from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
 
-        message = why or f"Timed out after {self._patience():g} s."
+        message = why or f"Timed out after {self._time_limit():g} s."
         message = f"{message} Waited for {wait} to be {WORDS[wait.rule.target]} (require={wait.rule.quorum.text})."
-        if not why and self._patience() < self.timeout:
+        if not why and self._time_limit() < self.timeout:
             raise AirflowTaskTimeout(message)
         if self.soft_fail:
             raise AirflowSkipException(f"{message} Skipping because soft_fail is set.")
@@ -312,5 +313,5 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
 
 
 def _identity(wait: WaitCondition) -> str:
-    """Return a short text that another wait does not have."""
+    """Return a short text that identifies a condition."""
     return sha256(json.dumps(wait.to_dict(), sort_keys=True).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal.sensors.base import DEFERRABLE, Bitrix24WaitSensor
+from airflow_provider_b24cal.sensors.base import Bitrix24WaitSensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,16 +18,15 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
     Wait until the acting user's participation status in one meeting or many is ``Y``, or another one.
 
     ``Q`` waits. ``N`` waits too, since people change their minds, unless it is listed in
-    ``fail_on_statuses``. What can never become the target is given up: the user is the organiser (``H``), is
-    not invited, there is no such meeting. The try fails as soon as what is left cannot meet ``require``; with
-    one meeting, or ``require="all"``, that is at once. A refused credential fails it at once too. This holds
-    in every mode and whatever ``soft_fail`` says: only the time-out may be skipped. Errors in passing are
-    repeated at every poll, for fifteen minutes at most and no longer than ``timeout``; after that the task fails
-    and its ``retries`` apply.
+    ``fail_on_statuses``. A meeting can never reach the target if the user is the organiser (``H``) or is
+    not invited, or if there is no such meeting. The try fails as soon as the other meetings cannot meet ``require``;
+    with one meeting, or ``require="all"``, that is at once. A refused credential fails it at once too. This holds
+    in every mode, also with ``soft_fail``, which skips only a time-out. Each poll retries transient errors, for fifteen
+    minutes at most and no longer than ``timeout``; after that the task fails and its ``retries`` apply.
 
-    Fifty meetings travel in one request. A meeting that has arrived is not asked for again, also when its
-    answer is changed later. Only a rescheduled sensor on Airflow before 3.3 asks for all of them: it is a new
-    process at each poll and has no memory.
+    One request reads fifty meetings. A meeting that has arrived is not read again, even if its answer changes
+    later. Only a rescheduled sensor on Airflow before 3.3 reads all of them: it is a new process at each poll and has
+    no memory.
 
     XCom ``return_value``: the statuses last seen, for example ``{"651": "Y"}``; on a time-out or failure too. Beyond
     48 KiB their counts: ``{"counts": {"Y": 5000}}``.
@@ -43,6 +42,8 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
         is rounded up. (templated)
     :param fail_on_statuses: letters that count as never becoming the target, for example ``("N",)``. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
+        True. False raises ``AirflowFailException`` in their place, which ends the task at once.
     :param deferrable: wait in the triggerer, without a worker slot; default from
         ``[operators] default_deferrable``. The first poll is made in the worker, later ones in the triggerer,
         together with those of all other waits on the same connection id.
@@ -70,18 +71,16 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
         target_status: Templated[str] = "Y",
         require: Templated[int] = "all",
         fail_on_statuses: Templated[Sequence[Templated[str]]] = (),
-        bitrix24_conn_id: str = "bitrix24_default",
-        deferrable: bool = DEFERRABLE,
         **kwargs: Any,
     ) -> None:
-        super().__init__(bitrix24_conn_id=bitrix24_conn_id, deferrable=deferrable, **kwargs)
+        super().__init__(**kwargs)
         self.event_id = event_id
         self.event_ids = event_ids
         self.target_status = target_status
         self.require = require
         self.fail_on_statuses = fail_on_statuses
 
-    def _wait(self) -> MeetingsCondition:
+    def _condition(self) -> MeetingsCondition:
         from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_ids, exactly_one
         from airflow_provider_b24cal.waiting.conditions import MeetingsCondition, check_meetings, check_rule
 

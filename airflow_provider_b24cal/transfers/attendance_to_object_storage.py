@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
+from airflow_provider_b24cal.operators.base import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +53,8 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         false. Needs the scope ``user_brief`` or ``user``, and one request more for a part in which somebody is new.
         (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
-    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
-        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
+        True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable or what the portal refused; and with the storage's own errors.
@@ -64,7 +64,6 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         "path", "storage_conn_id", "file_format", "file_name", "calendars", "window_start", "window_end",
         "meeting_names", "people_names", "bitrix24_conn_id",
     )  # fmt: skip
-    ui_color = "#e5f4ff"
 
     def __init__(
         self,
@@ -78,8 +77,6 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         window_end: Templated[datetime] | None = None,
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
-        bitrix24_conn_id: str = "bitrix24_default",
-        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -92,15 +89,6 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         self.window_end = window_end
         self.meeting_names = meeting_names
         self.people_names = people_names
-        self.bitrix24_conn_id = bitrix24_conn_id
-        self.retry_permanent_errors = retry_permanent_errors
-
-    def execute(self, context: Context) -> dict[str, int]:
-        """Read the calendars, write the files and return counts."""
-        from airflow_provider_b24cal.retry_policy import fail_fast
-
-        with fail_fast(permanent_errors=self.retry_permanent_errors):
-            return self._store(context)
 
     def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar that is read."""
@@ -108,7 +96,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
 
         return shown_calendar(self.calendars)
 
-    def _store(self, context: Context) -> dict[str, int]:
+    def _execute(self, context: Context) -> dict[str, int]:
         from dataclasses import replace
 
         from airflow_provider_b24cal._airflow import read_from, written_to
@@ -121,7 +109,6 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         from airflow_provider_b24cal.attendance.reconcile import without_names
         from airflow_provider_b24cal.attendance.snapshot import by_day, days_not_known
         from airflow_provider_b24cal.bitrix24.validation import check_choice, check_flag
-        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
         source = check_source(self.calendars, None, self.window_start, self.window_end, context)
@@ -135,8 +122,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
             folders[Person] = "people"
         folder = self._check_folder()
         counts = dict.fromkeys(_COUNTS, 0)
-        with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-            self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+        with self._connect() as hook:
             portal, people, unreadable = portal_name(hook), People(hook), UnreadableRows(self.log)
             for reading in source.read(hook):
                 shown = reading if named else without_names(reading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal._airflow import BaseHook
-from airflow_provider_b24cal.links.bitrix24 import Bitrix24BaseOperator
+from airflow_provider_b24cal.operators.base import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,8 +67,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         and tells them. (templated)
     :param meeting_names: store what meetings are called; if false, the column ``name`` stays empty. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
-    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that repeating cannot help;
-        default True. False raises ``AirflowFailException`` in their place, which ends the task at once.
+    :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
+        True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
     argument is not acceptable, which table is missing, or what the portal refused; and with the database's own
@@ -80,7 +80,6 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         "attendance_table", "changes_table", "looks_table", "create_tables", "meeting_names", "people_names",
         "people_table", "bitrix24_conn_id",
     )  # fmt: skip
-    ui_color = "#e5f4ff"
 
     def __init__(
         self,
@@ -99,8 +98,6 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
         people_table: str = "bitrix24_people",
-        bitrix24_conn_id: str = "bitrix24_default",
-        retry_permanent_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
@@ -124,15 +121,6 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         self.meeting_names = meeting_names
         self.people_names = people_names
         self.people_table = people_table
-        self.bitrix24_conn_id = bitrix24_conn_id
-        self.retry_permanent_errors = retry_permanent_errors
-
-    def execute(self, context: Context) -> dict[str, int]:
-        """Read the calendars, write the tables and return counts."""
-        from airflow_provider_b24cal.retry_policy import fail_fast
-
-        with fail_fast(permanent_errors=self.retry_permanent_errors):
-            return self._sync(context)
 
     def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar or meeting that is read."""
@@ -140,14 +128,13 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
 
         return super().link_target() if self.event_ids is not None else shown_calendar(self.calendars)
 
-    def _sync(self, context: Context) -> dict[str, int]:
+    def _execute(self, context: Context) -> dict[str, int]:
         from airflow_provider_b24cal.attendance.io.reader import portal_name
         from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
         from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
         from airflow_provider_b24cal.attendance.io.sync import Sync
         from airflow_provider_b24cal.attendance.io.tables import TableNames
         from airflow_provider_b24cal.bitrix24.validation import check_flag
-        from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
         names = TableNames(
@@ -163,8 +150,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         # Errors go to logs, and rows are nobody's business there.
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
         try:
-            with Bitrix24CalendarHook(self.bitrix24_conn_id) as hook:
-                self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+            with self._connect() as hook:
                 portal = portal_name(hook)
                 store = AttendanceStore(engine, names, portal, meeting_names=named, people_names=people_named)
                 if statements := store.prepare(create=create):

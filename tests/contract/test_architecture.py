@@ -28,6 +28,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     # The labels of the connection form are data, which imports nothing.
     "bitrix24": (frozenset({"bitrix24", "get_provider_info"}), PURE | {"jsonschema"}),
     "xcom": (frozenset(), PURE),
+    "clock": (frozenset(), STANDARD),
     "waiting": (frozenset({"bitrix24", "waiting", "xcom"}), PURE),
     "attendance": (frozenset({"bitrix24", "attendance"}), PURE),
     "attendance/io": (
@@ -35,7 +36,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         STANDARD | {"sqlalchemy", "pyarrow"},
     ),
     "client": (
-        frozenset({"", "_airflow", "bitrix24", "client"}),
+        frozenset({"", "_airflow", "bitrix24", "client", "clock"}),
         STANDARD | {"asgiref", "httpx", "requests", "urllib3"},
     ),
     "hooks": (
@@ -45,27 +46,26 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "oauth": (frozenset({"bitrix24", "client"}), STANDARD),
     "retry_policy": (frozenset({"_airflow", "bitrix24"}), STANDARD),
-    "links": (frozenset({"_airflow", "bitrix24", "hooks"}), STANDARD),
+    "links": (frozenset({"_airflow"}), STANDARD),
     "operators": (
-        frozenset({"_airflow", "bitrix24", "hooks", "links", "operators", "retry_policy", "xcom"}),
+        frozenset({"_airflow", "bitrix24", "hooks", "links", "operators", "xcom"}),
         STANDARD,
     ),
-    "decorators": (frozenset({"_airflow", "bitrix24", "operators", "retry_policy"}), STANDARD),
+    "decorators": (frozenset({"_airflow", "bitrix24", "operators"}), STANDARD),
     "sensors": (
-        frozenset({"_airflow", "bitrix24", "hooks", "operators", "links", "waiting", "triggers", "sensors"}),
+        frozenset({"", "_airflow", "bitrix24", "clock", "hooks", "operators", "waiting", "triggers", "sensors"}),
         STANDARD,
     ),
     # The base class of triggers is in the same place in all versions.
     "triggers": (
-        frozenset({"_airflow", "bitrix24", "client", "hooks", "waiting", "attendance", "triggers"}),
+        frozenset({"", "_airflow", "bitrix24", "clock", "hooks", "waiting", "attendance", "triggers"}),
         STANDARD | {"airflow.triggers.base"},
     ),
     "assets": (frozenset({"_airflow"}), STANDARD | {"airflow.providers.common.compat.openlineage.facet"}),
     "transfers": (
         frozenset(
             {
-                "_airflow", "assets", "attendance", "attendance/io", "bitrix24", "hooks", "links", "operators",
-                "retry_policy", "transfers",
+                "_airflow", "assets", "attendance", "attendance/io", "bitrix24", "hooks", "operators", "transfers",
             }
         ),
         STANDARD | {"sqlalchemy"},

@@ -208,9 +208,9 @@ def test_call_and_batch(hook: Bitrix24CalendarHook, portal: Portal) -> None:
 
 @pytest.mark.parametrize("method", ["", "a b", "../x", "x?y=1", "profile\n", None, 5, ".x", "x."])
 def test_a_bad_method_is_refused(method: Any, hook: Bitrix24CalendarHook, portal: Portal) -> None:
-    with pytest.raises(errors.InvalidArgumentError, match=r"method=.* accepted is a REST method name"):
+    with pytest.raises(errors.InvalidArgumentError, match=r"Invalid method .*: expected a REST method name"):
         hook.call(method)
-    with pytest.raises(errors.InvalidArgumentError, match=r"params=.* accepted is a mapping"):
+    with pytest.raises(errors.InvalidArgumentError, match=r"Invalid params .*: expected a mapping"):
         hook.call("profile", ["x"])  # type: ignore[arg-type]
     assert _requests(portal) == 0
 
@@ -226,14 +226,14 @@ def test_a_batch_with_a_reference_is_refused_whole(count: int, hook: Bitrix24Cal
 @pytest.mark.parametrize(
     ("calls", "told"),
     [
-        (None, "calls=None is not acceptable; accepted is a list of pairs"),
-        ("xy", "calls='xy' is not acceptable"),
-        ({"profile": {}}, "calls={'profile': {}} is not acceptable"),
-        ([("scope", None), "ab"], "calls[1]='ab' is not acceptable; accepted is a pair of method and params"),
-        ([("profile",)], "calls[0]=('profile',) is not acceptable"),
-        ([{"method": "profile", "params": {}}], "calls[0]={'method': 'profile', 'params': {}} is not acceptable"),
-        ([("scope", None), ("a b", None)], "method of calls[1]='a b' is not acceptable"),
-        ([("scope", [1])], "params of calls[0]=[1] is not acceptable"),
+        (None, "Invalid calls None: expected a list of pairs"),
+        ("xy", "Invalid calls 'xy'"),
+        ({"profile": {}}, "Invalid calls {'profile': {}}"),
+        ([("scope", None), "ab"], "Invalid calls[1] 'ab': expected a pair of method and params"),
+        ([("profile",)], "Invalid calls[0] ('profile',)"),
+        ([{"method": "profile", "params": {}}], "Invalid calls[0] {'method': 'profile', 'params': {}}"),
+        ([("scope", None), ("a b", None)], "Invalid method of calls[1] 'a b'"),
+        ([("scope", [1])], "Invalid params of calls[0] [1]"),
         ([("scope", {"a": []})], "A batch would drop a=[] of scope"),
     ],
 )
@@ -250,7 +250,7 @@ def test_calls_may_come_one_by_one(hook: Bitrix24CalendarHook) -> None:
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, b"x"], ids=lambda value: type(value).__name__)
 def test_params_that_are_not_json_are_refused(value: Any, hook: Bitrix24CalendarHook, portal: Portal) -> None:
-    with pytest.raises(errors.InvalidArgumentError, match="params is not acceptable"):
+    with pytest.raises(errors.InvalidArgumentError, match="Invalid params: expected"):
         hook.call("profile", {"deep": [value]})
     assert _requests(portal) == 0
 
@@ -293,8 +293,8 @@ def test_the_session_holds_no_credential(hook: Bitrix24CalendarHook) -> None:
         (4, {}, False, "the user may be deactivated"),
         (1, {"password": "notTheCode000000"}, False, "Create a new one under Developer resources"),
         (1, {"host": "http://127.0.0.1:9"}, False, "No connection to the portal could be made."),
-        (1, {"host": ""}, False, "Portal (host) is empty; put the portal"),
-        (1, {"extra": {"proxi": "x"}}, False, "unknown key 'proxi'; did you mean proxy?"),
+        (1, {"host": ""}, False, "Invalid connection field Portal (host): expected the portal"),
+        (1, {"extra": {"proxi": "x"}}, False, "expected no key 'proxi'. Did you mean proxy?"),
     ],
 )
 def test_test_connection(

@@ -104,6 +104,6 @@ def test_every_way_of_asking_many_tells(
         return clock.now
 
     # Every look at the clock finds it six seconds later.
-    monkeypatch.setattr("airflow_provider_b24cal.client.clock.time", hasten)
+    monkeypatch.setattr("airflow_provider_b24cal.clock.time", hasten)
     run(hook)
     assert lines() == ["50 of 120 done", "100 of 120 done"]
