@@ -1,8 +1,8 @@
 """From an authorisation code to a connection: ``python -m airflow_provider_b24cal.oauth``.
 
-It prints the address at which a person lets the application in, reads what the portal then told, exchanges the
-code for the first pair of tokens, and prints the connection. Secrets are read from the standard input, for
-arguments end in the shell's history and in the list of processes.
+It prints the URL at which a person authorises the application, reads the URL that the portal then redirects to,
+exchanges the code in it for the first pair of tokens, and prints the connection. Secrets are read from the standard
+input, since arguments get into the shell's history and the list of processes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _NO_PAIR: Final = TokenPair(Secret("none-yet"), Secret("none-yet"))
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationResponse:
-    """What a portal tells when a person has let an application in.
+    """A portal's response after a person has authorised an application.
 
-    :param server: origin of the authorisation server that it names.
+    :param server: origin of the authorisation server named in it.
     """
 
     code: Secret
@@ -51,18 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         origin = parse_origin(options.portal, None, allow_http=False, field="--portal")
         server = _server(options.auth_server)
-        # Whatever may be wrong here has to show itself before there is a code: it serves once.
+        # Everything is checked before there is a code, which can be used once.
         with _output(options.output) as output:
             secret = Secret(_read("Key of the application (client_secret): "))
             application = Application(options.client_id, secret, server, usual_server(origin))
             _check(make_connection(origin, application, _NO_PAIR, options.token_store))
             state = secrets.token_urlsafe(16)
             asked = urlencode({"client_id": options.client_id, "state": state})
-            _say("Open this address in a browser, as the person for whom tasks shall act:\n")
+            _say("Open this URL in a browser, as the user that tasks are to act as:\n")
             _say(f"  {origin}/oauth/authorize/?{asked}\n")
-            _say("Then paste the address that you were led to, or the code in it. A code is good for 30 seconds.")
-            told = read_told(_read("Address or code: "), state, server)
-            pair = exchange(application, told, origin)
+            _say("Then paste the URL that you were redirected to, or the code in it. A code is valid for 30 seconds.")
+            response = read_response(_read("URL or code: "), state, server)
+            pair = exchange(application, response, origin)
             connection = make_connection(origin, application, pair, options.token_store)
             print(json.dumps(connection if options.output is None else {options.conn_id: connection}), file=output)
         if options.output is not None:
@@ -76,46 +76,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_told(text: str, state: str, server: str | None = None) -> AuthorizationResponse:
-    """Return the code in what a person has pasted.
+def read_response(text: str, state: str, server: str | None = None) -> AuthorizationResponse:
+    """Return the response in a pasted text.
 
-    :param text: a code, or the whole address that the portal has led to.
-    :param state: what the portal was given to repeat; an address with another one is not an answer to this.
-    :param server: the authorisation server that was named by hand.
-    :raises InvalidArgumentError: there is no code in it, or it is not an answer to this. The code is not repeated.
+    :param text: a code, or the whole URL that the portal has redirected to.
+    :param state: the random text of this run; a URL with another one belongs to another run.
+    :param server: the authorisation server given as an option.
+    :raises InvalidArgumentError: there is no code in it, or it belongs to another run. The code is not repeated.
     """
     if "://" not in text:
         if text.isascii() and text.isalnum():
             return AuthorizationResponse(Secret(text))
-        raise InvalidArgumentError("That is neither a code nor the address with the code in it.")
+        raise InvalidArgumentError("Invalid input: expected a code, or the URL with the code in it.")
     try:
         given = {name: values[0] for name, values in parse_qs(urlsplit(text).query).items()}
     except ValueError:
         given = {}
     if not given.get("code"):
-        raise InvalidArgumentError("There is no code in that address; accepted is the one that the portal led to.")
+        raise InvalidArgumentError("Invalid URL: expected the one that the portal redirected to, with a code in it.")
     if given.get("state") != state:
-        raise InvalidArgumentError("That address answers another request: open the one that was printed just now.")
+        raise InvalidArgumentError(
+            "Invalid URL: expected the response to the URL printed just now; this one belongs to another."
+        )
     named = f"https://{given['server_domain']}" if given.get("server_domain") else None
     if server is None and named is not None and named not in KNOWN_SERVERS:
         raise InvalidArgumentError(
             f"The portal names the authorisation server {named.removeprefix('https://')!a}, which is not one of "
-            f"Bitrix24's; if you trust it with the application's key, name it with --auth-server."
+            "Bitrix24's. If you trust it with the application's key, pass it as --auth-server."
         )
     return AuthorizationResponse(Secret(given["code"]), named)
 
 
-def exchange(application: Application, told: AuthorizationResponse, origin: str) -> TokenPair:
+def exchange(application: Application, response: AuthorizationResponse, origin: str) -> TokenPair:
     """Return the first pair of tokens for a code.
 
     :raises Bitrix24Error: the authorisation server cannot be reached, or refuses.
     """
     empty = Secret("")
-    grant = Grant(application, TokenPair(empty, empty, told.server if told.server in KNOWN_SERVERS else None))
+    grant = Grant(application, TokenPair(empty, empty, response.server if response.server in KNOWN_SERVERS else None))
     settings = Settings(Endpoint(origin, AccessToken(empty))).for_auth_server(grant)
     with closing(RequestsTransport(settings)) as transport:
-        reply = transport.send(application.exchange(told.code.reveal(), told.server))
-    return application.read(reply, told.code, time())
+        reply = transport.send(application.exchange(response.code.reveal(), response.server))
+    return application.read(reply, response.code, time())
 
 
 def make_connection(origin: str, application: Application, pair: TokenPair, token_store: str | None) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""One standard term for each concept: names that were replaced are defined nowhere again."""
+"""One standard term for each concept: replaced names are defined nowhere, retired phrases stand nowhere."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("airflow_provider_b24cal", "benchmarks", "dags_examples", "tests")
+DEFINED_IN = ("airflow_provider_b24cal", "benchmarks", "dags_examples", "tests")
 
 MODULES = frozenset(
     {
@@ -37,7 +40,7 @@ KEPT = frozenset({("tests", "TOO_LATE"), ("tests", "WHOLE"), ("tests", "crowd"),
 
 def _definitions() -> Iterator[tuple[str, str, str]]:
     """Yield each definition: the folder, where it is, and its name."""
-    for folder in FOLDERS:
+    for folder in DEFINED_IN:
         for path in sorted((ROOT / folder).rglob("*.py")):
             where = str(path.relative_to(ROOT))
             yield folder, where, f"module {path.stem}"
@@ -63,3 +66,50 @@ def test_names_that_were_replaced_are_defined_nowhere() -> None:
         if name in retired and (folder, name.partition(" ")[2]) not in KEPT
     ]
     assert found == []
+
+
+FOLDERS = (
+    "README.md", "CHANGELOG.md", "docs/*.rst", "docs/*/*.rst",
+    "airflow_provider_b24cal/oauth.py", "airflow_provider_b24cal/get_provider_info.py",
+    "airflow_provider_b24cal/bitrix24/*.py", "airflow_provider_b24cal/bitrix24/auth/*.py",
+    "airflow_provider_b24cal/bitrix24/schemas/*", "airflow_provider_b24cal/bitrix24/calendar/[!s]*.py",
+    "airflow_provider_b24cal/bitrix24/protocol/call.py", "airflow_provider_b24cal/bitrix24/protocol/error*.py",
+    "tests/unit/bitrix24/*.py", "tests/unit/test_events.py", "tests/unit/test_inputs.py", "tests/unit/test_nearest.py",
+    "tests/unit/test_oauth.py", "tests/unit/test_oauth_[ir]*.py", "tests/unit/test_unreadable_rows.py", "tests/property/test_events.py",
+    "tests/property/test_zones.py",
+)  # fmt: skip
+PHRASES = (
+    "accepted is", "befalls", "befell", "doom", "good no more", "hopeless", "is not acceptable", "lets nobody in",
+    "patience", "told", "worn", "what became of", "Another task has been at it", "Not over after", "was so already",
+    "set and read back", "somebody has no time", "set and proven", "What it runs on", "Two worlds", "left to chance",
+    "nobody else's matter", "keeps the pace", "agree on the pace", "turn is tried", "How something ends",
+    "too many for XCom are counted", "What cannot be so", "Looks of a clock",
+)  # fmt: skip
+"""Phrases of riddles, metaphors and old error sentences; each has a plain replacement."""
+
+
+def _is_in(phrase: str, text: str) -> bool:
+    """Return whether whole words are in a text; an underscore ends a word, so names count too."""
+    return re.search(rf"(?<![^\W_]){re.escape(phrase)}(?![^\W_])", text, re.IGNORECASE) is not None
+
+
+@pytest.mark.parametrize("pattern", FOLDERS)
+def test_phrases_that_were_replaced_stand_nowhere(pattern: str) -> None:
+    paths = sorted(path for path in ROOT.glob(pattern) if path.is_file() and path.suffix != ".pyc")
+    assert paths
+    # A phrase may be broken by the end of a line, and by what begins the next one.
+    texts = {path: re.sub(r"[\s\"#]+", " ", path.read_text("utf-8")) for path in paths}
+    found = [
+        f"{path.relative_to(ROOT)}: {phrase}"
+        for path, text in texts.items()
+        for phrase in PHRASES
+        if _is_in(phrase, text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("he told us", True), ("Told.", True), ("read_told", True), ("untold", False)]
+)
+def test_a_phrase_is_whole_words(text: str, found: bool) -> None:
+    assert _is_in("told", text) == found

@@ -53,7 +53,7 @@ def _row(start: datetime, end: datetime, zone: ZoneInfo, form: str) -> dict[str,
     return row
 
 
-def _as_told(instant: datetime, zone: ZoneInfo) -> datetime:
+def _as_written(instant: datetime, zone: ZoneInfo) -> datetime:
     """Return what can be known of an instant from its wall clock: of an hour that comes twice, the first."""
     return instant.astimezone(zone).replace(fold=0).astimezone(UTC)
 
@@ -65,10 +65,10 @@ def test_a_time_written_in_a_zone_is_read_as_the_same_instant(
 ) -> None:
     start = data.draw(instants(zone))
     end = (start + length).replace(second=0, microsecond=0)
-    told = _as_told(start, zone), max(_as_told(start, zone), _as_told(end, zone))
+    expected = _as_written(start, zone), max(_as_written(start, zone), _as_written(end, zone))
     row = _row(start, end, zone, form)
     event = read_event(row)
-    assert (event.start, event.end) == told
+    assert (event.start, event.end) == expected
     asked = Window(start - MAX_BUSY_SPAN / 2, start + MAX_BUSY_SPAN / 2)
     first, last = (moment.astimezone(zone).replace(tzinfo=None) for moment in (start, end))
     try:
@@ -78,7 +78,7 @@ def test_a_time_written_in_a_zone_is_read_as_the_same_instant(
         two_ways = first.day == first.month and last.day <= 12
         assert (two_ways and form in SLASHED) or last < first
     else:
-        assert (busy.start, busy.end) == told
+        assert (busy.start, busy.end) == expected
 
 
 @given(ZONES, st.dates(date(1990, 1, 1), date(2037, 1, 1)))

@@ -259,7 +259,7 @@ def test_a_part_that_failed_in_passing_is_asked_again(hook: Bitrix24CalendarHook
     assert _count(portal)["requests"] == 2
 
 
-def test_external_users_are_told(server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_external_users_get_the_reason(server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GUEST", server.connection_json(4))
     with Bitrix24CalendarHook("guest") as hook:
         for run_call in (
@@ -371,10 +371,10 @@ def test_nobody_is_busy(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     assert hook.get_accessibility([4], SEPTEMBER) == {4: []}
 
 
-@pytest.mark.parametrize("told", ["[]", '{"1":[]}'])
-def test_who_is_not_in_the_answer_is_not_free(told: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
+@pytest.mark.parametrize("lists", ["[]", '{"1":[]}'])
+def test_who_is_not_in_the_answer_is_not_free(lists: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
     day = _window("2026-09-16", "2026-09-17")
-    _answer(portal, "calendar.accessibility.get", told)
+    _answer(portal, "calendar.accessibility.get", lists)
     with pytest.raises(errors.UnexpectedReplyError, match="a list for each user; got none for"):
         hook.get_accessibility([ANNA, DORA], day)
 

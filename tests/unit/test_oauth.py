@@ -154,7 +154,7 @@ def test_another_worker_was_quicker(reader: Any, connect: Connect, portal: Porta
 def test_a_lost_race_with_another_host_ends_with_the_winners_token(
     reader: Any, connect: Connect, portal: Portal, clock: Clock
 ) -> None:
-    """Another host has renewed, and stores the pair only after this one was told that it is too late."""
+    """Another host has renewed, and stores the pair only after this one learned that it is too late."""
     folder = connect()
     hook = reader()
     hook.status(SILENT)
@@ -166,9 +166,9 @@ def test_a_lost_race_with_another_host_ends_with_the_winners_token(
     portal.auth_server._by_access[winner.access] = winner
 
     def store() -> None:
-        told = {"access_token": winner.access, "refresh_token": winner.refresh}
+        stored_pair = {"access_token": winner.access, "refresh_token": winner.refresh}
         folder.mkdir(exist_ok=True)
-        (folder / f"{grant.key}.json").write_text(json.dumps(told))
+        (folder / f"{grant.key}.json").write_text(json.dumps(stored_pair))
 
     clock.later(0.5, store)
     assert hook.status(SILENT) == "Q"

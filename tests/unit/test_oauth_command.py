@@ -20,7 +20,7 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from airflow_provider_b24cal.oauth import read_told
+from airflow_provider_b24cal.oauth import read_response
 from tests.conftest import SILENT
 from tests.sync import FOR_A_PROCESS, PATIENCE, ending
 
@@ -59,8 +59,8 @@ def test_from_a_code_to_a_connection_that_works(
         led, code = _agree(process, portal.auth_server.client_secret)
         out, err = process.communicate(f"{led if whole else code}\n", timeout=FOR_A_PROCESS)
     assert process.returncode == 0, err
-    told = json.loads(out)
-    for secret in (code, portal.auth_server.client_secret, told["extra"]["access_token"]):
+    made = json.loads(out)
+    for secret in (code, portal.auth_server.client_secret, made["extra"]["access_token"]):
         assert secret not in err
     monkeypatch.setenv("AIRFLOW_CONN_MADE", out)
     with Bitrix24CalendarHook("made") as hook:
@@ -109,7 +109,7 @@ def test_a_file_is_not_left_behind_empty(server: SandboxServer, portal: Portal, 
     with _started(server, "--output", str(tmp_path / "new.json")) as process:
         _agree(process, portal.auth_server.client_secret)
         _, err = process.communicate("not a code\n", timeout=FOR_A_PROCESS)
-    assert (process.returncode, "neither a code" in err) == (1, True)
+    assert (process.returncode, "expected a code" in err) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ def test_a_file_is_not_left_behind_empty(server: SandboxServer, portal: Portal, 
     [
         (None, "0123", "The code is not valid: it can be used once"),
         ("other", None, "Check client_id and client_secret"),
-        (None, "not a code", "neither a code nor the address"),
+        (None, "not a code", "expected a code, or the URL"),
         (None, "", "nothing was entered"),
     ],
 )
@@ -143,19 +143,21 @@ LED = "https://app.example/?code=c0de&domain=example.bitrix24.com&server_domain=
             None,
             "names the authorisation server 'oauth.evil.example'",
         ),
-        (LED.format(server="oauth.bitrix.info", state="other"), None, "answers another request"),
-        (LED.format(server="oauth.bitrix.info", state=""), None, "answers another request"),
-        ("https://app.example/?error=denied", None, "There is no code in that address"),
-        ("http://[bad?code=c0de", None, "There is no code in that address"),
+        (LED.format(server="oauth.bitrix.info", state="other"), None, "belongs to another"),
+        (LED.format(server="oauth.bitrix.info", state=""), None, "belongs to another"),
+        ("https://app.example/?error=denied", None, "with a code in it"),
+        ("http://[bad?code=c0de", None, "with a code in it"),
     ],
 )
 def test_what_is_pasted_is_checked(text: str, server: Any, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message) as caught:
-        read_told(text, "s", server)
+        read_response(text, "s", server)
     assert "c0de" not in str(caught.value)
 
 
 def test_a_server_named_by_hand_is_trusted_and_a_known_one_followed() -> None:
     text = LED.format(server="oauth.own.example", state="s")
-    assert read_told(text, "s", "https://oauth.own.example").code.reveal() == "c0de"
-    assert read_told(LED.format(server="oauth.bitrix24.tech", state="s"), "s").server == "https://oauth.bitrix24.tech"
+    assert read_response(text, "s", "https://oauth.own.example").code.reveal() == "c0de"
+    assert (
+        read_response(LED.format(server="oauth.bitrix24.tech", state="s"), "s").server == "https://oauth.bitrix24.tech"
+    )

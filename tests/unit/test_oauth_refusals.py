@@ -138,7 +138,7 @@ def test_a_portal_that_cannot_ask_is_waited_for_and_nothing_is_renewed(
     assert len(clock.slept) > 1
 
 
-def test_an_answer_that_was_lost_is_told_as_what_it_is(reader: Any, connect: Connect, portal: Portal) -> None:
+def test_an_answer_that_was_lost_is_reported_as_such(reader: Any, connect: Connect, portal: Portal) -> None:
     connect()
     portal.expire_tokens()
     portal.plan({"method": "oauth.token", "drop": "after"})

@@ -212,7 +212,7 @@ SCENARIOS = [
         stored=(NOTIFYING, "Y"),
     ),
     _is(
-        "set: the write's own error is told before that of reading back",
+        "set: the write's own error wins over that of reading back",
         _set(SILENT, "Y"),
         errors.AccessError,
         2,
@@ -386,5 +386,5 @@ def test_scenario(
         assert portal.status(scenario.stored[0], 1) == scenario.stored[1]
         notices = counts["notifications"].get(str(scenario.stored[0]), counts["notifications"].get(scenario.stored[0]))
         if scenario.stored[0] == NOTIFYING:
-            assert sum(notices.values()) == 1, "the organiser is told once"
+            assert sum(notices.values()) == 1, "the organiser is notified once"
     assert caplog.text.count("before a retry") <= 3

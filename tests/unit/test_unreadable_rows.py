@@ -317,7 +317,7 @@ def test_names_are_the_same_wherever_they_go(calendars: Calendars, tmp_path: Pat
 
 @pytest.fixture
 def watch(calendars: Calendars, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that lets a watcher see some readings one after the other, and returns what it told."""
+    """Return a function that lets a watcher see some readings one after the other, and returns its events."""
     clock.now = datetime(2026, 9, 1, 12, tzinfo=UTC).timestamp()
     for module, names in {"attendance_changes": ("sleep", "time"), "outbox": ("time",)}.items():
         for name in names:
@@ -328,19 +328,19 @@ def watch(calendars: Calendars, clock: Clock, monkeypatch: pytest.MonkeyPatch) -
         calendars.rows["1"] = readings[0]
         for number, rows in enumerate(readings[1:], 1):
             clock.later(60 * number - 5, lambda rows=rows: calendars.rows.update({"1": rows}))  # type: ignore[misc]
-        told: list[Any] = []
+        payloads: list[Any] = []
 
         def stop() -> None:
             raise _Enough
 
         async def read() -> None:
             async for event in Bitrix24AttendanceChangesTrigger(poke_interval=60, **arguments).run():
-                told.append(event.payload)  # noqa: PERF401 - what was told before the end counts
+                payloads.append(event.payload)  # noqa: PERF401 - events before the end count
 
         clock.later(60 * len(readings) + 30, stop)
         with pytest.raises(_Enough):
             asyncio.run(read())
-        return [(one["parent_id"], one["user_id"], one["old"], one["new"]) for one in told]
+        return [(one["parent_id"], one["user_id"], one["old"], one["new"]) for one in payloads]
 
     return run
 
@@ -354,12 +354,12 @@ class _Enough(BaseException):
 def test_a_watcher_goes_on_and_forgets_nothing(change: Any, arguments: Any, watch: Any, logged: Any) -> None:
     if "event_ids" in arguments and change is NAMELESS:
         change = ODD  # what is asked for by its id has one
-    told = watch(
+    payloads = watch(
         [_row(7, 3, letters="Q"), _row(8, 4, letters="Q")],
         [_row(7, 3, letters="Y"), _row(8, 4, letters="N", **change)],
         [_row(7, 3, letters="Y"), _row(8, 4, letters="N", **change)],
         [_row(7, 3, letters="Y"), _row(8, 4, letters="N")],
         **arguments,
     )
-    assert told == [(7, 2, "Q", "Y"), (8, 2, "Q", "N")]
+    assert payloads == [(7, 2, "Q", "Y"), (8, 2, "Q", "N")]
     assert len(logged()) == 1

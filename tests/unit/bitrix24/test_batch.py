@@ -88,7 +88,7 @@ def test_text_that_the_portal_would_replace_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "told"),
+    ("params", "message"),
     [
         ({"attendees": []}, "drop attendees=[] of"),
         ({"text": None}, "drop text=None of"),
@@ -98,10 +98,10 @@ def test_text_that_the_portal_would_replace_is_refused(text: str) -> None:
         ({"a": 1, "\udfff": "x"}, "not carry half of a surrogate pair in \\udfff='x' of"),
     ],
 )
-def test_what_a_batch_cannot_carry_is_refused(params: dict[str, Any], told: str) -> None:
+def test_what_a_batch_cannot_carry_is_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(errors.InvalidArgumentError) as caught:
         pack([methods.raw("calendar.event.update", params, writes=True)], "c")
-    assert f"{told} calendar.event.update; send this call alone" in str(caught.value)
+    assert f"{message} calendar.event.update; send this call alone" in str(caught.value)
     assert caught.value.__context__ is None
 
 

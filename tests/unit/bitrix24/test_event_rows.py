@@ -146,7 +146,7 @@ def test_busy_without_duration() -> None:
     assert (found.start, found.end) == (START, START)
 
 
-def test_what_reaches_far_is_told_by_the_stamp() -> None:
+def test_a_long_span_is_read_by_its_timestamp() -> None:
     """From 3 April to 6 May, or from 4 March to 5 June: both lie in the window."""
     asked = Window(datetime(2026, 4, 20, tzinfo=UTC), datetime(2026, 4, 30, tzinfo=UTC))
     row = BUSY | {
@@ -177,7 +177,7 @@ def _busy(first: str, last: str, **more: Any) -> dict[str, Any]:
         ("12/04/2026 22:00:00", "01/05/2026 08:00:00", 4),  # not from December to January of the same year
     ],
 )
-def test_what_can_be_read_in_two_ways_is_told_by_the_other_rows(first: str, last: str, month: int) -> None:
+def test_what_can_be_read_in_two_ways_is_read_as_the_other_rows(first: str, last: str, month: int) -> None:
     """Of somebody else, too: an answer is written in one way."""
     absence = {"FROM_HR": True, "ID": "3", "DT_FROM": "03/04/2026", "DT_TO": "06/05/2026", "ACCESSIBILITY": "absent"}
     asked = Window(datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 30, tzinfo=UTC))
@@ -255,7 +255,7 @@ APRIL_3, MARCH_4 = datetime(2026, 4, 3, 10, tzinfo=UTC), datetime(2026, 3, 4, 10
         ([], {"DATE_FROM_TS_UTC": str(int(MARCH_4.timestamp())), "RRULE": {"FREQ": "DAILY"}}, None),
     ],
 )
-def test_a_date_of_an_old_portal_is_told_by_the_other_rows(others: Any, more: Any, start: datetime | None) -> None:
+def test_a_date_of_an_old_portal_is_read_as_the_other_rows(others: Any, more: Any, start: datetime | None) -> None:
     row = _old("03/04/2026 10:00:00", "03/04/2026 11:00:00", **more)
     found = get_events("user", 1, SPRING).read([*others, row], str)
     if start is None:

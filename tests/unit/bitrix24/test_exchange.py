@@ -91,7 +91,7 @@ def test_a_refusal_inside_an_answer_corrects_the_pace() -> None:
     assert names == ["Send", "RateLimited", "Pause", "Send"]
 
 
-def test_what_takes_too_long_ends_the_patience_for_itself_only() -> None:
+def test_what_takes_too_long_ends_the_retries_for_itself_only() -> None:
     """Of fifty sets, the first half has used up its operating time for ten minutes, the others lose their answer."""
     lost = TransportError("lost", method="batch")
     names, changes = _run(_set(50), [_each("Q"), _all_fail(SPENT), lambda _: lost, _each("Y")])

@@ -34,8 +34,8 @@ SPELLINGS = {
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_is_hidden(spelling: str, secret: str) -> None:
-    told = f"no such page: {SPELLINGS[spelling](secret)}!"
-    assert Scrubber(Secret(secret))(told) == "no such page: ***!"
+    text = f"no such page: {SPELLINGS[spelling](secret)}!"
+    assert Scrubber(Secret(secret))(text) == "no such page: ***!"
 
 
 @pytest.mark.parametrize("secret", SECRETS)
