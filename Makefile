@@ -63,9 +63,9 @@ types: setup ## Check types
 docs: setup ## Build the documentation into docs/_build/html, warnings are errors
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-dist: setup ## Build wheel and sdist into dist/ and check them
+dist: setup ## Build wheels and sdists of both packages into dist/ and check them
 	@rm -rf dist
-	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@for source in . sandbox; do $(BIN)/python -m build --no-isolation --outdir dist $$source >/dev/null || exit 1; done
 	@$(BIN)/python -m twine check --strict dist/*
 
 screenshots: setup ## Make the documentation's pictures anew, and pictures of it in docs/_build (needs a Chromium)

@@ -39,12 +39,12 @@ def read(together: Barrier, connection: str) -> tuple[str, float]:
 def race(folder: Path) -> tuple[list[str], list[float], dict[str, int], dict[str, int]]:
     """Run the race; return answers, times, and what the authorisation server gave out and refused."""
     from bitrix24_sandbox.portal import Portal
-    from bitrix24_sandbox.seed import default_office
+    from bitrix24_sandbox.seed import default_seed_data
     from bitrix24_sandbox.server import SandboxServer
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["airflow_provider_b24cal.hooks.bitrix24"])
-    with SandboxServer(Portal(default_office())) as server, context.Manager() as manager:
+    with SandboxServer(Portal(default_seed_data())) as server, context.Manager() as manager:
         portal = server.portal
         connection = server.oauth_connection_json(1, token_store=f"file:{folder}")
         portal.expire_tokens()

@@ -14,7 +14,7 @@ from bitrix24_sandbox import datafile
 from bitrix24_sandbox.checks import BadInputError
 from bitrix24_sandbox.limits import OPERATING_LIMIT_S
 from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.seed import default_office, large_dataset
+from bitrix24_sandbox.seed import default_seed_data, large_dataset
 from bitrix24_sandbox.server import SandboxServer, check_loopback
 from bitrix24_sandbox.settings import ACCEPTED, Settings, change
 
@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.meetings is not None and options.data is not None:
         parser.error("--meetings does not go with --data")
     try:
-        office = _office(options.data, options.seed, options.meetings)
+        seed_data = _seed_data(options.data, options.seed, options.meetings)
     except BadInputError as error:
         parser.error(f"--data {options.data}: {error}")
     try:
         settings = change(Settings(), {name: getattr(options, name) for name in _SETTINGS})
     except BadInputError as error:
         parser.error(f"--{error.field.replace('_', '-')}: got {error.value!r}; accepted: {error.accepted}")
-    portal = Portal(office, settings)
+    portal = Portal(seed_data, settings)
     server = SandboxServer(
         portal,
         host=options.host,
@@ -80,9 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM, description="A local stand-in for a Bitrix24 portal.")
     parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="loopback address to listen on")
     parser.add_argument("--port", type=_port, default=0, help="port to listen on; 0 takes a free one")
-    office = parser.add_mutually_exclusive_group()
-    office.add_argument("--data", type=Path, help="YAML or JSON file with people and events")
-    office.add_argument("--seed", type=int, default=1, help="picks the built-in office's meetings")
+    seed_data = parser.add_mutually_exclusive_group()
+    seed_data.add_argument("--data", type=Path, help="YAML or JSON file with people and events")
+    seed_data.add_argument("--seed", type=int, default=1, help="picks the built-in seed data's meetings")
     parser.add_argument(
         "--meetings", type=_meetings, help="serve the built-in people with so many meetings, all inviting user 1"
     )
@@ -136,10 +136,10 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _office(data: Path | None, seed: int, meetings: int | None) -> SeedData:
+def _seed_data(data: Path | None, seed: int, meetings: int | None) -> SeedData:
     if data is not None:
         return datafile.load(data)
-    return default_office(seed) if meetings is None else large_dataset(meetings, seed=seed)
+    return default_seed_data(seed) if meetings is None else large_dataset(meetings, seed=seed)
 
 
 def _greeting(server: SandboxServer) -> str:
@@ -155,7 +155,7 @@ def _greeting(server: SandboxServer) -> str:
             f"  {server.webhook_url(user_id)}",
         ]
     else:
-        lines.append("Nobody in this office has a webhook, so there is no connection to show.")
+        lines.append("No person in the seed data has a webhook, so there is no connection to show.")
     return "\n".join([*lines, "", "Stop with Ctrl+C."])
 
 

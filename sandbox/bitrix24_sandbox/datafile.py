@@ -1,4 +1,4 @@
-"""Loading an office from a YAML or JSON file.
+"""Loading seed data from a YAML or JSON file.
 
 The file lists ``people`` and ``events``; ``example.yaml`` beside this module shows every key. Ids of
 events and attendee rows may be left out and are then given in order, starting at 651.
@@ -48,7 +48,7 @@ _MAX_ID = 2**31 - 1
 
 
 def load(path: Path) -> SeedData:
-    """Return the office described by a file.
+    """Return the seed data described by a file.
 
     :param path: a YAML or JSON file.
     :raises BadInputError: naming the key that is wrong.
@@ -62,7 +62,7 @@ def load(path: Path) -> SeedData:
 
 
 def parse(content: object) -> SeedData:
-    """Return the office described by decoded YAML or JSON.
+    """Return the seed data described by decoded YAML or JSON.
 
     :raises BadInputError: naming the key that is wrong.
     """

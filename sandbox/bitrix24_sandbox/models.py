@@ -1,4 +1,4 @@
-"""The office the portal serves: its people, their meetings, and the calendar rows these are stored in.
+"""The seed data the portal serves: its people, their meetings, and the calendar rows these are stored in.
 
 A meeting is one :class:`Event` (what it is about) and several :class:`Row` s (who takes part). The parent
 row has the event's own id and lies in the organiser's, group's or company's calendar; every other
@@ -156,23 +156,23 @@ class SeedData:
 class CalendarStore:
     """All calendar rows of a portal, changing as people answer.
 
-    :param office: where to start from.
+    :param seed_data: where to start from.
     """
 
-    def __init__(self, office: SeedData) -> None:
-        self.people = {person.id: person for person in office.people}
-        self.events = {event.id: event for event in office.events}
+    def __init__(self, seed_data: SeedData) -> None:
+        self.people = {person.id: person for person in seed_data.people}
+        self.events = {event.id: event for event in seed_data.events}
         self.rows: dict[int, Row] = {}
-        self._row_ids: dict[int, list[int]] = {event.id: [] for event in office.events}
-        # Looked up for every answer read, whatever the size of the meeting and of the office.
+        self._row_ids: dict[int, list[int]] = {event.id: [] for event in seed_data.events}
+        # Looked up for every answer read, whatever the size of the meeting and of the seed data.
         self._own_row_ids: dict[tuple[int, int], list[int]] = {}
         self._calendars: dict[tuple[str, int], list[int]] = {}
         self._occurrences: dict[int, list[Event]] = {}
         self._last_id = 650
-        for event in office.events:
+        for event in seed_data.events:
             if event.recurrence_id is not None:
                 self._occurrences.setdefault(event.recurrence_id, []).append(event)
-        self.put(office.rows)
+        self.put(seed_data.rows)
 
     def put(self, rows: Iterable[Row]) -> None:
         """Store rows, new or changed."""

@@ -1,4 +1,4 @@
-"""The portal itself: office, settings, planned faults and counters, behind one lock.
+"""The portal itself: seed data, settings, planned faults and counters, behind one lock.
 
 The server works in its own thread, and a test looks in from another; every public method takes the lock.
 """
@@ -56,13 +56,15 @@ _TOO_MANY = faults.Fault(method="*", times=1, error=RestError("QUERY_LIMIT_EXCEE
 class Portal:
     """A portal with its state.
 
-    :param office: people and meetings to start from, and to return to on :meth:`reset`.
+    :param seed_data: people and meetings to start from, and to return to on :meth:`reset`.
     :param start: way of answering to start with.
     :param clock: tells the time as seconds since the epoch.
     """
 
-    def __init__(self, office: SeedData, start: Settings | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._office = office
+    def __init__(
+        self, seed_data: SeedData, start: Settings | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._seed_data = seed_data
         self._clock = clock
         self._start = Settings() if start is None else start
         self._lock = threading.RLock()
@@ -72,9 +74,9 @@ class Portal:
         self.reset()
 
     def reset(self) -> None:
-        """Return to the initial office and settings; forget faults, counters and what limits have measured."""
+        """Return to the initial seed data and settings; forget faults, counters and what limits have measured."""
         with self._lock:
-            self.book = CalendarStore(self._office)
+            self.book = CalendarStore(self._seed_data)
             self.settings = self._start
             self.counters = Counters()
             self.auth_server = AuthServer()

@@ -1,4 +1,4 @@
-"""The built-in offices: a dozen people with their meetings around today, always the same for a seed."""
+"""The built-in seed data: a dozen people with their meetings around today, always the same for a seed."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _READER = 1
 _HOST = 2
 
 
-def default_office(seed: int = 1, today: date | None = None) -> SeedData:
-    """Return the built-in office.
+def default_seed_data(seed: int = 1, today: date | None = None) -> SeedData:
+    """Return the built-in seed data.
 
     :param seed: another seed gives other meetings and other webhook codes.
     :param today: the day the meetings lie around.
@@ -58,7 +58,7 @@ def default_office(seed: int = 1, today: date | None = None) -> SeedData:
 def large_dataset(
     meetings: int = 50_000, status: str = "Q", first_id: int = 100_001, seed: int = 1, today: date | None = None
 ) -> SeedData:
-    """Return an office of the same people in which the first one is invited to a great many meetings.
+    """Return seed data of the same people in which the first one is invited to a great many meetings.
 
     Ids of meetings follow one another, and those of the invitations follow them.
 
@@ -69,7 +69,7 @@ def large_dataset(
     :param today: the day the meetings lie around.
     """
     day = datetime.now(UTC).date() if today is None else today
-    people = default_office(seed, day).people
+    people = default_seed_data(seed, day).people
     events = tuple(_one_of_many(first_id + number, number, day) for number in range(meetings))
     # Written out, for checking a data file of this size would take too long.
     parents = (Row(event.id, event.id, "user", _HOST, "H", deleted=False) for event in events)

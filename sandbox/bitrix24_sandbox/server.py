@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from bitrix24_sandbox.app import Sleep, create_app
 from bitrix24_sandbox.guard import is_loopback
 from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.seed import default_office
+from bitrix24_sandbox.seed import default_seed_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def _protocol(portal: Portal) -> type[H11Protocol]:
 class SandboxServer:
     """A portal on a loopback port, served for as long as the ``with`` block lasts.
 
-    :param portal: what to serve; by default the built-in office.
+    :param portal: what to serve; by default the built-in seed data.
     :param host: a loopback address, or ``localhost``.
     :param port: 0 takes a free one.
     :param certfile: serve TLS with this certificate chain.
@@ -117,7 +117,7 @@ class SandboxServer:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         check_loopback(host)
-        self.portal = Portal(default_office()) if portal is None else portal
+        self.portal = Portal(default_seed_data()) if portal is None else portal
         self.host = host
         self.port = port
         self._certfile = certfile

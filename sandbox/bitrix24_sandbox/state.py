@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def snapshot(book: CalendarStore, now: datetime) -> dict[str, object]:
-    """Return people and meetings with everybody's answers; of a very large office the first meetings.
+    """Return people and meetings with everybody's answers; of a very large seed data the first meetings.
 
     :param now: an aware time; series are shown at their next day from then on.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+SANDBOX = Path(__file__).parents[2] / "sandbox" / "bitrix24_sandbox"
 PACKAGE = "airflow_provider_b24cal"
 ROOT = Path(__file__).parents[2] / PACKAGE
 STANDARD = frozenset(sys.stdlib_module_names)
@@ -53,12 +54,12 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "decorators": (frozenset({"_airflow", "bitrix24", "operators"}), STANDARD),
     "sensors": (
-        frozenset({"", "_airflow", "bitrix24", "clock", "hooks", "operators", "waiting", "triggers", "sensors"}),
+        frozenset({"_airflow", "bitrix24", "clock", "hooks", "operators", "waiting", "triggers", "sensors"}),
         STANDARD,
     ),
     # The base class of triggers is in the same place in all versions.
     "triggers": (
-        frozenset({"", "_airflow", "bitrix24", "clock", "hooks", "waiting", "attendance", "triggers"}),
+        frozenset({"_airflow", "bitrix24", "clock", "hooks", "waiting", "attendance", "triggers"}),
         STANDARD | {"airflow.triggers.base"},
     ),
     "assets": (frozenset({"_airflow"}), STANDARD | {"airflow.providers.common.compat.openlineage.facet"}),
@@ -70,7 +71,6 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         ),
         STANDARD | {"sqlalchemy"},
     ),
-    "sandbox": (frozenset({"sandbox"}), STANDARD | {"starlette", "uvicorn", "yaml"}),
 }  # fmt: skip
 
 
@@ -92,7 +92,11 @@ def _imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, name.name) for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            yield node.lineno, node.module or ""
+            # A module that is imported from the top of the package, or a name of the package itself.
+            rooms = [name.name for name in node.names if node.module == PACKAGE and name.name in RULES]
+            yield from ((node.lineno, f"{PACKAGE}.{room}") for room in rooms)
+            if not rooms:
+                yield node.lineno, node.module or ""
 
 
 @pytest.mark.parametrize(("room", "path"), list(_modules()), ids=lambda value: str(value).removeprefix(str(ROOT)))
@@ -115,6 +119,14 @@ def test_the_language_has_no_clock(path: Path) -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
     ]
     assert not clocks, f"{path.name}:{clocks}"
+
+
+@pytest.mark.parametrize("path", sorted(SANDBOX.rglob("*.py")), ids=lambda path: path.stem)
+def test_the_sandbox_imports_no_client(path: Path) -> None:
+    """It shares no code with the provider, so a mistake cannot be made on both sides at once."""
+    for line, module in _imports(path):
+        first = module.split(".")[0]
+        assert first in {"__future__", "bitrix24_sandbox", "starlette", "uvicorn", "yaml"} | STANDARD, f"{path}:{line}"
 
 
 def test_every_room_has_a_rule() -> None:

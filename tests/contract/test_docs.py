@@ -12,7 +12,7 @@ import re
 import shlex
 import sqlite3
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import metadata
@@ -193,13 +193,13 @@ def _pip(action: str, *packages: str) -> None:
 
 def _python(option: str, module: str, *words: str) -> None:
     assert option == "-m"
-    parsers: dict[str, Callable[[], ArgumentParser]] = {
-        "bitrix24_sandbox": cli._parser,
-        "airflow_provider_b24cal.oauth": oauth._parser,
-    }
+    assert module == "airflow_provider_b24cal.oauth"
     if words:
-        _takes(parsers[module](), list(words))
-    assert module in parsers
+        _takes(oauth._parser(), list(words))
+
+
+def _sandbox(*words: str) -> None:
+    _takes(cli._parser(), list(words))
 
 
 def _airflow(*words: str) -> None:
@@ -232,6 +232,7 @@ def test_commands(page: str, line: str) -> None:
         "make": _make,
         "pip": _pip,
         "python": _python,
+        "bitrix24-sandbox": _sandbox,
         "airflow": _airflow,
         "curl": _curl,
         "export": _export,

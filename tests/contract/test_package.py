@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import bitrix24_sandbox
 import pytest
 import yaml
 
@@ -27,17 +30,32 @@ from pathlib import Path
 import airflow_provider_b24cal
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from bitrix24_sandbox import datafile
 (found,) = [entry for entry in entry_points(group="apache_airflow_provider") if "b24cal" in entry.value]
 home = Path(airflow_provider_b24cal.__file__).parent
-print("told: " + json.dumps({
+print("found: " + json.dumps({
     "home": str(home),
     "version": version("airflow-provider-b24cal"),
     "name": found.load()()["package-name"],
     "schemas": bool(schemas.document("connection")),
     "typed": (home / "py.typed").exists(),
-    "page": (home / "sandbox" / "page.html").exists(),
-    "example": (home / "sandbox" / "example.yaml").exists(),
+    "files": sorted({path.suffix for path in home.rglob("*") if path.is_file()} - {".pyc", ".py"}),
+}))
+"""
+SANDBOX_USED = """
+import json
+from importlib.metadata import entry_points, version
+from pathlib import Path
+import bitrix24_sandbox
+from bitrix24_sandbox import datafile
+home = Path(bitrix24_sandbox.__file__).parent
+(command,) = entry_points(group="console_scripts", name="bitrix24-sandbox")
+print("found: " + json.dumps({
+    "home": str(home),
+    "version": version("bitrix24-sandbox"),
+    "command": command.load().__module__,
+    "example": len(datafile.load(home / "example.yaml").events) > 0,
+    "typed": (home / "py.typed").exists(),
+    "page": (home / "page.html").exists(),
 }))
 """
 
@@ -134,42 +152,75 @@ number: int = Bitrix24CalendarHook().get_meeting_status(651)
 """
 
 
+DISTRIBUTIONS = {"airflow_provider_b24cal": ROOT, "bitrix24_sandbox": ROOT / "sandbox"}
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("build", reason="the package is built beside the newest Airflow only")
+    pytest.importorskip("build", reason="the packages are built beside the newest Airflow only")
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
+    for source in DISTRIBUTIONS.values():
+        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
+        subprocess.run(command, check=True, capture_output=True)
     return folder
 
 
 def test_what_is_built_passes_the_index_s_check(built: Path) -> None:
-    names = sorted(path.name for path in built.iterdir())
-    version = airflow_provider_b24cal.__version__
-    assert names == [
-        f"airflow_provider_b24cal-{version}-py3-none-any.whl", f"airflow_provider_b24cal-{version}.tar.gz",
-    ]  # fmt: skip
+    versions = {
+        "airflow_provider_b24cal": airflow_provider_b24cal.__version__,
+        "bitrix24_sandbox": bitrix24_sandbox.__version__,
+    }
+    wanted = {
+        f"{name}-{version}{end}" for name, version in versions.items() for end in ("-py3-none-any.whl", ".tar.gz")
+    }
+    assert {path.name for path in built.iterdir()} == wanted
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.iterdir())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_wheel_holds_its_package_and_the_licence_only(name: str, built: Path) -> None:
+    (wheel,) = built.glob(f"{name}-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {path.partition("/")[0] for path in names if ".dist-info/" not in path} == {name}
+    assert any(path.endswith(".dist-info/licenses/LICENSE") for path in names)
+    assert not [path for path in names if "sandbox" in path and name != "bitrix24_sandbox"]
+    (source,) = built.glob(f"{name}-*.tar.gz")
+    with tarfile.open(source) as archive:
+        assert any(path.endswith("/LICENSE") for path in archive.getnames())
+
+
 @pytest.mark.parametrize("kind", ["whl", "tar.gz"])
-def test_it_installs_into_a_fresh_environment(kind: str, built: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [("airflow_provider_b24cal", USED), ("bitrix24_sandbox", SANDBOX_USED)],
+    ids=["provider", "sandbox"],
+)
+def test_it_installs_into_a_fresh_environment(name: str, used: str, kind: str, built: Path, tmp_path: Path) -> None:
     """What it depends on is lent by the environment of the tests; the package itself is not."""
     venv.create(tmp_path / "fresh", symlinks=True)
     python = tmp_path / "fresh" / "bin" / "python"
-    (package,) = built.glob(f"*.{kind}")
+    (package,) = built.glob(f"{name}-*.{kind}")
     lent = {**os.environ, "PYTHONPATH": PACKAGES}
     install = [Path(sys.executable).with_name("uv"), "pip", "install", "--offline", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--python", python, package], env=lent, check=True, capture_output=True)
-    done = subprocess.run([python, "-c", USED], env=lent, cwd=tmp_path, check=True, capture_output=True, text=True)
-    told: dict[str, Any] = yaml.safe_load(done.stdout.split("told: ", 1)[1])
-    assert Path(told.pop("home")).is_relative_to(tmp_path)
-    assert told == {
-        "version": airflow_provider_b24cal.__version__, "name": "airflow-provider-b24cal",
-        "schemas": True, "typed": True, "page": True, "example": True,
+    done = subprocess.run([python, "-c", used], env=lent, cwd=tmp_path, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = yaml.safe_load(done.stdout.split("found: ", 1)[1])
+    assert Path(found.pop("home")).is_relative_to(tmp_path)
+    if name == "airflow_provider_b24cal":
+        assert found == {
+            "version": airflow_provider_b24cal.__version__, "name": "airflow-provider-b24cal",
+            "schemas": True, "typed": True, "files": [".json", ".typed"],
+        }  # fmt: skip
+        return
+    assert found == {
+        "version": bitrix24_sandbox.__version__, "command": "bitrix24_sandbox.cli", "example": True, "typed": True,
+        "page": True,
     }  # fmt: skip
+    command = tmp_path / "fresh" / "bin" / "bitrix24-sandbox"
+    shown = subprocess.run([command, "--help"], env=lent, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "usage: bitrix24-sandbox" in shown.stdout
 
 
 def test_a_users_dag_is_checked_strictly(tmp_path: Path) -> None:
@@ -186,16 +237,16 @@ def test_a_users_dag_is_checked_strictly(tmp_path: Path) -> None:
 
 
 def test_the_registry_s_file_names_what_there_is() -> None:
-    told = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text("utf-8"))
+    registry = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text("utf-8"))
     info = get_provider_info()
-    assert (told["package-name"], told["display-name"]) == (info["package-name"], info["name"])
+    assert (registry["package-name"], registry["display-name"]) == (info["package-name"], info["name"])
     for kind in ("hooks", "operators", "sensors", "triggers"):
         modules = {module for entry in info[kind] for module in entry["python-modules"]}
-        assert {entry["module"].rpartition(".")[0] for entry in told[kind]} == modules
-    assert [entry["module"].rpartition(".")[0] for entry in told["transfers"]] == [
+        assert {entry["module"].rpartition(".")[0] for entry in registry[kind]} == modules
+    assert [entry["module"].rpartition(".")[0] for entry in registry["transfers"]] == [
         entry["python-module"] for entry in info["transfers"]
     ]
     for kind in ("hooks", "operators", "transfers", "sensors", "triggers", "decorators", "other"):
-        for entry in told[kind]:
+        for entry in registry[kind]:
             module, _, name = entry["module"].rpartition(".")
             assert hasattr(import_module(module), name), entry

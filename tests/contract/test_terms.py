@@ -75,7 +75,8 @@ FOLDERS = (
     "airflow_provider_b24cal/bitrix24/schemas/*", "airflow_provider_b24cal/bitrix24/calendar/[!s]*.py",
     "airflow_provider_b24cal/bitrix24/protocol/call.py", "airflow_provider_b24cal/bitrix24/protocol/error*.py",
     "tests/unit/bitrix24/*.py", "tests/unit/test_events.py", "tests/unit/test_inputs.py", "tests/unit/test_nearest.py",
-    "tests/unit/test_oauth.py", "tests/unit/test_oauth_[ir]*.py", "tests/unit/test_unreadable_rows.py", "tests/property/test_events.py",
+    "tests/unit/test_oauth.py", "tests/unit/test_oauth_[ir]*.py", "tests/unit/test_unreadable_rows.py",
+    "tests/property/test_events.py",
     "tests/property/test_zones.py",
 )  # fmt: skip
 PHRASES = (

@@ -23,7 +23,7 @@ from typing import Any
 
 from bitrix24_sandbox import request
 from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.seed import default_office
+from bitrix24_sandbox.seed import default_seed_data
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.calendar import event_methods, methods
@@ -71,7 +71,7 @@ class Samples:
 
 def samples() -> Samples:
     """Ask the sandbox portal, without sockets."""
-    portal = Portal(default_office(), clock=datetime(2026, 9, 14, 9, tzinfo=UTC).timestamp)
+    portal = Portal(default_seed_data(), clock=datetime(2026, 9, 14, 9, tzinfo=UTC).timestamp)
     webhook = portal.person(1).webhook
     assert webhook is not None
     endpoint = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(webhook.secret)))

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.seed import default_office
+from bitrix24_sandbox.seed import default_seed_data
 from bitrix24_sandbox.server import SandboxServer
 from playwright.sync_api import Locator, ViewportSize, expect
 
@@ -27,7 +27,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def _serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(default_office(today=MORNING.date()))) as server:
+    with SandboxServer(Portal(default_seed_data(today=MORNING.date()))) as server:
         yield server
 
 

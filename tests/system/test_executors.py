@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from bitrix24_sandbox.oauth import AuthServer
 from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.seed import default_office
+from bitrix24_sandbox.seed import default_seed_data
 from bitrix24_sandbox.server import SandboxServer
 from bitrix24_sandbox.settings import Settings
 from sqlalchemy import create_engine, text
@@ -116,7 +116,7 @@ def broker(executor: str) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def office_server(executor: str) -> Iterator[SandboxServer]:
     """The built-in office, on a portal with the limits of the standard plan."""
-    with SandboxServer(Portal(default_office(), Settings(plan="standard"))) as server:
+    with SandboxServer(Portal(default_seed_data(), Settings(plan="standard"))) as server:
         yield server
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 import signal
 import subprocess
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from bitrix24_sandbox import __main__ as entry
 from bitrix24_sandbox.cli import main
 
-from tests.sync import PATIENCE, ending
+from sandbox.tests.sync import TIMEOUT, ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,10 +53,10 @@ def test_start_and_stop(number: signal.Signals) -> None:
         assert f"bitrix24://http://1:{code}@127.0.0.1:{port}/?plan=self_hosted'" in greeting
         assert f"  {host}/rest/1/{code}/\n" in greeting
         with requests.Session() as session:
-            assert session.get(host, timeout=PATIENCE).status_code == 200
-            assert session.get(f"{host}/rest/1/{code}/profile", timeout=PATIENCE).status_code == 200
+            assert session.get(host, timeout=TIMEOUT).status_code == 200
+            assert session.get(f"{host}/rest/1/{code}/profile", timeout=TIMEOUT).status_code == 200
             process.send_signal(number)
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TIMEOUT) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -68,11 +66,11 @@ def test_options() -> None:
     with started(*options) as (process, greeting):
         assert "/rest/1/a1b2c3d4e5f6g7h8/" in greeting
         url = greeting.split("Sandbox portal: ")[1].split("/\n")[0]
-        assert requests.get(f"{url}/rest/1/wrong/profile", timeout=PATIENCE).status_code == 403
-        missing = requests.get(f"{url}/rest/1/a1b2c3d4e5f6g7h8/calendar.meeting.status.get", timeout=PATIENCE)
+        assert requests.get(f"{url}/rest/1/wrong/profile", timeout=TIMEOUT).status_code == 403
+        missing = requests.get(f"{url}/rest/1/a1b2c3d4e5f6g7h8/calendar.meeting.status.get", timeout=TIMEOUT)
         assert "обязателен" in missing.json()["error_description"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT) == 0
         assert process.stderr is not None
         assert process.stderr.read().splitlines() == [
             "GET profile 403",
@@ -83,10 +81,10 @@ def test_options() -> None:
 def test_many_meetings() -> None:
     with started("--meetings", "3000", "--seed", "2") as (_, greeting):
         url = greeting.split("Sandbox portal: ")[1].split("/\n")[0]
-        state = requests.get(f"{url}/-/state", timeout=PATIENCE).json()
+        state = requests.get(f"{url}/-/state", timeout=TIMEOUT).json()
         webhook = re.search(r"  (http\S+/rest/1/\w+/)\n", greeting)
         assert webhook is not None
-        last = requests.get(f"{webhook.group(1)}calendar.meeting.status.get?eventId=103000", timeout=PATIENCE)
+        last = requests.get(f"{webhook.group(1)}calendar.meeting.status.get?eventId=103000", timeout=TIMEOUT)
     assert last.json()["result"] == "Q"
     assert (len(state["meetings"]), state["meetings_in_all"]) == (1000, 3000)
 
@@ -95,7 +93,7 @@ def test_limit_options() -> None:
     options = ("--plan", "enterprise", "--rate", "0", "--latency-ms", "1", "--command-ms", "2.5", "--operating-limit-s")
     with started(*options) as (_, greeting):
         url = greeting.split("Sandbox portal: ")[1].split("/\n")[0]
-        settings = requests.get(f"{url}/-/state", timeout=PATIENCE).json()["settings"]
+        settings = requests.get(f"{url}/-/state", timeout=TIMEOUT).json()["settings"]
     assert {name: settings[name] for name in ("plan", "rate", "burst", "latency_ms", "command_ms")} == {
         "plan": "enterprise", "rate": 0, "burst": None, "latency_ms": 1, "command_ms": 2.5,
     }  # fmt: skip
@@ -138,15 +136,8 @@ def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.Capt
 
 
 def test_data_file_error_names_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "office.yaml"
+    file = tmp_path / "portal.yaml"
     file.write_text("people: [{id: 1, name: A, colour: red}]")
     with pytest.raises(SystemExit):
         main(["--data", str(file)])
     assert "people[0].colour" in capsys.readouterr().err
-
-
-def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(entry, "find_spec", lambda name: None if name == "uvicorn" else find(name))
-    assert entry.run() == 1
-    assert "uvicorn. Install it with: pip install 'airflow-provider-b24cal[sandbox]'" in capsys.readouterr().err

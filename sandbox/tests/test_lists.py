@@ -11,7 +11,7 @@ from bitrix24_sandbox import datafile
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 GET, NEAREST, BUSY = "calendar.event.get", "calendar.event.get.nearest", "calendar.accessibility.get"
 
@@ -24,7 +24,7 @@ def invited(row_id: int, status: str = "Q", user: int = 1) -> list[dict[str, obj
     return [{"user": user, "id": row_id, "status": status}]
 
 
-OFFICE: dict[str, Any] = {
+DATA: dict[str, Any] = {
     "people": [
         {"id": 1, "name": "Anna", "time_zone": "Asia/Almaty", "webhook": {"secret": "anna000000000001"}},
         {"id": 2, "name": "Martin", "admin": True, "webhook": {"secret": "martin0000000002"}},
@@ -58,7 +58,7 @@ OFFICE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(datafile.parse(OFFICE), None, lambda: 1_789_545_600.0)) as server:
+    with SandboxServer(Portal(datafile.parse(DATA), None, lambda: 1_789_545_600.0)) as server:
         yield server
 
 
@@ -71,7 +71,7 @@ def portal(serving: SandboxServer) -> Portal:
 @pytest.fixture
 def call(serving: SandboxServer, portal: Portal) -> Callable[..., requests.Response]:
     def post(method: str, parameters: object, user: int = 1) -> requests.Response:
-        return requests.post(serving.webhook_url(user) + method, json=parameters, timeout=PATIENCE)
+        return requests.post(serving.webhook_url(user) + method, json=parameters, timeout=TIMEOUT)
 
     return post
 

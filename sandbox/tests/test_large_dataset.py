@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bitrix24_sandbox import participation
 from bitrix24_sandbox.models import CalendarStore, Row, SeedData
-from bitrix24_sandbox.seed import default_office, large_dataset
+from bitrix24_sandbox.seed import default_seed_data, large_dataset
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +18,13 @@ def big() -> SeedData:
 
 
 def test_everybody_is_invited_by_consecutive_ids() -> None:
-    office = large_dataset(meetings=30, status="Y", first_id=5000, today=date(2026, 9, 16))
-    assert [event.id for event in office.events] == list(range(5000, 5030))
-    book = CalendarStore(office)
-    assert {participation.read_status(book, event.id, 1, "oldest") for event in office.events} == {"Y"}
+    seed_data = large_dataset(meetings=30, status="Y", first_id=5000, today=date(2026, 9, 16))
+    assert [event.id for event in seed_data.events] == list(range(5000, 5030))
+    book = CalendarStore(seed_data)
+    assert {participation.read_status(book, event.id, 1, "oldest") for event in seed_data.events} == {"Y"}
     assert [row.id for row in book.calendar("user", 1)] == list(range(5030, 5060))
-    assert office.people == default_office().people
-    assert large_dataset(1, seed=2).people == default_office(2).people
+    assert seed_data.people == default_seed_data().people
+    assert large_dataset(1, seed=2).people == default_seed_data(2).people
 
 
 class Counting(dict[int, Row]):
@@ -59,10 +59,10 @@ def test_reading_and_writing_look_at_a_few_rows_only(big: SeedData, event_id: in
 
 
 def test_a_large_meeting_is_no_slower() -> None:
-    office = large_dataset(meetings=1)
-    event = office.events[0]
+    seed_data = large_dataset(meetings=1)
+    event = seed_data.events[0]
     guests = tuple(Row(500_000 + n, event.id, "user", 1000 + n, "Q", deleted=False) for n in range(20_000))
-    book = CalendarStore(replace(office, rows=(*office.rows, *guests)))
+    book = CalendarStore(replace(seed_data, rows=(*seed_data.rows, *guests)))
     rows = Counting(book.rows)
     book.rows = rows
     assert participation.read_status(book, event.id, 1, "oldest") == "Q"

@@ -11,7 +11,7 @@ import pytest
 import requests
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def test_two_portals_are_separate(fresh: Fresh) -> None:
         requests.post(
             one.webhook_url(1) + "calendar.meeting.status.set",
             json={"eventId": 651, "status": "N"},
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
         assert (one.portal.status(651, 1), two.portal.status(651, 1)) == ("N", "Q")
 
@@ -45,7 +45,7 @@ def test_others_cannot_reach_it(host: str, fresh: Fresh) -> None:
 
 def test_stop_closes_the_port_and_the_thread(fresh: Fresh) -> None:
     with SandboxServer(fresh()) as server, requests.Session() as session:
-        assert session.get(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 200
+        assert session.get(server.webhook_url(1) + "profile", timeout=TIMEOUT).status_code == 200
         port = server.port
         names = [thread.name for thread in threading.enumerate()]
         assert "bitrix24-sandbox" in names
@@ -76,14 +76,14 @@ def test_renewed_it_knows_nothing_of_requests_that_clients_gave_up(fresh: Fresh)
         server.renew()
         assert server.portal.count()["requests"] == 0
         assert server.portal.count()["connections"] == {"open": 0, "seen": 0}
-        assert requests.get(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 200
+        assert requests.get(server.webhook_url(1) + "profile", timeout=TIMEOUT).status_code == 200
         assert (server.portal.count()["requests"], server.portal.status(651, 1)) == (1, "Q")
 
 
 def test_an_answer_in_two_parts_is_not_held_back(fresh: Fresh) -> None:
     """Without this a connection that is used again would wait 40 ms in most answers."""
     with SandboxServer(fresh()) as server, requests.Session() as session:
-        assert session.get(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 200
+        assert session.get(server.webhook_url(1) + "profile", timeout=TIMEOUT).status_code == 200
         (connection,) = server._server.server_state.connections
         served = connection.transport.get_extra_info("socket")
         assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -95,11 +95,11 @@ def test_stops_after_an_error_in_the_block(fresh: Fresh) -> None:
     assert refused(server.port)
 
 
-def test_default_office() -> None:
+def test_default_seed_data() -> None:
     with SandboxServer() as server:
-        profile = requests.get(server.webhook_url(1) + "profile", timeout=PATIENCE).json()["result"]
+        profile = requests.get(server.webhook_url(1) + "profile", timeout=TIMEOUT).json()["result"]
         assert profile["ID"] == "1"
-        assert requests.get(server.url + "/-/state", timeout=PATIENCE).json()["meetings"]
+        assert requests.get(server.url + "/-/state", timeout=TIMEOUT).json()["meetings"]
 
 
 def test_port_in_use(server: SandboxServer, fresh: Fresh) -> None:
@@ -143,7 +143,7 @@ def test_many_at_once(server: SandboxServer) -> None:
     cmd = {f"c{n}": f"calendar.meeting.status.set?eventId=651&status={'YN'[n % 2]}" for n in range(50)}
 
     def send(_: int) -> int:
-        return len(requests.post(url, json={"cmd": cmd}, timeout=PATIENCE).json()["result"]["result"])
+        return len(requests.post(url, json={"cmd": cmd}, timeout=TIMEOUT).json()["result"]["result"])
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(send, range(24))) == [50] * 24
@@ -157,11 +157,11 @@ def test_log_has_no_secrets(fresh: Fresh) -> None:
     portal = fresh()
     with SandboxServer(portal, log=lines.append) as server:
         portal.plan({"method": "scope", "drop": "before"})
-        requests.get(server.webhook_url(1) + "profile?x=1", timeout=PATIENCE)
-        requests.post(server.webhook_url(1), timeout=PATIENCE)
-        requests.get(f"{server.url}/rest/anna000000000001", timeout=PATIENCE)
+        requests.get(server.webhook_url(1) + "profile?x=1", timeout=TIMEOUT)
+        requests.post(server.webhook_url(1), timeout=TIMEOUT)
+        requests.get(f"{server.url}/rest/anna000000000001", timeout=TIMEOUT)
         with pytest.raises(requests.ConnectionError):
-            requests.get(server.webhook_url(1) + "scope", timeout=PATIENCE)
+            requests.get(server.webhook_url(1) + "scope", timeout=TIMEOUT)
     assert lines == [
         "GET profile 200",
         "POST (no such method) 404",
@@ -172,9 +172,9 @@ def test_log_has_no_secrets(fresh: Fresh) -> None:
 
 def test_uvicorn_logs_no_addresses(caplog: pytest.LogCaptureFixture, server: SandboxServer, fresh: Fresh) -> None:
     with caplog.at_level("DEBUG"):
-        requests.get(server.webhook_url(1) + "profile", timeout=PATIENCE)
+        requests.get(server.webhook_url(1) + "profile", timeout=TIMEOUT)
         with SandboxServer(fresh()) as other:
-            requests.get(other.webhook_url(1) + "profile", timeout=PATIENCE)
+            requests.get(other.webhook_url(1) + "profile", timeout=TIMEOUT)
     logged = [record for record in caplog.records if record.name.startswith("uvicorn")]
     assert logged
     assert not [record for record in logged if "anna000000000001" in record.getMessage()]

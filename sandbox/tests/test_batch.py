@@ -7,7 +7,7 @@ import pytest
 import requests
 from bitrix24_sandbox.batch import resolve
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,9 +149,9 @@ def test_parameters_of_batch_in_any_case(result: Callable[..., Any]) -> None:
 def test_form_encoding(server: SandboxServer) -> None:
     url = server.webhook_url(1) + "batch"
     form = {"cmd[c0]": f"{GET}?eventId=651", "cmd[c1]": "x", "cmd[c2]": "scope", "halt": "false"}
-    answer = requests.post(url, data=form, timeout=PATIENCE).json()["result"]
+    answer = requests.post(url, data=form, timeout=TIMEOUT).json()["result"]
     assert (answer["result"], list(answer["result_error"])) == ({"c0": "Q"}, ["c1"])
-    query = requests.get(url, params={"cmd[0]": f"{GET}?eventId=651"}, timeout=PATIENCE).json()["result"]
+    query = requests.get(url, params={"cmd[0]": f"{GET}?eventId=651"}, timeout=TIMEOUT).json()["result"]
     assert query["result"] == ["Q"]
 
 
@@ -164,7 +164,7 @@ def test_missing_scope_has_no_text(batch: Batch) -> None:
 def test_outer_credentials_rule(batch: Batch, server: SandboxServer) -> None:
     answer = batch({"a": "profile?auth=x&aplogin=2&ap=martin0000000002"})
     assert answer["result"]["a"]["ID"] == "1"
-    reply = requests.post(f"{server.url}/rest/1/wrong/batch", json={"cmd": {"a": "scope"}}, timeout=PATIENCE)
+    reply = requests.post(f"{server.url}/rest/1/wrong/batch", json={"cmd": {"a": "scope"}}, timeout=TIMEOUT)
     assert (reply.status_code, reply.json()["error"]) == (401, "INVALID_CREDENTIALS")
 
 

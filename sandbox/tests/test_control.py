@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ Control = Any
 
 
 def state(server: SandboxServer) -> Any:
-    reply = requests.get(f"{server.url}/-/state", timeout=PATIENCE)
+    reply = requests.get(f"{server.url}/-/state", timeout=TIMEOUT)
     assert reply.status_code == 200
     return reply.json()
 
@@ -40,7 +40,7 @@ def test_state(server: SandboxServer) -> None:
 
 
 def test_state_holds_no_secrets(server: SandboxServer) -> None:
-    text = requests.get(f"{server.url}/-/state", timeout=PATIENCE).text
+    text = requests.get(f"{server.url}/-/state", timeout=TIMEOUT).text
     for person in server.portal.book.people.values():
         assert person.webhook is None or person.webhook.secret not in text
 
@@ -48,7 +48,7 @@ def test_state_holds_no_secrets(server: SandboxServer) -> None:
 def test_nothing_here_is_a_rest_request(server: SandboxServer, control: Control) -> None:
     control("answer", {"event_id": 651, "user_id": 1, "status": "Y"})
     state(server)
-    counters = requests.get(f"{server.url}/-/counters", timeout=PATIENCE).json()
+    counters = requests.get(f"{server.url}/-/counters", timeout=TIMEOUT).json()
     assert (counters["requests"], counters["methods"]) == (0, {})
 
 
@@ -147,13 +147,13 @@ def test_bad_input(control: Control, server: SandboxServer, action: str, body: o
     assert problem["accepted"]
     for name in ("people", "meetings", "settings"):
         assert state(server)[name] == before[name]
-    assert requests.get(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 200
+    assert requests.get(server.webhook_url(1) + "profile", timeout=TIMEOUT).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff"])
 def test_body_that_is_no_json(server: SandboxServer, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    reply = requests.post(f"{server.url}/-/answer", data=body, headers=headers, timeout=PATIENCE)
+    reply = requests.post(f"{server.url}/-/answer", data=body, headers=headers, timeout=TIMEOUT)
     assert (reply.status_code, reply.json()["field"]) == (400, "body")
 
 
@@ -170,9 +170,9 @@ def test_faults_are_listed_and_forgotten(control: Control, server: SandboxServer
     rules = [{"error": "X", "times": 3}, {"inner": "SCOPE", "error": "Y"}]
     waiting = control("fault", rules).json()["waiting"]
     assert waiting == [{"method": "*", "times": 3}, {"inner": "scope", "times": 1}]
-    assert requests.get(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 400
-    assert requests.delete(f"{server.url}/-/fault", timeout=PATIENCE).json() == {"waiting": []}
-    assert requests.get(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 200
+    assert requests.get(server.webhook_url(1) + "profile", timeout=TIMEOUT).status_code == 400
+    assert requests.delete(f"{server.url}/-/fault", timeout=TIMEOUT).json() == {"waiting": []}
+    assert requests.get(server.webhook_url(1) + "profile", timeout=TIMEOUT).status_code == 200
 
 
 def test_reset(control: Control, result: Callable[..., Any], portal: Portal) -> None:
@@ -190,10 +190,10 @@ def test_reset(control: Control, result: Callable[..., Any], portal: Portal) -> 
 def test_connections(server: SandboxServer, control: Control) -> None:
     counters = f"{server.url}/-/counters"
     with requests.Session() as session:
-        first = session.get(counters, timeout=PATIENCE).json()["connections"]
-        second = session.get(counters, timeout=PATIENCE).json()["connections"]
+        first = session.get(counters, timeout=TIMEOUT).json()["connections"]
+        second = session.get(counters, timeout=TIMEOUT).json()["connections"]
         assert second["seen"] == first["seen"]
-        third = requests.get(counters, timeout=PATIENCE).json()["connections"]
+        third = requests.get(counters, timeout=TIMEOUT).json()["connections"]
         assert third["seen"] == first["seen"] + 1
         assert third["open"] >= 2
 
@@ -202,4 +202,4 @@ def test_connections(server: SandboxServer, control: Control) -> None:
     ("verb", "path"), [("GET", "/-/answer"), ("POST", "/-/state"), ("GET", "/-/x"), ("GET", "/rest")]
 )
 def test_wrong_addresses(server: SandboxServer, verb: str, path: str) -> None:
-    assert requests.request(verb, server.url + path, timeout=PATIENCE).status_code in (404, 405)
+    assert requests.request(verb, server.url + path, timeout=TIMEOUT).status_code in (404, 405)

@@ -11,7 +11,7 @@ import requests
 from bitrix24_sandbox.server import SandboxServer
 from bitrix24_sandbox.settings import Settings
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 GET = "calendar.meeting.status.get"
 DAY = 24 * 3600
@@ -24,7 +24,7 @@ def server(fresh: Any, clock: Any) -> Iterator[SandboxServer]:
 
 
 def _call(server: SandboxServer, token: str, method: str = "profile", **parameters: Any) -> Any:
-    reply = requests.post(f"{server.url}/rest/{method}", json={**parameters, "auth": token}, timeout=PATIENCE)
+    reply = requests.post(f"{server.url}/rest/{method}", json={**parameters, "auth": token}, timeout=TIMEOUT)
     return reply.json().get("error") or reply.json()["result"]
 
 
@@ -32,7 +32,7 @@ def _ask(server: SandboxServer, verb: str = "POST", **parameters: Any) -> reques
     application = server.portal.auth_server
     given = {"client_id": application.client_id, "client_secret": application.client_secret, **parameters}
     where = {"params": given} if verb == "GET" else {"data": given}
-    return requests.request(verb, f"{server.url}/oauth/token/", timeout=PATIENCE, **where)
+    return requests.request(verb, f"{server.url}/oauth/token/", timeout=TIMEOUT, **where)
 
 
 def _refresh(server: SandboxServer, token: str, verb: str = "POST", **more: Any) -> requests.Response:
@@ -42,12 +42,12 @@ def _refresh(server: SandboxServer, token: str, verb: str = "POST", **more: Any)
 @pytest.mark.parametrize(
     "send",
     [
-        lambda url, token: requests.post(url, json={"auth": token}, timeout=PATIENCE),
-        lambda url, token: requests.post(url, json={"access_token": token}, timeout=PATIENCE),
-        lambda url, token: requests.get(url, params={"auth": token}, timeout=PATIENCE),
-        lambda url, token: requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE),
+        lambda url, token: requests.post(url, json={"auth": token}, timeout=TIMEOUT),
+        lambda url, token: requests.post(url, json={"access_token": token}, timeout=TIMEOUT),
+        lambda url, token: requests.get(url, params={"auth": token}, timeout=TIMEOUT),
+        lambda url, token: requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT),
         lambda url, token: requests.post(
-            url, json={"auth": "other"}, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE
+            url, json={"auth": "other"}, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT
         ),
     ],
     ids=["auth", "access_token", "query", "header", "the header wins"],
@@ -104,11 +104,11 @@ def test_a_code_is_good_for_thirty_seconds_and_once(server: SandboxServer, clock
 def test_the_way_to_a_code(server: SandboxServer) -> None:
     where = f"{server.url}/oauth/authorize/"
     client_id = server.portal.auth_server.client_id
-    reply = requests.get(where, {"client_id": client_id, "state": "s1", "user_id": "2"}, timeout=PATIENCE)
+    reply = requests.get(where, {"client_id": client_id, "state": "s1", "user_id": "2"}, timeout=TIMEOUT)
     told = {name: values[0] for name, values in parse_qs(urlsplit(reply.url).query).items()}
     assert (reply.status_code, told["state"], told["domain"]) == (200, "s1", urlsplit(server.url).netloc)
     assert _ask(server, grant_type="authorization_code", code=told["code"]).json()["user_id"] == 2
-    assert requests.get(where, {"client_id": "other"}, timeout=PATIENCE).status_code == 400
+    assert requests.get(where, {"client_id": "other"}, timeout=TIMEOUT).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -164,13 +164,13 @@ def test_refusals_of_the_portal(server: SandboxServer, user: int, method: str, c
 
 def test_ends_of_tokens(server: SandboxServer) -> None:
     pair = server.portal.grant(1)
-    requests.post(f"{server.url}/-/tokens", json={"do": "expire"}, timeout=PATIENCE)
+    requests.post(f"{server.url}/-/tokens", json={"do": "expire"}, timeout=TIMEOUT)
     assert _call(server, pair.access) == "expired_token"
     fresh = _refresh(server, pair.refresh).json()
-    requests.post(f"{server.url}/-/tokens", json={"do": "revoke"}, timeout=PATIENCE)
+    requests.post(f"{server.url}/-/tokens", json={"do": "revoke"}, timeout=TIMEOUT)
     assert _call(server, fresh["access_token"]) == "invalid_token"
     assert _refresh(server, fresh["refresh_token"]).json()["error"] == "invalid_grant"
-    granted = requests.post(f"{server.url}/-/tokens", json={"do": "grant", "user_id": 2}, timeout=PATIENCE).json()
+    granted = requests.post(f"{server.url}/-/tokens", json={"do": "grant", "user_id": 2}, timeout=TIMEOUT).json()
     assert _call(server, granted["access_token"])["ID"] == "2"
     server.portal.configure({"application": "removed"})
     assert _call(server, granted["access_token"]) == "APPLICATION_NOT_FOUND"
@@ -192,10 +192,10 @@ def test_planned_trouble_reaches_the_auth_server_only_by_name(server: SandboxSer
 def test_a_renamed_portal_answers_at_its_new_name_only(server: SandboxServer) -> None:
     new = f"http://localhost:{server.port}"
     server.portal.configure({"renamed_to": new})
-    reply = requests.post(f"{server.webhook_url(1)}profile", timeout=PATIENCE, allow_redirects=False)
+    reply = requests.post(f"{server.webhook_url(1)}profile", timeout=TIMEOUT, allow_redirects=False)
     assert (reply.status_code, reply.text) == (302, "")
     assert reply.headers["Location"] == f"{new}/rest/1/{server.secret(1)}/profile"
-    assert requests.post(reply.headers["Location"], timeout=PATIENCE).json()["result"]["ID"] == "1"
+    assert requests.post(reply.headers["Location"], timeout=TIMEOUT).json()["result"]["ID"] == "1"
 
 
 def test_the_log_holds_no_token(fresh: Any) -> None:
@@ -203,5 +203,5 @@ def test_the_log_holds_no_token(fresh: Any) -> None:
     with SandboxServer(fresh(), log=lines.append) as server:
         pair = server.portal.grant(1)
         _refresh(server, pair.refresh, "GET")
-        requests.get(f"{server.url}/rest/profile?auth={pair.access}", timeout=PATIENCE)
+        requests.get(f"{server.url}/rest/profile?auth={pair.access}", timeout=TIMEOUT)
     assert lines == ["GET oauth.token 200", "GET profile 200"]

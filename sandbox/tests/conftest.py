@@ -11,12 +11,12 @@ from bitrix24_sandbox import datafile
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 Call = Callable[..., requests.Response]
 
 HOURS = {"start": "2026-09-16T10:00", "end": "2026-09-16T11:00", "time_zone": "Europe/Berlin"}
-OFFICE: dict[str, Any] = {
+DATA: dict[str, Any] = {
     "people": [
         {"id": 1, "name": "Anna", "last_name": "O'Hara <&>", "time_zone": "Europe/Moscow",
          "webhook": {"secret": "anna000000000001"}},
@@ -88,13 +88,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def fresh() -> Callable[..., Portal]:
-    """Make further portals of the same office, for tests that start servers of their own."""
-    return lambda *more: Portal(datafile.parse(OFFICE), *more)
+    """Make further portals of the same seed data, for tests that start servers of their own."""
+    return lambda *more: Portal(datafile.parse(DATA), *more)
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(datafile.parse(OFFICE))) as server:
+    with SandboxServer(Portal(datafile.parse(DATA))) as server:
         yield server
 
 
@@ -115,7 +115,7 @@ def call(server: SandboxServer) -> Call:
 
     def post(method: str, parameters: object = None, user: int = 1) -> requests.Response:
         sent = {} if parameters is None else parameters
-        return requests.post(server.webhook_url(user) + method, json=sent, timeout=PATIENCE)
+        return requests.post(server.webhook_url(user) + method, json=sent, timeout=TIMEOUT)
 
     return post
 
@@ -137,6 +137,6 @@ def control(server: SandboxServer) -> Call:
     """Send a control request: ``control("answer", {...})``."""
 
     def post(action: str, body: object = None) -> requests.Response:
-        return requests.post(f"{server.url}/-/{action}", json=body, timeout=PATIENCE)
+        return requests.post(f"{server.url}/-/{action}", json=body, timeout=TIMEOUT)
 
     return post

@@ -8,7 +8,7 @@ import pytest
 import requests
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ WITHOUT_SECRET = [
 
 def _get(server: SandboxServer, path: str, host: str) -> requests.Response:
     address = server.url + path.format(client_id=server.portal.auth_server.client_id)
-    return requests.get(address, headers={"Host": host}, timeout=PATIENCE, allow_redirects=False)
+    return requests.get(address, headers={"Host": host}, timeout=TIMEOUT, allow_redirects=False)
 
 
 @pytest.mark.parametrize("path", WITHOUT_SECRET)
@@ -61,16 +61,16 @@ def test_a_foreign_name_is_refused(server: SandboxServer, path: str, host: str) 
 
 
 def test_a_foreign_name_changes_nothing(server: SandboxServer, portal: Portal) -> None:
-    reply = requests.post(f"{server.url}/-/answer", json=ANSWER, headers={"Host": "portal.example"}, timeout=PATIENCE)
+    reply = requests.post(f"{server.url}/-/answer", json=ANSWER, headers={"Host": "portal.example"}, timeout=TIMEOUT)
     assert reply.status_code == 403
     assert portal.status(651, 1) == "Q"
 
 
 def test_rest_needs_its_secret_and_takes_any_name(server: SandboxServer) -> None:
     """Who asks by another name, through a tunnel or a container's host, has shown that they know the secret."""
-    reply = requests.get(server.webhook_url(1) + "profile", headers={"Host": "portal.example"}, timeout=PATIENCE)
+    reply = requests.get(server.webhook_url(1) + "profile", headers={"Host": "portal.example"}, timeout=TIMEOUT)
     assert reply.json()["result"]["ID"] == "1"
-    reply = requests.get(f"{server.url}/rest/1/wrong/profile", headers={"Host": "portal.example"}, timeout=PATIENCE)
+    reply = requests.get(f"{server.url}/rest/1/wrong/profile", headers={"Host": "portal.example"}, timeout=TIMEOUT)
     assert reply.status_code == 401
 
 
@@ -82,7 +82,7 @@ def test_a_foreign_origin_is_refused(server: SandboxServer, portal: Portal, orig
     portal.answer(651, 1, "N")
     shown = origin.format(here=server.url.partition("://")[2])
     verb = {"state": "GET", "fault": "DELETE"}.get(action, "POST")
-    reply = requests.request(verb, f"{server.url}/-/{action}", json=ANSWER, headers={"Origin": shown}, timeout=PATIENCE)
+    reply = requests.request(verb, f"{server.url}/-/{action}", json=ANSWER, headers={"Origin": shown}, timeout=TIMEOUT)
     assert (reply.status_code, reply.json()["field"]) == (403, "Origin")
     assert portal.status(651, 1) == "N"
 
@@ -90,7 +90,7 @@ def test_a_foreign_origin_is_refused(server: SandboxServer, portal: Portal, orig
 def test_the_own_page_is_no_foreign_origin(server: SandboxServer, portal: Portal) -> None:
     for host in (f"127.0.0.1:{server.port}", f"localhost:{server.port}"):
         headers = {"Host": host, "Origin": f"http://{host}"}
-        reply = requests.post(f"{server.url}/-/answer", json=ANSWER, headers=headers, timeout=PATIENCE)
+        reply = requests.post(f"{server.url}/-/answer", json=ANSWER, headers=headers, timeout=TIMEOUT)
         assert reply.json() == {"ok": True}
     assert portal.status(651, 1) == "Y"
 
@@ -103,7 +103,7 @@ def test_only_json_is_read(server: SandboxServer, portal: Portal, kind: str | No
     """What a form of another site can send without being asked first is none of it."""
     body = b'{"event_id": 651, "user_id": 1, "status": "Y"}'
     headers = {} if kind is None else {"Content-Type": kind}
-    reply = requests.post(f"{server.url}/-/answer", data=body, headers=headers, timeout=PATIENCE)
+    reply = requests.post(f"{server.url}/-/answer", data=body, headers=headers, timeout=TIMEOUT)
     assert (reply.status_code, reply.json()["field"]) == (415, "Content-Type")
     assert portal.status(651, 1) == "Q"
 
@@ -111,16 +111,16 @@ def test_only_json_is_read(server: SandboxServer, portal: Portal, kind: str | No
 def test_json_may_name_its_charset(server: SandboxServer) -> None:
     for kind in ("application/json; charset=utf-8", "Application/JSON"):
         body = b'{"event_id": 651, "user_id": 1, "status": "Y"}'
-        reply = requests.post(f"{server.url}/-/answer", data=body, headers={"Content-Type": kind}, timeout=PATIENCE)
+        reply = requests.post(f"{server.url}/-/answer", data=body, headers={"Content-Type": kind}, timeout=TIMEOUT)
         assert reply.json() == {"ok": True}
 
 
 def test_a_form_without_a_body_resets_nothing(server: SandboxServer, portal: Portal) -> None:
     portal.answer(651, 1, "N")
-    reply = requests.post(f"{server.url}/-/reset", data={"a": "b"}, timeout=PATIENCE)
+    reply = requests.post(f"{server.url}/-/reset", data={"a": "b"}, timeout=TIMEOUT)
     assert reply.status_code == 415
     assert portal.status(651, 1) == "N"
-    assert requests.post(f"{server.url}/-/reset", timeout=PATIENCE).json() == {"ok": True}
+    assert requests.post(f"{server.url}/-/reset", timeout=TIMEOUT).json() == {"ok": True}
 
 
 @pytest.mark.parametrize("action", ["answer", "fault", "settings", "tokens"])
@@ -138,7 +138,7 @@ def test_a_form_without_a_body_resets_nothing(server: SandboxServer, portal: Por
 )
 def test_a_body_that_cannot_be_read_is_refused(server: SandboxServer, action: str, body: bytes) -> None:
     reply = requests.post(
-        f"{server.url}/-/{action}", data=body, headers={"Content-Type": "application/json"}, timeout=PATIENCE
+        f"{server.url}/-/{action}", data=body, headers={"Content-Type": "application/json"}, timeout=TIMEOUT
     )
     assert reply.status_code == 400
     assert set(reply.json()) == {"error", "field", "value", "accepted"}
@@ -147,12 +147,12 @@ def test_a_body_that_cannot_be_read_is_refused(server: SandboxServer, action: st
 
 def test_the_page_cannot_be_framed(server: SandboxServer) -> None:
     """Clicks on it could be stolen otherwise."""
-    policy = requests.get(server.url, timeout=PATIENCE).headers["Content-Security-Policy"]
+    policy = requests.get(server.url, timeout=TIMEOUT).headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in policy
 
 
 def test_ipv6(fresh: Callable[[], Any]) -> None:
     with SandboxServer(fresh(), host="::1") as server:
         headers = {"Origin": server.url}
-        reply = requests.post(f"{server.url}/-/answer", json=ANSWER, headers=headers, timeout=PATIENCE)
+        reply = requests.post(f"{server.url}/-/answer", json=ANSWER, headers=headers, timeout=TIMEOUT)
         assert reply.json() == {"ok": True}

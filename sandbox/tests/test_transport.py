@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def code(reply: requests.Response) -> tuple[int, str]:
 )
 @pytest.mark.parametrize("verb", ["GET", "POST", "PUT"])
 def test_address(server: SandboxServer, path: str, verb: str) -> None:
-    reply = requests.request(verb, f"{server.url}/rest/{path}", timeout=PATIENCE)
+    reply = requests.request(verb, f"{server.url}/rest/{path}", timeout=TIMEOUT)
     assert reply.status_code == 200
     assert reply.json()["result"]["ID"] == "1"
 
@@ -55,7 +55,7 @@ def test_address(server: SandboxServer, path: str, verb: str) -> None:
     ],
 )  # fmt: skip
 def test_method_is_looked_up_before_credentials(server: SandboxServer, path: str) -> None:
-    reply = requests.get(f"{server.url}/rest/{path}", timeout=PATIENCE)
+    reply = requests.get(f"{server.url}/rest/{path}", timeout=TIMEOUT)
     assert reply.status_code == 404
     assert reply.json() == NOT_FOUND
 
@@ -87,13 +87,13 @@ def test_method_is_looked_up_before_credentials(server: SandboxServer, path: str
 )
 def test_credentials(server: SandboxServer, path: str, error: str, column: str, statuses: dict[str, int]) -> None:
     server.portal.configure({"auth_statuses": column})
-    reply = requests.get(f"{server.url}/rest/{path}", timeout=PATIENCE)
+    reply = requests.get(f"{server.url}/rest/{path}", timeout=TIMEOUT)
     assert code(reply) == (statuses.get(error, 401), error)
     assert set(reply.json()) == {"error", "error_description"}
 
 
 def test_login_in_place_of_the_id(server: SandboxServer) -> None:
-    reply = requests.get(f"{server.url}/rest/martin/martin0000000002/profile", timeout=PATIENCE)
+    reply = requests.get(f"{server.url}/rest/martin/martin0000000002/profile", timeout=TIMEOUT)
     assert reply.json()["result"]["ID"] == "2"
 
 
@@ -112,7 +112,7 @@ def test_method_outside_the_scope_that_needs_none(result: Callable[..., Any]) ->
     ],
 )
 def test_body_is_read(server: SandboxServer, headers: dict[str, str], body: str) -> None:
-    reply = requests.post(server.webhook_url(1) + GET, data=body, headers=headers, timeout=PATIENCE)
+    reply = requests.post(server.webhook_url(1) + GET, data=body, headers=headers, timeout=TIMEOUT)
     assert reply.json().get("result") == "Q", reply.text
 
 
@@ -122,10 +122,10 @@ def test_multipart_body(server: SandboxServer) -> None:
         "cmd[b]": ("file.txt", "profile"),
         "cmd[c]": (None, "profile"),
     }
-    reply = requests.post(server.webhook_url(1) + "batch", files=fields, timeout=PATIENCE)
+    reply = requests.post(server.webhook_url(1) + "batch", files=fields, timeout=TIMEOUT)
     assert list(reply.json()["result"]["result"]) == ["a", "c"]
     broken = {"Content-Type": "multipart/form-data"}
-    reply = requests.post(server.webhook_url(1) + "batch", data=b"--x", headers=broken, timeout=PATIENCE)
+    reply = requests.post(server.webhook_url(1) + "batch", data=b"--x", headers=broken, timeout=TIMEOUT)
     assert reply.json()["result"]["result"] == []
 
 
@@ -143,10 +143,10 @@ def test_multipart_body(server: SandboxServer) -> None:
 )
 def test_body_is_dropped(server: SandboxServer, headers: dict[str, str], body: str | bytes) -> None:
     url = server.webhook_url(1)
-    reply = requests.post(url + GET, data=body, headers=headers, timeout=PATIENCE)
+    reply = requests.post(url + GET, data=body, headers=headers, timeout=TIMEOUT)
     assert code(reply) == (400, "")
     assert "eventId" in reply.json()["error_description"]
-    batch = requests.post(url + "batch", data=body, headers=headers, timeout=PATIENCE)
+    batch = requests.post(url + "batch", data=body, headers=headers, timeout=TIMEOUT)
     assert batch.status_code == 200
     assert list(batch.json()["result"].values()) == [[], [], [], [], []]
 
@@ -155,40 +155,40 @@ def test_body_is_dropped(server: SandboxServer, headers: dict[str, str], body: s
     ("verb", "status"), [("GET", 400), ("POST", 200), ("PUT", 400), ("DELETE", 400), ("PATCH", 400)]
 )
 def test_only_post_has_a_body(server: SandboxServer, verb: str, status: int) -> None:
-    reply = requests.request(verb, server.webhook_url(1) + GET, json={"eventId": 651}, timeout=PATIENCE)
+    reply = requests.request(verb, server.webhook_url(1) + GET, json={"eventId": 651}, timeout=TIMEOUT)
     assert reply.status_code == status
 
 
 @pytest.mark.parametrize("verb", ["GET", "POST", "PUT"])
 def test_query_is_read_with_any_verb(server: SandboxServer, verb: str) -> None:
     url = server.webhook_url(1) + "calendar.meeting.status.set?eventId=651&status=N"
-    assert requests.request(verb, url, timeout=PATIENCE).json()["result"] is True
+    assert requests.request(verb, url, timeout=TIMEOUT).json()["result"] is True
     assert server.portal.status(651, 1) == "N"
 
 
 def test_body_wins_over_query(server: SandboxServer) -> None:
     url = server.webhook_url(1) + GET + "?eventId=999"
-    assert requests.post(url, json={"eventId": 651}, timeout=PATIENCE).json()["result"] == "Q"
+    assert requests.post(url, json={"eventId": 651}, timeout=TIMEOUT).json()["result"] == "Q"
 
 
 def test_path_wins_over_body(server: SandboxServer) -> None:
     sent = {"aplogin": "2", "ap": "wrong", "method": "scope"}
-    reply = requests.post(server.webhook_url(1) + "profile", json=sent, timeout=PATIENCE)
+    reply = requests.post(server.webhook_url(1) + "profile", json=sent, timeout=TIMEOUT)
     assert reply.json()["result"]["ID"] == "1"
 
 
 def test_credentials_in_the_body(server: SandboxServer) -> None:
     sent = {"aplogin": 1, "ap": SECRET}
-    assert requests.post(f"{server.url}/rest/profile", json=sent, timeout=PATIENCE).json()["result"]["ID"] == "1"
+    assert requests.post(f"{server.url}/rest/profile", json=sent, timeout=TIMEOUT).json()["result"]["ID"] == "1"
     arrays: dict[str, Any] = {"aplogin": [1], "ap": [SECRET]}
-    assert code(requests.post(f"{server.url}/rest/profile", json=arrays, timeout=PATIENCE))[1] == "INVALID_CREDENTIALS"
+    assert code(requests.post(f"{server.url}/rest/profile", json=arrays, timeout=TIMEOUT))[1] == "INVALID_CREDENTIALS"
 
 
 def test_xml_loses_types(server: SandboxServer, portal: Portal) -> None:
     url = server.webhook_url(1)
 
     def body(path: str) -> str:
-        reply = requests.get(url + path, timeout=PATIENCE)
+        reply = requests.get(url + path, timeout=TIMEOUT)
         assert reply.headers["Content-Type"] == "text/xml; charset=utf-8"
         return reply.text.partition("<time>")[0].partition("<response>")[2]
 
@@ -197,11 +197,11 @@ def test_xml_loses_types(server: SandboxServer, portal: Portal) -> None:
     assert body("scope.xml") == "<result><item>calendar</item></result>"
     assert "<ADMIN></ADMIN>" in body("profile.xml")
     assert "<LAST_NAME>O&#x27;Hara &lt;&amp;&gt;</LAST_NAME>" in body("profile.xml")
-    failed = requests.get(url + "calendar.meeting.status.get.xml", timeout=PATIENCE)
+    failed = requests.get(url + "calendar.meeting.status.get.xml", timeout=TIMEOUT)
     assert failed.status_code == 400
     assert "<error></error>" in failed.text
     portal.plan({"error": "QUERY_LIMIT_EXCEEDED"})
-    assert "<error>QUERY_LIMIT_EXCEEDED</error>" in requests.get(url + "profile.xml", timeout=PATIENCE).text
+    assert "<error>QUERY_LIMIT_EXCEEDED</error>" in requests.get(url + "profile.xml", timeout=TIMEOUT).text
 
 
 @pytest.mark.parametrize("method", ["profile", GET, "nothing"])
@@ -293,6 +293,6 @@ def test_method_get(result: Callable[..., Any], name: object, user: int, expecte
 
 
 def test_unknown_method_in_xml(server: SandboxServer) -> None:
-    reply = requests.get(f"{server.url}/rest/profile.json.xml", timeout=PATIENCE)
+    reply = requests.get(f"{server.url}/rest/profile.json.xml", timeout=TIMEOUT)
     assert reply.status_code == 404
     assert "<error>ERROR_METHOD_NOT_FOUND</error>" in reply.text

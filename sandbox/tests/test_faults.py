@@ -10,7 +10,7 @@ import pytest
 import requests
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.sync import PATIENCE, Gate, wait_until
+from sandbox.tests.sync import TIMEOUT, Gate, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def test_raw_body(call: Call, portal: Portal) -> None:
 def test_redirect(server: SandboxServer) -> None:
     where = "https://new.example/rest/"
     server.portal.plan({"body": "", "http_status": 302, "headers": {"Location": where}})
-    reply = requests.post(server.webhook_url(1) + "profile", allow_redirects=False, timeout=PATIENCE)
+    reply = requests.post(server.webhook_url(1) + "profile", allow_redirects=False, timeout=TIMEOUT)
     assert (reply.status_code, reply.headers["Location"]) == (302, where)
 
 
@@ -97,7 +97,7 @@ def delayed(fresh: Any, clock: Any) -> Iterator[SandboxServer]:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_delay_is_slow_but_correct(delayed: SandboxServer, clock: Any, when: str) -> None:
     delayed.portal.plan({"delay": 30, "when": when})
-    reply = requests.post(delayed.webhook_url(1) + SET, json=ANSWER, timeout=PATIENCE)
+    reply = requests.post(delayed.webhook_url(1) + SET, json=ANSWER, timeout=TIMEOUT)
     assert reply.json()["result"] is True
     assert clock.slept == [30]
     assert delayed.portal.status(651, 1) == "N"
@@ -115,11 +115,11 @@ def test_a_held_answer_holds_up_nobody_else(fresh: Any, when: str, meanwhile: st
         head = f"POST {path} HTTP/1.1\r\nHost: portal\r\nContent-Type: application/json\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         wait_until(lambda: gate.held)
-        assert requests.post(server.webhook_url(1) + "profile", timeout=PATIENCE).status_code == 200
+        assert requests.post(server.webhook_url(1) + "profile", timeout=TIMEOUT).status_code == 200
         assert server.portal.status(651, 1) == meanwhile
         assert select.select([client], [], [], 0) == ([], [], [])
         gate.open()
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         assert client.recv(12) == b"HTTP/1.1 200"
         assert server.portal.status(651, 1) == "N"
 
@@ -133,7 +133,7 @@ def test_matching_and_times(call: Call, portal: Portal) -> None:
 def test_faults_come_before_credentials_and_lookup(server: SandboxServer) -> None:
     server.portal.plan({"error": "QUERY_LIMIT_EXCEEDED", "times": 2})
     for path in ("nothing", "1/wrong/profile"):
-        assert requests.get(f"{server.url}/rest/{path}", timeout=PATIENCE).status_code == 503
+        assert requests.get(f"{server.url}/rest/{path}", timeout=TIMEOUT).status_code == 503
 
 
 def test_refused_requests_are_counted_but_reach_no_method(call: Call, portal: Portal) -> None:
@@ -162,7 +162,7 @@ def test_inner_rules_leave_requests_alone(result: Callable[..., Any], portal: Po
 def test_delay_before_another_trouble(delayed: SandboxServer, clock: Any) -> None:
     delayed.portal.plan({"delay": 30, "drop": "after"})
     with pytest.raises(requests.ConnectionError):
-        requests.post(delayed.webhook_url(1) + SET, json=ANSWER, timeout=PATIENCE)
+        requests.post(delayed.webhook_url(1) + SET, json=ANSWER, timeout=TIMEOUT)
     assert clock.slept == [30]
     assert delayed.portal.status(651, 1) == "N"
 
@@ -180,7 +180,7 @@ def test_reset_and_cut_differ(server: SandboxServer) -> None:
     """One is an error of the socket, the other an end before its time."""
     for corruption, wanted in (("reset", ConnectionResetError), ("cut", http.client.IncompleteRead)):
         server.portal.plan({"corruption": corruption})
-        plain = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        plain = http.client.HTTPConnection(server.host, server.port, timeout=TIMEOUT)
         plain.request("POST", server.webhook_url(1).removeprefix(server.url) + "profile", "{}")
         with pytest.raises(wanted):
             plain.getresponse().read()
@@ -206,5 +206,5 @@ def test_an_answer_that_can_be_read_after_all(call: Call, portal: Portal, corrup
 
 
 def test_an_unknown_corruption_is_refused_under_its_own_name(server: SandboxServer) -> None:
-    answer = requests.post(f"{server.url}/-/fault", json={"corruption": "nope"}, timeout=PATIENCE)
+    answer = requests.post(f"{server.url}/-/fault", json={"corruption": "nope"}, timeout=TIMEOUT)
     assert (answer.status_code, answer.json()["field"]) == (400, "corruption")

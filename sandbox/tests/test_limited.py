@@ -15,7 +15,7 @@ from bitrix24_sandbox.server import SandboxServer
 from bitrix24_sandbox.settings import Settings
 from requests.adapters import HTTPAdapter
 
-from tests.sync import PATIENCE
+from sandbox.tests.sync import TIMEOUT
 
 GET = "calendar.meeting.status.get"
 SET = "calendar.meeting.status.set"
@@ -32,7 +32,7 @@ def limited(fresh: Any, clock: Any) -> Callable[..., Any]:
         with SandboxServer(portal, sleep=clock.sleep) as server, requests.Session() as session:
 
             def post(method: str, parameters: object = None, user: int = 1) -> requests.Response:
-                return session.post(server.webhook_url(user) + method, json=parameters or {}, timeout=PATIENCE)
+                return session.post(server.webhook_url(user) + method, json=parameters or {}, timeout=TIMEOUT)
 
             yield post, portal
 
@@ -98,16 +98,16 @@ def test_the_bucket_is_that_of_the_address(limited: Any, fresh: Any, clock: Any)
         other.mount("http://", adapter)
         url = server.webhook_url(1) + "profile"
         # Somebody else's webhook and a header that claims another address do not help.
-        assert requests.post(url, timeout=PATIENCE).status_code == 200
-        assert requests.post(server.webhook_url(2) + "profile", timeout=PATIENCE).status_code == 503
-        assert requests.post(url, headers={"X-Forwarded-For": "10.0.0.1"}, timeout=PATIENCE).status_code == 503
-        assert other.post(url, timeout=PATIENCE).status_code == 200
+        assert requests.post(url, timeout=TIMEOUT).status_code == 200
+        assert requests.post(server.webhook_url(2) + "profile", timeout=TIMEOUT).status_code == 503
+        assert requests.post(url, headers={"X-Forwarded-For": "10.0.0.1"}, timeout=TIMEOUT).status_code == 503
+        assert other.post(url, timeout=TIMEOUT).status_code == 200
 
 
 def test_control_requests_are_not_limited(limited: Any) -> None:
     with limited(rate=0.0, burst=1) as (_, portal), SandboxServer(portal) as server:
         for _ in range(3):
-            assert requests.get(f"{server.url}/-/state", timeout=PATIENCE).status_code == 200
+            assert requests.get(f"{server.url}/-/state", timeout=TIMEOUT).status_code == 200
 
 
 def test_switched_by_a_control_request(call: Post, control: Post) -> None:
@@ -256,13 +256,13 @@ def test_requests_overlap(fresh: Any) -> None:
     met = asyncio.Barrier(5)
 
     async def sleep(_: float) -> None:
-        await asyncio.wait_for(met.wait(), PATIENCE)
+        await asyncio.wait_for(met.wait(), TIMEOUT)
 
     with SandboxServer(fresh(Settings(command_ms=1000.0)), sleep=sleep) as server:
         url = server.webhook_url(1) + "batch"
 
         def send(_: int) -> int:
-            return requests.post(url, json=commands(3), timeout=2 * PATIENCE).status_code
+            return requests.post(url, json=commands(3), timeout=2 * TIMEOUT).status_code
 
         with ThreadPoolExecutor(5) as pool:
             assert list(pool.map(send, range(5))) == [200] * 5
@@ -275,21 +275,21 @@ def test_the_portal_can_be_looked_at_while_a_request_takes_its_time(fresh: Any) 
     async def sleep(_: float) -> None:
         loops.append(asyncio.get_running_loop())
         began.set()
-        await asyncio.wait_for(go_on.wait(), PATIENCE)
+        await asyncio.wait_for(go_on.wait(), TIMEOUT)
 
     with SandboxServer(fresh(Settings(command_ms=1.0)), sleep=sleep) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(
             requests.post,
             server.webhook_url(1) + SET,
             json={"eventId": 651, "status": "Y"},
-            timeout=2 * PATIENCE,
+            timeout=2 * TIMEOUT,
         )
-        assert began.wait(PATIENCE)
+        assert began.wait(TIMEOUT)
         assert server.portal.status(651, 1) == "Q"
         assert server.portal.count()["methods"] == {SET: 1}
         assert not answer.done()
         loops[0].call_soon_threadsafe(go_on.set)
-        assert answer.result(PATIENCE).status_code == 200
+        assert answer.result(TIMEOUT).status_code == 200
         assert server.portal.status(651, 1) == "Y"
 
 
