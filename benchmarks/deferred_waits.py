@@ -195,7 +195,7 @@ def _trigger(kind: str, number: int) -> Any:
         poke_interval=INTERVAL,
         deferred_at=time.time(),
         deadline=time.time() + 3600,
-        patience=900.0,
+        retry_timeout=900.0,
     )
 
 

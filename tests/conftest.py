@@ -163,8 +163,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("airflow_provider_b24cal.clock.sleep", clock.sleep)
     monkeypatch.setattr("airflow_provider_b24cal.clock.asleep", clock.asleep)
     monkeypatch.setattr("airflow_provider_b24cal.clock.time", clock.time)
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.sleep", clock.asleep)
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance.time", clock.time)
     monkeypatch.setattr("airflow_provider_b24cal.triggers.shared_poll._GATHERING", 0.0)
     return clock
 

@@ -104,19 +104,18 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         """Poll the portal once and evaluate the statuses."""
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
         from airflow_provider_b24cal.waiting.evaluate import State
-        from airflow_provider_b24cal.waiting.schedule import PATIENCE
+        from airflow_provider_b24cal.waiting.schedule import POLL_RETRY
         from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
         wait = self._condition()
-        with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=PATIENCE.within(self._time_limit())) as hook:
+        with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=POLL_RETRY.within(self._time_limit())) as hook:
             if self._logged_at is None:
                 self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
             evaluation = wait.judge(hook.call_many(wait.calls(self._statuses)), self._statuses)
         self._statuses, self._evaluation = evaluation.statuses, evaluation
         self._until = self._until if evaluation.until is None else evaluation.until
-        error = evaluation.error or evaluation.transient_error
-        if error is not None:
-            raise error
+        if evaluation.failure is not None:
+            raise evaluation.failure
         if evaluation.state is State.ARRIVED:
             self._log_poll(ResultKind.ARRIVED)
             return PokeReturnValue(is_done=True, xcom_value=wait.xcom(evaluation.statuses))
@@ -266,13 +265,13 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
 
     def _defer_until(self, deadline: float) -> NoReturn:
         from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-        from airflow_provider_b24cal.waiting.schedule import PATIENCE, SOONEST_EVENT
+        from airflow_provider_b24cal.waiting.schedule import POLL_RETRY, SOONEST_EVENT
 
         now = clock.time()
         # The first poll may have used up most of the time.
         deadline = max(deadline, now + SOONEST_EVENT)
         self._log_poll(next_poll=max(self.poke_interval, SOONEST_EVENT), deadline=deadline)
-        patience = PATIENCE.within(self._time_limit()).total
+        retry_timeout = POLL_RETRY.within(self._time_limit()).total
         wait = self._condition()
         self.defer(
             trigger=Bitrix24AttendanceTrigger(
@@ -283,7 +282,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
                 deferred_at=now,
                 deadline=deadline,
                 until=self._until,
-                patience=patience,
+                retry_timeout=retry_timeout,
                 exponential_backoff=bool(self.exponential_backoff),
                 max_wait=self.max_wait.total_seconds() if self.max_wait is not None else None,
                 silent_fail=self.silent_fail,
@@ -291,7 +290,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
             method_name="execute_complete",
             # The trigger keeps the deadline itself; this one is for a trigger that does not end. Its last poll may
             # retry transient errors, as in poke mode.
-            timeout=timedelta(seconds=deadline - now + patience),
+            timeout=timedelta(seconds=deadline - now + retry_timeout),
         )
         raise AssertionError("defer() does not return")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from asyncio import sleep
-from time import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, retry_loop
+from airflow_provider_b24cal import clock
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, Permanence
+from airflow_provider_b24cal.bitrix24.protocol.exchange import plan_retries
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryState
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from airflow_provider_b24cal.waiting.conditions import condition_from_dict
@@ -17,7 +17,7 @@ from airflow_provider_b24cal.waiting.evaluate import Evaluation, State
 from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.schedule import (
     HEARTBEAT,
-    PATIENCE,
+    POLL_RETRY,
     SOONEST_EVENT,
     interval,
     tick_from,
@@ -28,6 +28,7 @@ from airflow_provider_b24cal.waiting.trigger_event import ResultKind, WaitResult
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
     from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
@@ -37,23 +38,23 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
     """
     Poll a portal until a wait is over, then fire one event.
 
-    It only reads. Its arguments are ids, letters and times: after a restart of the triggerer it goes on from
-    them, and a poll that is overdue is made at once. Waits on the same connection id in one triggerer poll
+    It only reads. Its arguments are ids, letters and times: after a restart of the triggerer it continues from
+    them, and makes an overdue poll at once. Waits on the same connection id in one triggerer poll
     together, see :class:`~airflow_provider_b24cal.triggers.shared_poll.SharedPoll`.
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
-    :param wait: what is waited for, as
-        :meth:`~airflow_provider_b24cal.waiting.conditions.WaitCondition.to_dict` describes it.
+    :param wait: the condition, as
+        :meth:`~airflow_provider_b24cal.waiting.conditions.WaitCondition.to_dict` returns it.
     :param seen: statuses that the first poll, made in the worker, has read, as
         :meth:`~airflow_provider_b24cal.waiting.conditions.WaitCondition.pack` writes them.
     :param poke_interval: seconds between polls.
     :param deferred_at: time of the deferral, in seconds since the epoch.
     :param deadline: time at which the wait ends, in seconds since the epoch; a last poll is made then.
-    :param until: an earlier end that the first poll has told, as the event was then; every later poll tells it anew.
-    :param patience: seconds that one poll may spend on errors in passing, at most.
+    :param until: an earlier deadline, from the event's start at the first poll; every later poll updates it.
+    :param retry_timeout: seconds that the retries of one poll may take.
     :param exponential_backoff: double the interval after each poll.
     :param max_wait: the longest interval, in seconds; ``None`` for no bound.
-    :param silent_fail: log errors and go on, as sensors do.
+    :param silent_fail: log errors and continue, as sensors do.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         poke_interval: float,
         deferred_at: float,
         deadline: float,
-        patience: float,
+        retry_timeout: float,
         until: float | None = None,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
@@ -79,13 +80,13 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
         self.deferred_at = deferred_at
         self.deadline = deadline
         self.until = until
-        self.patience = patience
+        self.retry_timeout = retry_timeout
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.silent_fail = silent_fail
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments; no secret, no host, no row is among them."""
+        """Return the class path and the arguments, without secrets, hosts and rows."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "bitrix24_conn_id": self.bitrix24_conn_id,
             "wait": self.wait,
@@ -94,7 +95,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             "deferred_at": self.deferred_at,
             "deadline": self.deadline,
             "until": self.until,
-            "patience": self.patience,
+            "retry_timeout": self.retry_timeout,
             "exponential_backoff": self.exponential_backoff,
             "max_wait": self.max_wait,
             "silent_fail": self.silent_fail,
@@ -102,110 +103,134 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire the one event of :class:`~airflow_provider_b24cal.waiting.trigger_event.WaitResult`."""
-        yield TriggerEvent((await self._end()).to_event())
+        yield TriggerEvent((await self._wait()).to_event())
 
-    async def _end(self) -> WaitResult:
+    async def _wait(self) -> WaitResult:
         try:
             wait = condition_from_dict(self.wait)
         except Bitrix24Error as unknown:
             return WaitResult(ResultKind.FAILED, error=unknown)
         poll = shared_poll(self.bitrix24_conn_id)
         step = self._interval(0)
+        # The worker has logged the poll before the deferral.
+        log = _WaitLog(self.log, wait, logged_at=self.deferred_at, failed_at=clock.time())
         statuses = wait.unpack(self.seen)
-        due, deadline, polls = self._first_poll(poll, step), self._bound(self.until), 0
-        # The poll before the deferral was logged in the worker.
-        told_at, complained_at = self.deferred_at, time()
-        complaint = ""
-        while True:
-            await sleep(max(0.0, min(due, deadline) - time()))
-            evaluation = await self._judged(wait, poll, statuses)
-            now = time()
+        due, deadline = self._first_poll(poll, step), self._bound(self.until)
+        for polls in count():
+            await clock.asleep(max(0.0, min(due, deadline) - clock.time()))
+            evaluation = await self._evaluate(wait, poll, statuses)
+            now = clock.time()
             if evaluation.until is not None:
                 deadline = self._bound(evaluation.until)
-            # On the common ticks, and never later than the wait's own pace has it.
+            # On a tick that all waits share, never later than the interval of this one.
             due = tick_until(now + self._interval(polls), poll.origin(step, now), step)
-            polls += 1
-            failure = evaluation.error or evaluation.transient_error
             ending = self._ending(evaluation, now, deadline)
-            lines = log_lines(
-                wait,
-                statuses,
-                evaluation,
-                ending=ending,
-                next_poll=min(due, deadline) - now,
-                deadline=deadline,
-                heartbeat_due=now - told_at >= HEARTBEAT,
-            )
-            for line in lines:
-                self.log.info("%s", line)
-            if lines:
-                told_at = now
+            log.add(statuses, evaluation, ending, now=now, next_poll=min(due, deadline) - now, deadline=deadline)
             if ending is not None:
-                return WaitResult(ending, evaluation.statuses, failure if ending is ResultKind.FAILED else None)
-            if failure is not None and (str(failure) != complaint or now - complained_at >= HEARTBEAT):
-                self.log.error("Poll failed, going on because of silent_fail: %s", failure)
-                complained_at = now
-            complaint = "" if failure is None else str(failure)
+                error = evaluation.failure if ending is ResultKind.FAILED else None
+                return WaitResult(ending, evaluation.statuses, error)
             statuses = evaluation.statuses
+        raise AssertionError("count() does not end")
 
     def _ending(self, evaluation: Evaluation, now: float, deadline: float) -> ResultKind | None:
-        """Return how the wait has ended with a poll; ``None`` while it goes on."""
+        """Return how a poll has ended the wait; ``None`` if it continues."""
         if evaluation.state is State.ARRIVED:
             return ResultKind.ARRIVED
-        if (evaluation.error or evaluation.transient_error) is not None and not self.silent_fail:
+        if evaluation.failure is not None and not self.silent_fail:
             return ResultKind.FAILED
         if now < deadline:
             return None
         return ResultKind.TIMED_OUT if now >= self.deadline else ResultKind.EVENT_DEADLINE
 
     def _bound(self, until: float | None) -> float:
-        """Return when the wait ends at the latest, never sooner than an event may be fired."""
+        """Return when the wait ends at the latest, not before an event may be fired."""
         return self.deadline if until is None else min(self.deadline, max(until, self.deferred_at + SOONEST_EVENT))
 
     def _interval(self, polls: int) -> float:
         return interval(self.poke_interval, polls, exponential_backoff=self.exponential_backoff, max_wait=self.max_wait)
 
     def _first_poll(self, poll: SharedPoll, step: float) -> float:
-        """Return when to ask first: by oneself an interval after the deferral, beside others at their next tick."""
-        own, now = self.deferred_at + max(step, SOONEST_EVENT), time()
+        """Return when to poll first: an interval after the deferral, or at the next tick of other waits."""
+        own, now = self.deferred_at + max(step, SOONEST_EVENT), clock.time()
         if own <= now:
             return now  # the triggerer was down
         return tick_from(max(now, self.deferred_at + SOONEST_EVENT), poll.origin(step, own), step)
 
-    async def _judged(self, wait: WaitCondition, poll: SharedPoll, before: Statuses) -> Evaluation:
+    async def _evaluate(self, wait: WaitCondition, poll: SharedPoll, before: Statuses) -> Evaluation:
         try:
-            return wait.judge(await self._ask(wait, poll, before), before)
-        except Bitrix24Error as error:  # the connection itself is not usable
+            return wait.judge(await self._poll(wait, poll, before), before)
+        except Bitrix24Error as error:  # the connection itself cannot be used
             return Evaluation(State.UNREACHABLE, before, error=error)
         except Exception as error:
             if not self.silent_fail:
                 raise
-            self.log.exception("Poll failed, going on because of silent_fail: %s", type(error).__name__)
+            self.log.exception("Poll failed; continuing because silent_fail is set: %s", type(error).__name__)
             return Evaluation(State.WAITING, before)
 
-    async def _ask(self, wait: WaitCondition, poll: SharedPoll, before: Statuses) -> list[Outcome[Any]]:
-        """Make a wait's calls together with others, and repeat within its own patience what failed in passing.
+    async def _poll(self, wait: WaitCondition, poll: SharedPoll, before: Statuses) -> list[Outcome[Any]]:
+        """Make the calls of a wait together with those of other waits, and retry those that failed.
 
-        What is refused is not waited for when the other answers end the wait without it.
+        The shared poll makes each call once, so the retries are here only. There is none when the other answers end
+        the wait.
         """
         calls = wait.calls(before)
-        known: dict[int, Outcome[Any]] = {}
-        # The same chance for all, or those who failed together would come back one by one.
-        repeating = retry_loop(calls, RetryState(PATIENCE.within(self.patience)), lambda: poll.jitter)
-        step = next(repeating)
+        outcomes = await poll.call_many(calls)
+        state = RetryState(POLL_RETRY.within(self.retry_timeout))
         while True:
-            answers = None
-            if isinstance(step, Pause):
-                outcomes = [known[id(call)] for call in calls]
-                if wait.judge(outcomes, before).state is not State.WAITING:
-                    return outcomes
-                self.log.warning("Waiting %.1f s before trying again: %s", step.seconds, step.error)
-                await sleep(step.seconds)
-            else:
-                answers = await poll.ask(step)
-                known.update(zip(map(id, step), answers, strict=True))
-            try:
-                step = repeating.send(answers)
-            except StopIteration as end:
-                done: list[Outcome[Any]] = end.value[0]
-                return done
+            failed = {
+                number: outcome.error
+                for number, outcome in enumerate(outcomes)
+                if outcome.error is not None and outcome.error.permanence is not Permanence.PERMANENT
+            }
+            # All waits have the same jitter, so that those that failed together are retried together.
+            pending, pause, state = plan_retries(failed, state, poll.jitter)
+            if pause is None or wait.judge(outcomes, before).state is not State.WAITING:
+                return outcomes
+            self.log.warning("Waiting %.1f s before a retry: %s", pause.seconds, pause.error)
+            await clock.asleep(pause.seconds)
+            answers = await poll.call_many([calls[number] for number in pending])
+            for number, outcome in zip(pending, answers, strict=True):
+                outcomes[number] = outcome
+
+
+class _WaitLog:
+    """The task log of a deferred wait: changes, a heartbeat, and the errors that ``silent_fail`` tolerates."""
+
+    def __init__(self, log: Logger, wait: WaitCondition, *, logged_at: float, failed_at: float) -> None:
+        self._log = log
+        self._wait = wait
+        self._logged_at = logged_at
+        self._failed_at = failed_at
+        self._failure = ""
+
+    def add(
+        self,
+        before: Statuses,
+        evaluation: Evaluation,
+        ending: ResultKind | None,
+        *,
+        now: float,
+        next_poll: float,
+        deadline: float,
+    ) -> None:
+        """Log one poll."""
+        lines = log_lines(
+            self._wait,
+            before,
+            evaluation,
+            ending=ending,
+            next_poll=next_poll,
+            deadline=deadline,
+            heartbeat_due=now - self._logged_at >= HEARTBEAT,
+        )
+        for line in lines:
+            self._log.info("%s", line)
+        if lines:
+            self._logged_at = now
+        if ending is not None:
+            return
+        failure = "" if evaluation.failure is None else str(evaluation.failure)
+        if failure and (failure != self._failure or now - self._failed_at >= HEARTBEAT):
+            self._log.error("Poll failed; continuing because silent_fail is set: %s", failure)
+            self._failed_at = now
+        self._failure = failure

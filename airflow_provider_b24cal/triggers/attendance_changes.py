@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from asyncio import sleep, to_thread
+from asyncio import to_thread
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_b24cal import clock
 from airflow_provider_b24cal._airflow import BaseEventTrigger
 from airflow_provider_b24cal.attendance.calendars import check_calendar
 from airflow_provider_b24cal.attendance.changes import by_meeting
@@ -149,7 +149,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
                 self.log.error("Poll failed, the next one will come: %s", told)
             for change in book.unsent:
                 yield TriggerEvent(change.payload)
-                change.handed_over = time()
+                change.handed_over = clock.time()
             await self._rest(poll, failures, book)
 
     async def _look(self, poll: SharedPoll, book: Outbox) -> None:
@@ -163,11 +163,11 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         await book.keep()
 
     async def _rest(self, poll: SharedPoll, failures: int, book: Outbox) -> None:
-        due = time() + self._pause(poll, failures)
-        if book.in_flight and due - time() > DELIVERY_GRACE + _SLACK:
-            await sleep(DELIVERY_GRACE + _SLACK)
+        due = clock.time() + self._pause(poll, failures)
+        if book.in_flight and due - clock.time() > DELIVERY_GRACE + _SLACK:
+            await clock.asleep(DELIVERY_GRACE + _SLACK)
             await book.keep()
-        await sleep(max(0.0, due - time()))
+        await clock.asleep(max(0.0, due - clock.time()))
 
     async def read(self, poll: SharedPoll) -> EventList:
         """Make one poll, together with whoever else asks on the same connection now.
@@ -176,22 +176,22 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         :raises Bitrix24Error: something could not be read; what is not shown would be taken for gone.
         """
         if self.event_ids is not None:
-            outcomes = await poll.ask([get_event(event_id) for event_id in self.event_ids])
+            outcomes = await poll.call_many([get_event(event_id) for event_id in self.event_ids])
             lists = [_as_list(event_id, one) for event_id, one in zip(self.event_ids, outcomes, strict=True)]
             return _meetings(lists)
         # Whole hours, so that watchers of the same calendar make the same calls.
-        now = datetime.fromtimestamp(time() // 3600 * 3600, UTC)
+        now = datetime.fromtimestamp(clock.time() // 3600 * 3600, UTC)
         window = Window(now - timedelta(days=self.days_behind), now + timedelta(days=self.days_ahead))
         if self._calendar.owner_id is not None:
-            return self._shown(await poll.ask(self._calls(self._calendar.owner_id, window)), window)
+            return self._shown(await poll.call_many(self._calls(self._calendar.owner_id, window)), window)
         # Asked beside, for a connection can become another person's; what was read then is read again.
         known = self._owner_id
-        user, *outcomes = await poll.ask([profile(), *(() if known is None else self._calls(known, window))])
+        user, *outcomes = await poll.call_many([profile(), *(() if known is None else self._calls(known, window))])
         self._owner_id = user.unwrap().user_id
         if self._owner_id is None:
             raise CredentialsError("This connection has no active user on the portal.", method="profile")
         if self._owner_id != known:
-            outcomes = await poll.ask(self._calls(self._owner_id, window))
+            outcomes = await poll.call_many(self._calls(self._owner_id, window))
         return self._shown(outcomes, window)
 
     def _calls(self, owner_id: int, window: Window) -> list[Call[EventList]]:
@@ -207,7 +207,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         )
 
     def _pause(self, poll: SharedPoll, failures: int) -> float:
-        now, step = time(), self.poke_interval
+        now, step = clock.time(), self.poke_interval
         if failures:
             longest = max(step, LONGEST_PAUSE)
             return interval(step, failures, exponential_backoff=True, max_wait=longest)

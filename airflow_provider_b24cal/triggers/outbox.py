@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
-from time import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from airflow_provider_b24cal import clock
 from airflow_provider_b24cal.attendance.changes import WatcherState, memory_from_json
 from airflow_provider_b24cal.waiting.schedule import interval
 
@@ -114,7 +114,7 @@ class Outbox:
         """
         memory = self.memory
         if memory is None:
-            memory = self.memory = WatcherState(datetime.fromtimestamp(time(), UTC).isoformat())
+            memory = self.memory = WatcherState(datetime.fromtimestamp(clock.time(), UTC).isoformat())
         for change in list(memory.changes(meetings)):
             if wanted(change):
                 self._told.append(PendingEvent(_payload(change, memory)))
@@ -124,7 +124,7 @@ class Outbox:
 
     async def keep(self) -> None:
         """Keep what a restart has to know, if that has changed; a store that fails is tried again later."""
-        now = time()
+        now = clock.time()
         self._told = [one for one in self._told if now - one.handed_over < DELIVERY_GRACE]
         if self._store is None or self.memory is None or now < self._again:
             return

@@ -55,7 +55,7 @@ class SharedPoll:
         """Return the moment from which ticks of this step are counted: the first one that was proposed."""
         return self._origins.setdefault(step, proposed)
 
-    async def ask(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+    async def call_many(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
         """Make calls that only read, once, together with whoever else asks now.
 
         The same call of several is made once. Nobody's error is somebody else's.

@@ -30,8 +30,8 @@ class State(StrEnum):
     """As many as required have the status waited for."""
     WAITING = "waiting"
     """Not yet, but it can still come."""
-    UNREACHABLE = "hopeless"
-    """It can never come, or asking is not permitted any more: the wait fails now."""
+    UNREACHABLE = "unreachable"
+    """The condition can never be met, or the portal refuses to be polled: the wait fails now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ class Evaluation:
     until: float | None = None
     event_name: str | None = None
 
+    @property
+    def failure(self) -> Bitrix24Error | None:
+        """The error of this poll, permanent or transient."""
+        return self.error or self.transient_error
+
 
 def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Evaluation:
     """Judge the answers of all that are waited for.
@@ -86,7 +91,7 @@ def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_user
     """
     statuses = {key: outcome.unwrap() for key, outcome in outcomes.items() if outcome.ok}
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
-    errors += [error for key, status in statuses.items() if (error := _hopeless(key, status, rule, of_users=of_users))]
+    errors += [error for key, status in statuses.items() if (error := _error_of(key, status, rule, of_users=of_users))]
     lost = [error for error in errors if error.permanence is Permanence.PERMANENT]
     total, needed = len(outcomes), rule.quorum.needed(len(outcomes))
     arrived = sum(status == rule.target for status in statuses.values())
@@ -101,7 +106,7 @@ def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_user
     return Evaluation(State.WAITING, statuses, total, needed, transient_error=passing[0] if passing else None)
 
 
-def _hopeless(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) -> AttendanceError | None:
+def _error_of(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) -> AttendanceError | None:
     who, event_id = (f"User {key}: ", None) if of_users else ("", key)
     if status is MeetingStatus.ORGANISER:
         text = f"{who}The organiser's status is always H and never becomes {rule.target.value}. Do not wait for it."

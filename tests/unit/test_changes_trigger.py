@@ -38,9 +38,6 @@ class Store:
 @pytest.fixture
 def clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock.now = datetime(2026, 9, 15, 12, tzinfo=UTC).timestamp()
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance_changes.sleep", clock.asleep)
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.attendance_changes.time", clock.time)
-    monkeypatch.setattr("airflow_provider_b24cal.triggers.outbox.time", clock.time)
     return clock
 
 

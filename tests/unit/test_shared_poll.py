@@ -47,7 +47,7 @@ class Waits:
             # Overdue, as after a restart: the first poll comes at once.
             "deferred_at": now - self.interval - 100,
             "deadline": now + 600,
-            "patience": 60.0,
+            "retry_timeout": 60.0,
         }
         trigger = Bitrix24AttendanceTrigger(**{**arguments, **more})
         trigger._log = logging.getLogger("waits")  # the same in all versions of Airflow
@@ -153,7 +153,7 @@ def test_trouble_of_one_command_holds_up_nobody_else(connection: str, portal: Po
     async def main() -> Any:
         waits = Waits()
         for name in (1001, 1002, 1003):
-            waits.join(name, patience=900.0)
+            waits.join(name, retry_timeout=900.0)
         await await_until(lambda: len(waits.ends) == 2)
         waiting = {1001, 1002, 1003} - set(waits.ends)
         await waits.leave(waiting.pop())
@@ -398,7 +398,7 @@ def test_arguments_are_json_and_hold_no_secret(connection: str) -> None:
         poke_interval=60.0,
         deferred_at=0.0,
         deadline=1.0,
-        patience=1.0,
+        retry_timeout=1.0,
     )
     path, arguments = trigger.serialize()
     text = json.dumps(arguments)
@@ -464,7 +464,7 @@ def test_a_round_that_dies_is_no_cancellation(connection: str, monkeypatch: pyte
 
 def test_nothing_to_ask_is_no_request(connection: str, portal: Portal) -> None:
     async def main() -> Any:
-        return await shared_poll.shared_poll("bitrix24_default").ask([])
+        return await shared_poll.shared_poll("bitrix24_default").call_many([])
 
     assert asyncio.run(main()) == []
     assert _requests(portal) == 0

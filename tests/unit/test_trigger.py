@@ -31,7 +31,7 @@ def _trigger(now: float, **more: Any) -> Bitrix24AttendanceTrigger:
         "poke_interval": 60.0,
         "deferred_at": now,
         "deadline": now + 3600,
-        "patience": 900.0,
+        "retry_timeout": 900.0,
         **more,
     }
     return Bitrix24AttendanceTrigger(**arguments)
@@ -107,7 +107,7 @@ def test_every_poll_reads_the_connection_anew(
 
 def test_one_poll_bears_no_more_than_its_patience(connection: str, portal: Portal, clock: Clock) -> None:
     portal.plan({"method": "*", "times": 99, "error": "CONNECTION_ERROR"})
-    (payload,) = asyncio.run(_payloads(_trigger(clock.now, deferred_at=clock.now - 60, patience=20.0)))
+    (payload,) = asyncio.run(_payloads(_trigger(clock.now, deferred_at=clock.now - 60, retry_timeout=20.0)))
     assert payload["error"]["class"] == "AuthServerError"
     assert 0 < sum(clock.slept) <= 20
 
@@ -197,7 +197,7 @@ def test_silent_fail_complains_of_what_is_new(
     trigger = _trigger(clock.now, silent_fail=True, poke_interval=200.0, deadline=clock.now + 2100)
     trigger._log = logging.getLogger("waits")
     asyncio.run(_payloads(trigger))
-    complaints = [record for record in caplog.records if "going on because of silent_fail" in record.message]
+    complaints = [record for record in caplog.records if "continuing because silent_fail is set" in record.message]
     assert 2 <= len(complaints) <= 4
 
 

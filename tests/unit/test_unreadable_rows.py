@@ -319,10 +319,6 @@ def test_names_are_the_same_wherever_they_go(calendars: Calendars, tmp_path: Pat
 def watch(calendars: Calendars, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that lets a watcher see some readings one after the other, and returns its events."""
     clock.now = datetime(2026, 9, 1, 12, tzinfo=UTC).timestamp()
-    for module, names in {"attendance_changes": ("sleep", "time"), "outbox": ("time",)}.items():
-        for name in names:
-            twin = clock.asleep if name == "sleep" else clock.time
-            monkeypatch.setattr(f"airflow_provider_b24cal.triggers.{module}.{name}", twin)
 
     def run(*readings: list[Any], **arguments: Any) -> list[Any]:
         calendars.rows["1"] = readings[0]

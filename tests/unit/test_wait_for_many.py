@@ -390,7 +390,7 @@ def test_the_largest_deferred_wait_fits_a_trigger_row() -> None:
     seen = wait.pack(dict.fromkeys(event_ids, MeetingStatus.NOT_ANSWERED))
     trigger = Bitrix24AttendanceTrigger(
         bitrix24_conn_id="c" * 250, wait=wait.to_dict(), seen=seen, poke_interval=60.0, deferred_at=1_800_000_000.123,
-        deadline=1_800_000_000.123, patience=900.0, until=1_800_000_000.123,
+        deadline=1_800_000_000.123, retry_timeout=900.0, until=1_800_000_000.123,
     )  # fmt: skip
     stored = Fernet(Fernet.generate_key()).encrypt(json.dumps({"__var": trigger.serialize()[1]}).encode())
     assert len(stored) <= 65_535

@@ -53,7 +53,7 @@ with DAG("at_home", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), 
     Bitrix24MeetingStatusSensor(
         task_id="deferred", event_ids=[102, 103], target_status="N", timeout=12, deferrable=True
     )
-    Bitrix24AttendeesSensor(task_id="hopeless", event_id=99999, timeout=60)
+    Bitrix24AttendeesSensor(task_id="unreachable", event_id=99999, timeout=60)
 
     @task.bitrix24_statuses
     def decide() -> dict[int, str]:
