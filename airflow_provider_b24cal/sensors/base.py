@@ -130,19 +130,19 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         :raises TriggerEventError: the event is missing or unknown, or does not fulfil the condition.
         """
         from airflow_provider_b24cal.bitrix24.protocol.errors import TriggerEventError
-        from airflow_provider_b24cal.waiting.trigger_event import ResultKind, end_from_event
+        from airflow_provider_b24cal.waiting.trigger_event import ResultKind, result_from_event
 
-        wait, end = self._condition(), end_from_event(event)
-        self._statuses = end.statuses
-        if end.ending is not ResultKind.ARRIVED:
+        wait, result = self._condition(), result_from_event(event)
+        self._statuses = result.statuses
+        if result.ending is not ResultKind.ARRIVED:
             self._push_statuses(context)
-        if end.ending in {ResultKind.TIMED_OUT, ResultKind.EVENT_DEADLINE}:
-            self._time_out(wait, _EVENT_DEADLINE if end.ending is ResultKind.EVENT_DEADLINE else "")
-        if end.error is not None:
-            raise end.error
-        if not wait.proves(end.statuses):
-            raise TriggerEventError(f"The trigger reports arrived with {ascii(wait.xcom(end.statuses))[:200]}.")
-        return wait.xcom(end.statuses)
+        if result.ending in {ResultKind.TIMED_OUT, ResultKind.EVENT_DEADLINE}:
+            self._time_out(wait, _EVENT_DEADLINE if result.ending is ResultKind.EVENT_DEADLINE else "")
+        if result.error is not None:
+            raise result.error
+        if not wait.proves(result.statuses):
+            raise TriggerEventError(f"The trigger reports arrived with {ascii(wait.xcom(result.statuses))[:200]}.")
+        return wait.xcom(result.statuses)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume a deferred task, with the same result as in poke mode on every version of Airflow.

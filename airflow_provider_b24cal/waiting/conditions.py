@@ -1,6 +1,6 @@
-"""The kinds of wait: what each asks, how it reads the answers, and what it tells in the end.
+"""The two conditions to wait for: the calls of a poll, how their outcomes are evaluated, and the result.
 
-Both are plain values that travel to the triggerer as JSON, and both end by the one judgement.
+Both are plain values that travel to the triggerer as JSON. Both use the same evaluation.
 """
 
 from __future__ import annotations
@@ -36,42 +36,42 @@ Statuses = Mapping[int, MeetingStatus]
 
 
 class WaitCondition(Protocol):
-    """What sensors and triggers need to know of a wait."""
+    """What sensors and triggers use of a condition."""
 
     @property
     def rule(self) -> Rule:
-        """What it waits for."""
+        """Target, letters to fail on, and quorum."""
 
     @property
     def noun(self) -> str:
-        """What the keys of its statuses are ids of, in one word."""
+        """What the keys of the statuses are ids of: ``event`` or ``user``."""
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
-        """Return what the next poll asks.
+        """Return the calls of the next poll.
 
-        :param before: statuses of the poll before; empty at the first one.
+        :param before: statuses of the last poll; empty at the first one.
         """
 
     def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
-        """Judge the answers to :meth:`calls`; the verdict holds also what was known before and is still last."""
+        """Evaluate the outcomes of :meth:`calls`; statuses that this poll did not read are those of the last poll."""
 
     def proves(self, statuses: Statuses) -> bool:
-        """Tell whether statuses show that the wait has arrived."""
+        """Return whether statuses fulfil the condition."""
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
         """Return statuses as the task's result, JSON values."""
 
     def pack(self, statuses: Statuses) -> str:
-        """Return statuses as a short text, for the way to the triggerer or to the next process."""
+        """Return statuses as a short text, for the triggerer or the next process."""
 
     def unpack(self, text: str) -> Statuses:
         """Turn :meth:`pack` back into statuses."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wait as JSON values, for :func:`condition_from_dict`."""
+        """Return the condition as JSON values, for :func:`condition_from_dict`."""
 
     def __str__(self) -> str:
-        """Name what is waited for."""
+        """Return a name for logs and errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,14 @@ class MeetingsCondition:
         return "event"
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
-        """Ask for those that have not arrived yet."""
+        """Return a call for each meeting that has not arrived yet."""
         return [get_status(event_id) for event_id in self._open(before)]
 
     def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
-        """Judge the new answers together with what had arrived before."""
+        """Evaluate the new outcomes together with the meetings that had arrived before."""
         new = dict(zip(self._open(before), outcomes, strict=True))
         evaluation = judge({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
-        # Of those that did not answer this time, what was seen before is still the last thing known.
+        # A meeting that could not be read keeps its last status.
         return replace(evaluation, statuses={**before, **evaluation.statuses})
 
     def proves(self, statuses: Statuses) -> bool:
@@ -119,7 +119,7 @@ class MeetingsCondition:
         return {event: MeetingStatus(letter) for event, letter in letters if letter != _NONE}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wait as JSON values."""
+        """Return the condition as JSON values."""
         return {"event_ids": list(self.event_ids), **_rule_to_dict(self.rule)}
 
     def __str__(self) -> str:
@@ -134,8 +134,8 @@ class AttendeesCondition:
     """Wait for the answers of one event's attendees, read from its list.
 
     :param event_id: any of the event's ids.
-    :param user_ids: whose answers count; ``None`` for everybody but the organiser.
-    :param seconds_before_start: the wait is over so long before the event starts; ``None`` for no such bound.
+    :param user_ids: the attendees whose answers count; ``None`` for all but the organiser.
+    :param seconds_before_start: seconds before the event's start at which the wait ends; ``None`` for no such deadline.
     """
 
     event_id: int
@@ -149,17 +149,16 @@ class AttendeesCondition:
         return "user"
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
-        """Ask for the event, which carries all answers."""
+        """Return the call for the event, which has all answers."""
         return [get_event(self.event_id)]
 
     def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
-        """Judge the attendees' answers."""
+        """Evaluate the attendees' answers."""
         (outcome,) = outcomes
         error = outcome.error or self._unfit(outcome.unwrap())
         if error is not None:
-            lasting = error.permanence is Permanence.PERMANENT
-            # What was seen before is still the last thing known.
-            if lasting:
+            # The last statuses stay.
+            if error.permanence is Permanence.PERMANENT:
                 return Evaluation(State.UNREACHABLE, before, error=error)
             return Evaluation(State.WAITING, before, transient_error=error)
         event: CalendarEvent = outcome.unwrap()
@@ -177,11 +176,11 @@ class AttendeesCondition:
         """Return ``{"accepted": [2], "declined": [], "silent": [3]}``, user ids."""
         accepted = of_status(statuses, MeetingStatus.ACCEPTED)
         declined = of_status(statuses, MeetingStatus.DECLINED)
-        told = {*accepted, *declined}
-        return {"accepted": accepted, "declined": declined, "silent": [user for user in statuses if user not in told]}
+        silent = [user for user in statuses if user not in {*accepted, *declined}]
+        return {"accepted": accepted, "declined": declined, "silent": silent}
 
     def pack(self, statuses: Statuses) -> str:
-        """Return letters with user ids, such as ``2Y 5Q``: who is invited is not known beforehand."""
+        """Return letters with user ids, such as ``2Y 5Q``: the attendees are not known in advance."""
         return " ".join(f"{user}{status.value}" for user, status in statuses.items())
 
     def unpack(self, text: str) -> Statuses:
@@ -189,7 +188,7 @@ class AttendeesCondition:
         return {int(part[:-1]): MeetingStatus(part[-1]) for part in text.split()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wait as JSON values."""
+        """Return the condition as JSON values."""
         return {
             "event_id": self.event_id,
             "user_ids": None if self.user_ids is None else list(self.user_ids),
@@ -207,7 +206,7 @@ class AttendeesCondition:
         return {user: Outcome(listed[user]) if user in listed else _absent(user, self) for user in self.user_ids}
 
     def _unfit(self, event: CalendarEvent) -> Bitrix24Error | None:
-        """Return why an event cannot be waited on."""
+        """Return why the event cannot fulfil the condition."""
         if not event.is_meeting:
             return NoSuchMeetingError("This event is not a meeting.", event_id=self.event_id)
         if event.attendees is None:
@@ -217,15 +216,15 @@ class AttendeesCondition:
         answers = self._answers(event)
         needed = self.rule.quorum.needed(len(answers))
         if not answers or needed > len(answers):
-            # As many as are named in users were checked before anything was sent.
+            # The number of users given was checked before the first poll.
             return QuorumUnreachableError(
                 f"{max(needed, 1)} acceptances are required, and {len(answers)} are invited besides the organiser.",
                 event_id=self.event_id,
             )
         if self.seconds_before_start is not None and event.is_recurring:
             return InvalidArgumentError(
-                f"Event {self.event_id} is a series, which has no one start that a deadline could be relative to; "
-                "accepted with deadline_before_start is a single event or an edited occurrence."
+                f"Invalid event_id {self.event_id}: expected a single event or an edited occurrence with "
+                "deadline_before_start; this event is a series, which has no single start."
             )
         return None
 
@@ -242,9 +241,9 @@ def _rule_to_dict(rule: Rule) -> dict[str, Any]:
 
 
 def condition_from_dict(given: Mapping[str, Any]) -> WaitCondition:
-    """Return the wait that ``to_dict`` has described.
+    """Turn ``to_dict`` back into a condition.
 
-    :raises TriggerEventError: it is no such description.
+    :raises TriggerEventError: the values are not those of a condition.
     """
     try:
         rest = dict(given)
@@ -259,50 +258,50 @@ def condition_from_dict(given: Mapping[str, Any]) -> WaitCondition:
         return AttendeesCondition(rule=rule, user_ids=None if users is None else tuple(users), **rest)
     except (KeyError, TypeError, ValueError):
         pass
-    raise TriggerEventError(f"The trigger was given a wait it does not know: {ascii(dict(given))[:200]}.")
+    raise TriggerEventError(f"The trigger was given an unknown condition: {ascii(dict(given))[:200]}.")
 
 
 def check_rule(target: object, fail_on: object, require: object) -> Rule:
     """Return a rule from a sensor's arguments.
 
-    :raises InvalidArgumentError: one of them is not acceptable, or the target is among the letters to fail on.
+    :raises InvalidArgumentError: one of them is invalid, or the target is among the letters to fail on.
     """
     wanted, quorum = check_wanted_status(target, "target_status"), check_quorum(require)
     given: Any = (fail_on,) if isinstance(fail_on, str) else fail_on
     if not isinstance(given, list | tuple | set | frozenset) or (isinstance(fail_on, str) and len(fail_on) != 1):
-        raise invalid("fail_on_statuses", fail_on, "a list of Y, N and Q")
+        raise invalid("fail_on_statuses", fail_on, "a list of Y, N and Q", text=False)
     unwanted = frozenset(check_wanted_status(letter, "fail_on_statuses") for letter in given)
     if wanted in unwanted:
-        raise InvalidArgumentError(f"fail_on_statuses holds {wanted.value}, which is the target_status.")
+        raise invalid("fail_on_statuses", letters(unwanted), f"letters other than the target_status {wanted.value}")
     return Rule(wanted, unwanted, quorum)
 
 
 MOST_DEFERRED: Final = 2500
-"""The most meetings that one deferred wait may have.
+"""Meetings of one deferred wait at most.
 
-Airflow keeps a trigger's arguments encrypted in a column of text, which on MySQL holds 65,535 bytes; encryption
-takes a third of them. What is left, 49,000 bytes, is enough for so many ids of sixteen digits.
+Airflow stores a trigger's arguments encrypted in a text column, which holds 65,535 bytes on MySQL. Encryption takes a
+third of them. The other 49,000 bytes hold this many ids of sixteen digits.
 """
 
 
 def check_meetings(wait: MeetingsCondition, *, deferrable: bool) -> MeetingsCondition:
-    """Return the wait, if there are as many meetings as it requires, and no more than can be deferred.
+    """Return the condition, if it has as many meetings as it requires, and no more than can be deferred.
 
     :raises InvalidArgumentError: there are fewer or more.
     """
     total = len(wait.event_ids)
     if wait.rule.quorum.needed(total) > total:
-        raise InvalidArgumentError(f"require={wait.rule.quorum.text} is not acceptable for {total} events.")
+        raise invalid("require", wait.rule.quorum.text, f"at most the number of events, {total}")
     if deferrable and total > MOST_DEFERRED:
         raise InvalidArgumentError(
-            f"event_ids holds {total} events; accepted in one deferrable wait are at most {MOST_DEFERRED}, for "
-            "databases bound what a trigger is given. Use several sensors, or deferrable=False."
+            f"Invalid event_ids: expected at most {MOST_DEFERRED} events in one deferrable wait; got {total}. "
+            "Databases limit the arguments of a trigger. Use several sensors, or deferrable=False."
         )
     return wait
 
 
 def check_users_suffice(wait: AttendeesCondition) -> AttendeesCondition:
-    """Return the wait, if as many users are named as it requires.
+    """Return the condition, if it names as many users as it requires.
 
     :raises InvalidArgumentError: there are fewer, or none.
     """
@@ -310,8 +309,5 @@ def check_users_suffice(wait: AttendeesCondition) -> AttendeesCondition:
         return wait
     named, needed = len(wait.user_ids), max(1, wait.rule.quorum.needed(len(wait.user_ids)))
     if needed > named:
-        raise InvalidArgumentError(
-            f"require={wait.rule.quorum.text} is not acceptable: {needed} acceptances are required, "
-            f"and {named} are named in users."
-        )
+        raise invalid("require", wait.rule.quorum.text, f"at most the number of users, {named}")
     return wait

@@ -1,4 +1,4 @@
-"""The only judgement of a wait, shared by poke, reschedule and deferrable mode."""
+"""Evaluates a poll: has the wait arrived, does it continue, or can it never arrive. All sensor modes use it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Where a wait stands."""
+    """The state of a wait after a poll."""
 
     ARRIVED = "arrived"
-    """As many as required have the status waited for."""
+    """As many as required have the target status."""
     WAITING = "waiting"
-    """Not yet, but it can still come."""
+    """The condition can still be met."""
     UNREACHABLE = "unreachable"
     """The condition can never be met, or the portal refuses to be polled: the wait fails now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a wait waits for.
+    """When a wait arrives.
 
-    :param target: the status waited for.
+    :param target: the status to reach.
     :param fail_on: statuses that count as never becoming the target.
-    :param quorum: how many have to arrive.
+    :param quorum: how many have to reach it.
     """
 
     target: MeetingStatus = MeetingStatus.ACCEPTED
@@ -50,18 +50,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The judgement of one poll.
+    """The evaluation of one poll. Keys are event ids, or user ids when an event's attendees are waited for.
 
-    Keys are whatever answers: event ids for the acting user's answers, user ids for an event's attendees.
-
-    :param statuses: what was read at this poll, and what had arrived before.
-    :param total: how many are waited for.
+    :param statuses: the statuses read at this poll, and those that had arrived before.
+    :param total: how many meetings or attendees there are.
     :param needed: how many have to arrive.
-    :param error: why there is no hope; set exactly when the state is ``UNREACHABLE``.
-    :param trouble: an error in passing that hid some status; the wait goes on.
-    :param until: when the wait is over at the latest, in seconds since the epoch, if the portal's answer
-        says so.
-    :param event_name: the event's name, if the answer was read from the event.
+    :param error: why the condition can never be met; set exactly when the state is ``UNREACHABLE``.
+    :param transient_error: why some status could not be read; the wait continues.
+    :param until: when the wait ends at the latest, in seconds since the epoch, if the event's start decides that.
+    :param event_name: the event's name, if the event was read.
     """
 
     state: State
@@ -80,14 +77,13 @@ class Evaluation:
 
 
 def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Evaluation:
-    """Judge the answers of all that are waited for.
+    """Evaluate the outcomes of all meetings or attendees.
 
     :param of_users: the keys are user ids rather than event ids.
 
-    ``Y`` (the target) has arrived, ``Q`` and other letters wait, ``N`` waits too unless the rule fails on
-    it. ``H``, not invited, no such meeting can never arrive: there is no hope once too few are left for the
-    quorum. A permanent error that is no matter of one meeting ends every hope. Errors in passing wait;
-    whether they end the wait is for the caller's patience to say.
+    The target has arrived. ``Q`` and other letters wait; ``N`` too, unless the rule fails on it. ``H``, not invited and
+    no such meeting can never arrive: the state is ``UNREACHABLE`` once too few others are left for the quorum, and at
+    once after a permanent error that is not of one meeting. Transient errors wait; the caller bounds their retries.
     """
     statuses = {key: outcome.unwrap() for key, outcome in outcomes.items() if outcome.ok}
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
@@ -96,14 +92,14 @@ def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_user
     total, needed = len(outcomes), rule.quorum.needed(len(outcomes))
     arrived = sum(status == rule.target for status in statuses.values())
     fatal = [error for error in lost if not isinstance(error, AttendanceError)]
-    passing = [error for error in errors if error.permanence is not Permanence.PERMANENT]
+    transient = [error for error in errors if error.permanence is not Permanence.PERMANENT]
     if arrived >= needed:
         return Evaluation(State.ARRIVED, statuses, total, needed)
     if fatal:
         return Evaluation(State.UNREACHABLE, statuses, total, needed, error=fatal[0])
     if total - len(lost) < needed:
-        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=_out_of_reach(lost, total, needed))
-    return Evaluation(State.WAITING, statuses, total, needed, transient_error=passing[0] if passing else None)
+        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=_quorum_error(lost, total, needed))
+    return Evaluation(State.WAITING, statuses, total, needed, transient_error=transient[0] if transient else None)
 
 
 def _error_of(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) -> AttendanceError | None:
@@ -113,16 +109,16 @@ def _error_of(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) ->
         return OrganiserError(text, event_id=event_id)
     if status in rule.fail_on:
         word = WORDS.get(status, "unknown")
-        text = f"{who}The status is {status.value} ({word}), on which this wait was told to fail."
+        text = f"{who}The status is {status.value} ({word}), which is in fail_on_statuses."
         return UnwantedStatusError(text, event_id=event_id)
     return None
 
 
-def _out_of_reach(lost: list[Bitrix24Error], total: int, needed: int) -> Bitrix24Error:
+def _quorum_error(lost: list[Bitrix24Error], total: int, needed: int) -> Bitrix24Error:
     if len(lost) == 1:
         return lost[0]
-    told = "; ".join(map(str, lost[:_NAMED])) + ("; ..." if len(lost) > _NAMED else "")
-    return QuorumUnreachableError(f"{needed} of {total} are required, and {len(lost)} can never arrive: {told}")
+    reasons = "; ".join(map(str, lost[:_NAMED])) + ("; ..." if len(lost) > _NAMED else "")
+    return QuorumUnreachableError(f"{needed} of {total} are required, and {len(lost)} can never arrive: {reasons}")
 
 
 _NAMED: Final = 10

@@ -1,4 +1,4 @@
-"""The log of a wait: what one poll writes, the same in a worker and in a triggerer."""
+"""The log lines of a poll, the same in a worker and in a triggerer."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def log_lines(
     deadline: float = 0.0,
     heartbeat_due: bool = False,
 ) -> list[str]:
-    """Return what a poll writes to the log: each change, and then how the wait stands or how it has ended.
+    """Return the log lines of a poll: each change, and then the progress or the end of the wait.
 
-    While it goes on without a change after the first reading, only a heartbeat says so.
+    A poll without changes has no line, except for the first poll and the heartbeat.
 
     :param before: the statuses that the log has shown already.
-    :param ending: how the wait has ended; ``None`` while it goes on.
+    :param ending: how the wait has ended; ``None`` if it continues.
     :param next_poll: seconds until the next poll.
     :param deadline: when the wait ends at the latest, in seconds since the epoch.
-    :param heartbeat_due: nothing was written yet, or not for a long time.
+    :param heartbeat_due: whether to log the progress without a change.
     """
     lines = list(_changes(wait.noun, before, evaluation.statuses))
     if ending is not None:
@@ -62,7 +62,7 @@ def _end(wait: WaitCondition, evaluation: Evaluation, ending: ResultKind) -> str
     elif ending is ResultKind.EVENT_DEADLINE:
         label = "The deadline before the event's start has passed"
     else:
-        # Why it has failed is in the error that the task raises, and only there.
+        # The reason is in the error that the task raises.
         label = f"Cannot become {target} any more" if isinstance(evaluation.error, AttendanceError) else "Failed"
     name = _name(wait, evaluation)
     if ending is ResultKind.ARRIVED and _is_one_event(wait):
@@ -75,7 +75,7 @@ def _name(wait: WaitCondition, evaluation: Evaluation) -> str:
 
 
 def _standing(wait: WaitCondition, evaluation: Evaluation) -> str:
-    """Return how many have arrived, and who stands where."""
+    """Return how many have arrived, and the ids by status."""
     keys: dict[str, list[int]] = {}
     for key, status in evaluation.statuses.items():
         keys.setdefault(_word(status), []).append(key)

@@ -1,4 +1,4 @@
-"""How many of those waited for have to arrive."""
+"""The quorum: how many meetings or attendees have to reach the target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Final
 
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import invalid
 
 _SHARE: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?%")
 _COUNT: Final = re.compile(r"[0-9]{1,18}")
@@ -16,11 +16,11 @@ _COUNT: Final = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """A part of those waited for: a number of them, or a share.
+    """A number of meetings or attendees, or a share of them.
 
-    :param text: as it was given, for logs and for the way to the triggerer.
-    :param count: so many, however many are waited for.
-    :param share: such a part of them, more than 0 and at most 1; rounded up.
+    :param text: as it was given, for logs and for the triggerer.
+    :param count: the number.
+    :param share: the share, more than 0 and at most 1; rounded up.
     """
 
     text: str
@@ -40,7 +40,7 @@ ANY: Final = Quorum("any", count=1)
 
 
 def check_quorum(value: object, argument: str = "require") -> Quorum:
-    """Return what is required as a quorum.
+    """Return the quorum of an argument.
 
     :param value: ``all``, ``any``, a positive whole number or its decimal text, or a share such as ``60%``.
     :raises InvalidArgumentError: the value is anything else.
@@ -52,7 +52,4 @@ def check_quorum(value: object, argument: str = "require") -> Quorum:
         return Quorum(text, count=int(text))
     if _SHARE.fullmatch(text) and 0 < Fraction(text[:-1]) <= 100:
         return Quorum(text, share=Fraction(text[:-1]) / 100)
-    raise InvalidArgumentError(
-        f"{argument}={ascii(value)[:80]} is not acceptable; accepted is 'all', 'any', a positive whole number, "
-        "or a share from above 0% to 100% such as '60%'."
-    )
+    raise invalid(argument, value, "'all', 'any', a positive whole number, or a share above 0% such as '60%'")

@@ -1,4 +1,4 @@
-"""The end of a wait, as it travels from the triggerer through the database to the task."""
+"""The result of a wait, as the trigger's event carries it to the task."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class ResultKind(StrEnum):
     ARRIVED = "arrived"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
-    """The sensor's own time was up."""
-    EVENT_DEADLINE = "too_late"
-    """The event would start too soon."""
+    """The sensor's time-out has passed."""
+    EVENT_DEADLINE = "event_deadline"
+    """The deadline before the event's start has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """The end of a wait.
+    """The result of a wait.
 
     :param error: why it failed; set exactly when the ending is ``FAILED``.
     """
@@ -36,7 +36,7 @@ class WaitResult:
     error: Bitrix24Error | None = None
 
     def to_event(self) -> dict[str, Any]:
-        """Return the end as JSON values without secrets."""
+        """Return the result as JSON values, without secrets."""
         return {
             "ending": self.ending.value,
             "statuses": {str(key): status.value for key, status in self.statuses.items()},
@@ -44,21 +44,21 @@ class WaitResult:
         }
 
 
-def end_from_event(event: object) -> WaitResult:
-    """Turn :meth:`WaitResult.to_event` back into an end.
+def result_from_event(event: object) -> WaitResult:
+    """Turn :meth:`WaitResult.to_event` back into a result.
 
-    :raises TriggerEventError: the event is missing or not one of ours; a wait never succeeds by default.
+    :raises TriggerEventError: the event is missing or unknown; a wait never succeeds by default.
     """
-    end: WaitResult | None = None
+    result: WaitResult | None = None
     try:
         given: Any = event
-        end = WaitResult(
+        result = WaitResult(
             ResultKind(given["ending"]),
             {int(key): MeetingStatus(status) for key, status in given["statuses"].items()},
             None if given["error"] is None else error_from_dict(given["error"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        pass  # told below, without the accident as its context
-    if end is None or (end.ending is ResultKind.FAILED) != (end.error is not None):
-        raise TriggerEventError(f"The task resumed with an event it does not know: {ascii(event)[:200]}.")
-    return end
+        pass  # raised below, without this error as its context
+    if result is None or (result.ending is ResultKind.FAILED) != (result.error is not None):
+        raise TriggerEventError(f"The task resumed with an unknown event: {ascii(event)[:200]}.")
+    return result

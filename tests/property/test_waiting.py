@@ -68,7 +68,7 @@ def test_a_quorum_is_one_or_refused(value: Any) -> None:
     try:
         quorum = check_quorum(value)
     except InvalidArgumentError as error:
-        assert str(error).startswith("require=")
+        assert str(error).startswith("Invalid require ")
         return
     assert isinstance(quorum, Quorum)
     assert (quorum.count is None) != (quorum.share is None)

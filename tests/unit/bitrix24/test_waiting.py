@@ -14,7 +14,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import Permanence
 from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule, State, judge
 from airflow_provider_b24cal.waiting.schedule import interval
-from airflow_provider_b24cal.waiting.trigger_event import ResultKind, WaitResult, end_from_event
+from airflow_provider_b24cal.waiting.trigger_event import ResultKind, WaitResult, result_from_event
 
 PASSING = errors.RateLimitError("slow down")
 LASTING = errors.CredentialsError("no")
@@ -67,7 +67,7 @@ def test_a_status_to_fail_on() -> None:
     ],
 )
 def test_an_end_travels_as_json(end: WaitResult) -> None:
-    again = end_from_event(json.loads(json.dumps(end.to_event())))
+    again = result_from_event(json.loads(json.dumps(end.to_event())))
     assert (again.ending, again.statuses, str(again.error)) == (end.ending, end.statuses, str(end.error))
 
 
