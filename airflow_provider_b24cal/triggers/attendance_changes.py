@@ -1,4 +1,4 @@
-"""The trigger that starts DAGs when somebody answers."""
+"""The trigger that starts DAGs when an attendee answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     NoSuchEventError,
     UnexpectedReplyError,
 )
-from airflow_provider_b24cal.bitrix24.validation import check_conn_id, check_letters, check_number, check_some_ids
+from airflow_provider_b24cal.bitrix24.validation import (
+    check_conn_id,
+    check_letters,
+    check_number,
+    check_some_ids,
+    invalid,
+)
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 from airflow_provider_b24cal.triggers.outbox import DELIVERY_GRACE, LONGEST_PAUSE, Outbox
 from airflow_provider_b24cal.waiting.schedule import interval, tick_from
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
 
 _MOST_DAYS: Final = 366
 _SLACK: Final = 0.5
-"""Seconds by which clocks may disagree about a sleep."""
+"""Seconds by which a sleep may end early."""
 
 
 class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
@@ -56,30 +62,30 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         {"parent_id": 650, "occurrence_start": "2026-09-16T08:00:00+00:00", "user_id": 7, "old": "Q", "new": "Y",
          "change_id": "5f0c6d1e9a7b3c24"}
 
-    ``old`` is ``null`` for somebody who was not invited before, ``new`` for somebody who is not any more. A
+    ``old`` is ``null`` for a user who was not invited before, ``new`` for a user who is no longer invited. A
     series has one answer per person, so its change is one event.
 
-    The first reading tells nothing: it is what later ones are compared with. With Airflow 3.3 and later it is
-    kept in the asset's state store, and a restarted triggerer goes on from it: what changed meanwhile is told,
-    what was told is not told again. A triggerer that ends within about five seconds of an event may have lost it,
-    so the next one tells it again with the same ``change_id``. Before 3.3, or if one trigger watches for several
-    assets, a restart reads anew: nothing is told twice, and what changed meanwhile is not told.
+    The first poll fires no event; later ones are compared with it. With Airflow 3.3 and later the state is in the
+    asset's state store, and a restarted triggerer continues from it: it fires events for changes during the restart,
+    and none twice. If a triggerer ends within about five seconds of an event, Airflow may not have stored the event, so
+    the next one fires it again with the same ``change_id``. Before 3.3, or if one trigger watches for several assets, a
+    restart begins with a new first poll: no event is fired twice, and changes during the restart have no event.
 
-    Nothing is told before the store has answered. One that cannot be written to holds nothing up: it is tried
-    again later, and a restart meanwhile tells again what it did not note.
+    No event is fired before the store has been read. If the store cannot be written, events are fired all the same and
+    the state is stored later; after a restart in between, their events are fired again.
 
-    A poll that fails is logged and made again, after twice the time at each failure, up to a quarter of an hour.
-    A row that cannot be read is logged once. Of its meeting nothing is told, and nothing forgotten, until it can be
-    read again.
+    A poll that fails is logged and repeated, after twice the time at each failure, up to a quarter of an hour.
+    A row that cannot be read is logged once. Its meeting has no events until it can be read again; its last answers are
+    kept.
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
     :param calendar: ``user`` (the acting user's), ``user:7``, ``group:7`` or ``company_calendar``; default the
         acting user's.
     :param event_ids: single meetings in place of a calendar.
-    :param days_ahead: how far ahead to look, 0 to 366 days.
-    :param days_behind: how far back to look, 0 to 366 days.
-    :param user_ids: tell only of these people; default everybody.
-    :param new_statuses: tell only of changes to one of these letters; default any.
+    :param days_ahead: days after now that the window spans, 0 to 366.
+    :param days_behind: days before now that the window spans, 0 to 366.
+    :param user_ids: fire events for these users only; default all.
+    :param new_statuses: fire events for changes to one of these letters only; default any.
     :param poke_interval: seconds between polls, at least one.
     """
 
@@ -96,14 +102,14 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         poke_interval: float = 60.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it unannotated
-        # Nothing is templated here, so a mistake breaks the DAG file and not a trigger that nobody looks at.
+        # Nothing is templated here: an invalid argument breaks the DAG file, where it is seen.
         if calendar is not None and event_ids is not None:
-            raise InvalidArgumentError("calendar is not accepted together with event_ids.")
+            raise InvalidArgumentError("Invalid calendar: expected none together with event_ids.")
         self._calendar = check_calendar("user" if calendar is None else calendar)
         for name, days in (("days_ahead", days_ahead), ("days_behind", days_behind)):
             check_number(days, name, 0, _MOST_DAYS)
         if days_ahead + days_behind <= 0:
-            raise InvalidArgumentError("days_ahead and days_behind are both 0; nothing lies in between.")
+            raise invalid("days_ahead", days_ahead, "more than 0 days together with days_behind")
         check_number(poke_interval, "poke_interval", 1, 86_400)
         self.bitrix24_conn_id = check_conn_id(bitrix24_conn_id)
         self.calendar = calendar
@@ -118,7 +124,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         self._unreadable = UnreadableRows(self.log)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments; no secret, no host, no row is among them."""
+        """Return the class path and the arguments, without secrets, hosts and rows."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "bitrix24_conn_id": self.bitrix24_conn_id,
             "calendar": self.calendar,
@@ -131,49 +137,49 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll for ever, and fire an event for each change that is asked for."""
+        """Poll for ever, and fire an event for each wanted change."""
         from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 
         poll = shared_poll(self.bitrix24_conn_id)
-        book = Outbox(getattr(self, "asset_state_store", None), self._memory_key, self.log)
+        outbox = Outbox(getattr(self, "asset_state_store", None), self._state_key, self.log)
         failures = 0
         while True:
-            # Airflow starts a watcher that raises or returns again after a second, whatever is wrong with it.
+            # Airflow restarts a watcher that raises or returns after a second, also for an error that stays.
             try:
-                await book.open()
-                await self._look(poll, book)
+                await outbox.open()
+                await self._poll(poll, outbox)
                 failures = 0
-            except Exception as error:  # noqa: BLE001 - a watcher has nobody to raise it to
+            except Exception as error:  # noqa: BLE001 - a watcher has no caller to raise to
                 failures += 1
-                told = str(error) if isinstance(error, Bitrix24Error) else type(error).__name__
-                self.log.error("Poll failed, the next one will come: %s", told)
-            for change in book.unsent:
+                text = str(error) if isinstance(error, Bitrix24Error) else type(error).__name__
+                self.log.error("Poll failed; the watcher continues: %s", text)
+            for change in outbox.unsent:
                 yield TriggerEvent(change.payload)
-                change.handed_over = clock.time()
-            await self._rest(poll, failures, book)
+                change.fired_at = clock.time()
+            await self._rest(poll, failures, outbox)
 
-    async def _look(self, poll: SharedPoll, book: Outbox) -> None:
-        found, first = await self.read(poll), book.memory is None
+    async def _poll(self, poll: SharedPoll, outbox: Outbox) -> None:
+        found, first = await self.read(poll), outbox.state is None
         self._unreadable.add(("", row) for row in found.unreadable)
-        # In a thread: thousands of meetings take their time, and every other trigger waits for this one.
+        # In a thread: thousands of meetings take a while, and all other triggers share the loop.
         meetings = await to_thread(by_meeting, found.events)
         if first:
             self.log.info("Watching %d meetings", len(meetings))
-        await to_thread(book.compare, meetings, self._wanted, {row.parent_id for row in found.unreadable})
-        await book.keep()
+        await to_thread(outbox.compare, meetings, self._wanted, {row.parent_id for row in found.unreadable})
+        await outbox.save()
 
-    async def _rest(self, poll: SharedPoll, failures: int, book: Outbox) -> None:
+    async def _rest(self, poll: SharedPoll, failures: int, outbox: Outbox) -> None:
         due = clock.time() + self._pause(poll, failures)
-        if book.in_flight and due - clock.time() > DELIVERY_GRACE + _SLACK:
+        if outbox.in_flight and due - clock.time() > DELIVERY_GRACE + _SLACK:
             await clock.asleep(DELIVERY_GRACE + _SLACK)
-            await book.keep()
+            await outbox.save()
         await clock.asleep(max(0.0, due - clock.time()))
 
     async def read(self, poll: SharedPoll) -> EventList:
-        """Make one poll, together with whoever else asks on the same connection now.
+        """Make one poll, together with other waits on the same connection.
 
         :return: the meetings, and the rows that are left out because they cannot be read.
-        :raises Bitrix24Error: something could not be read; what is not shown would be taken for gone.
+        :raises Bitrix24Error: a call failed; a missing list would look like deleted meetings.
         """
         if self.event_ids is not None:
             outcomes = await poll.call_many([get_event(event_id) for event_id in self.event_ids])
@@ -184,7 +190,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         window = Window(now - timedelta(days=self.days_behind), now + timedelta(days=self.days_ahead))
         if self._calendar.owner_id is not None:
             return self._shown(await poll.call_many(self._calls(self._calendar.owner_id, window)), window)
-        # Asked beside, for a connection can become another person's; what was read then is read again.
+        # Read in the same poll: a connection can become another person's. The calendar is then read again.
         known = self._owner_id
         user, *outcomes = await poll.call_many([profile(), *(() if known is None else self._calls(known, window))])
         self._owner_id = user.unwrap().user_id
@@ -215,11 +221,11 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         return due - now if due - now > step / 2 else due - now + step
 
     @property
-    def _memory_key(self) -> str:
+    def _state_key(self) -> str:
         path, arguments = self.serialize()
-        # Another pace is no other watcher.
-        told = json.dumps([path, {**arguments, "poke_interval": None}], sort_keys=True)
-        return f"b24cal_{sha256(told.encode()).hexdigest()[:16]}"
+        # With another poke_interval it is the same watcher.
+        text = json.dumps([path, {**arguments, "poke_interval": None}], sort_keys=True)
+        return f"b24cal_{sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _meetings(lists: Sequence[EventList]) -> EventList:

@@ -1,4 +1,4 @@
-"""What a watcher knows, kept where its restart can find it."""
+"""The outbox of a watcher: changes are stored before their events are fired, so that a restart loses none."""
 
 from __future__ import annotations
 
@@ -18,88 +18,87 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.attendance.changes import AnswerChange, MeetingAnswers
 
 DELIVERY_GRACE: Final = 5.0
-"""Seconds after which an event that was handed to Airflow is taken to be stored.
+"""Seconds after which an event that was given to Airflow counts as stored.
 
-Airflow says nothing of it. Its triggerer hands events on once a second, its supervisor stores them up to a second
-after that, and neither does so any more once it was told to stop.
+Airflow gives no confirmation. Its triggerer passes events on once a second, its supervisor stores them up to a second
+later, and both stop doing so at a shutdown.
 """
 LONGEST_PAUSE: Final = 900.0
-"""Seconds between two tries at most while something fails."""
+"""Seconds between two attempts at most while polls or the store fail."""
 
 
 class Store(Protocol):
-    """What Airflow keeps for an asset, from 3.3 on."""
+    """Airflow's state store of an asset, from 3.3 on."""
 
     async def aget(self, key: str) -> Any:
         """Return a value, or ``None``."""
 
     async def aset(self, key: str, value: Any) -> None:
-        """Keep a value."""
+        """Store a value."""
 
 
 @dataclass(slots=True)
 class PendingEvent:
-    """A change that is told.
+    """An event that may not be stored by Airflow yet.
 
     :param payload: of the event.
-    :param handed_over: when Airflow was given the event, in seconds since the epoch.
+    :param fired_at: when Airflow was given the event, in seconds since the epoch.
     """
 
     payload: dict[str, Any]
-    handed_over: float = inf
+    fired_at: float = inf
 
 
 class Outbox:
-    """A watcher's memory.
+    """The state of a watcher.
 
-    A change is written down before its event is handed to Airflow, and crossed out when the event has settled.
-    Whatever ends the watcher in between, the next one tells the change again, as the same payload, even if the
-    answer was changed back in the meantime.
+    A change is stored before its event is fired, and removed when Airflow has stored the event. If the watcher ends in
+    between, the next one fires the event again with the same payload, even if the answer was changed back meanwhile.
 
-    :param store: ``None`` where this Airflow keeps nothing.
-    :param key: of the note in the store.
-    :ivar memory: what was seen and told; ``None`` before the first reading.
+    :param store: ``None`` if this Airflow has none.
+    :param key: of the entry in the store.
+    :ivar state: the answers seen and the changes fired; ``None`` before the first poll.
     """
 
     def __init__(self, store: Store | None, key: str, log: Logger) -> None:
-        self.memory: WatcherState | None = None
+        self.state: WatcherState | None = None
         self._store = store
         self._key = key
         self._log = log
         self._opened = store is None
-        self._told: list[PendingEvent] = []
+        self._pending: list[PendingEvent] = []
         self._seen: dict[str, Any] = {}
-        self._kept: dict[str, Any] = {}
+        self._stored: dict[str, Any] = {}
         self._failures = 0
-        self._again = -inf
+        self._retry_at = -inf
 
     @property
     def unsent(self) -> list[PendingEvent]:
-        """What is to be handed to Airflow now."""
-        return [one for one in self._told if one.handed_over == inf]
+        """The events to fire now."""
+        return [one for one in self._pending if one.fired_at == inf]
 
     @property
     def in_flight(self) -> bool:
-        """Whether something has to be crossed out after a while."""
-        return self._store is not None and bool(self._told)
+        """Whether there are events to remove later."""
+        return self._store is not None and bool(self._pending)
 
     async def open(self) -> None:
-        """Take up what was kept before a restart, once.
+        """Load the state of before a restart, once.
 
-        :raises Exception: the store does not answer, in whichever way Airflow says so.
+        :raises Exception: the store failed; any class, as Airflow raises it.
         """
         if self._opened or self._store is None:
             return
         try:
             note = await self._store.aget(self._key)
-        except ValueError:  # several assets share this trigger, and none of them is its own
-            self._log.warning("This trigger watches for several assets, so nothing is kept for a restart.")
+        except ValueError:  # several assets share this trigger
+            self._log.warning("This trigger watches for several assets, so no state is stored for a restart.")
             self._store = None
         else:
-            self.memory = memory_from_json(note)
-            if self.memory is not None:
-                self._seen = self.memory.to_json()
-                self._told = [PendingEvent(payload) for payload in note.get("pending", ())]
+            self.state = memory_from_json(note)
+            if self.state is not None:
+                self._seen = self.state.to_json()
+                self._pending = [PendingEvent(payload) for payload in note.get("pending", ())]
         self._opened = True
 
     def compare(
@@ -108,47 +107,52 @@ class Outbox:
         wanted: Callable[[AnswerChange], bool],
         unreadable: Collection[int | None] = (),
     ) -> None:
-        """Note what a reading shows, and which changes are to be told; takes a while for many meetings.
+        """Compare the answers of a poll with the state, and add an event for each wanted change.
+
+        Slow for many meetings.
 
         :param unreadable: meetings of rows that cannot be read, with ``None`` for any.
         """
-        memory = self.memory
-        if memory is None:
-            memory = self.memory = WatcherState(datetime.fromtimestamp(clock.time(), UTC).isoformat())
-        for change in list(memory.changes(meetings)):
+        state = self.state
+        if state is None:
+            state = self.state = WatcherState(datetime.fromtimestamp(clock.time(), UTC).isoformat())
+        for change in list(state.changes(meetings)):
             if wanted(change):
-                self._told.append(PendingEvent(_payload(change, memory)))
-            memory.mark_emitted(change)
-        memory.update(meetings, unreadable)
-        self._seen = memory.to_json()
+                self._pending.append(PendingEvent(_payload(change, state)))
+            state.mark_emitted(change)
+        state.update(meetings, unreadable)
+        self._seen = state.to_json()
 
-    async def keep(self) -> None:
-        """Keep what a restart has to know, if that has changed; a store that fails is tried again later."""
+    async def save(self) -> None:
+        """Store the state for a restart, if it has changed; after a failure it is stored later."""
         now = clock.time()
-        self._told = [one for one in self._told if now - one.handed_over < DELIVERY_GRACE]
-        if self._store is None or self.memory is None or now < self._again:
+        self._pending = [one for one in self._pending if now - one.fired_at < DELIVERY_GRACE]
+        if self._store is None or self.state is None or now < self._retry_at:
             return
-        note = {**self._seen, "pending": [one.payload for one in self._told]}
-        if note == self._kept:
+        note = {**self._seen, "pending": [one.payload for one in self._pending]}
+        if note == self._stored:
             return
         try:
             await self._store.aset(self._key, note)
-        except Exception as error:  # noqa: BLE001 - what was read is told all the same
+        except Exception as error:  # noqa: BLE001 - the events are fired anyway
             self._failures += 1
-            self._again = now + interval(
+            self._retry_at = now + interval(
                 DELIVERY_GRACE, self._failures, exponential_backoff=True, max_wait=LONGEST_PAUSE
             )
-            self._log.error("What was told could not be noted; a restart would tell it again: %s", type(error).__name__)
+            self._log.error(
+                "The state could not be stored; after a restart the same events would be fired again: %s",
+                type(error).__name__,
+            )
         else:
-            self._failures, self._kept = 0, note
+            self._failures, self._stored = 0, note
 
 
-def _payload(change: AnswerChange, memory: WatcherState) -> dict[str, Any]:
+def _payload(change: AnswerChange, state: WatcherState) -> dict[str, Any]:
     return {
         "parent_id": change.parent_id,
         "occurrence_start": change.occurrence_start.isoformat(),
         "user_id": change.user_id,
         "old": change.old,
         "new": change.new,
-        "change_id": memory.change_id(change),
+        "change_id": state.change_id(change),
     }

@@ -1,4 +1,4 @@
-"""Waits in one triggerer that ask the same portal at the same time, and so in the same requests."""
+"""Shared polls: waits in one triggerer on the same connection poll in the same requests."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.bitrix24.protocol.call import Call
 
-# Whoever waits repeats by themselves, within their own patience.
+# Each wait retries its own calls.
 _ONCE: Final = RetryPolicy(attempts=1)
 _GATHERING: Final = 0.05
-"""Seconds without a newcomer after which a round is sent."""
+"""Seconds without a new wait after which a poll is sent."""
 _LONGEST_GATHERING: Final = 20
-"""Turns of gathering after which it is sent whoever may still come."""
+"""Rounds of gathering after which a poll is sent even if new waits keep coming."""
 _SLICE: Final = 250
-"""Calls that are added to a round in one stretch."""
+"""Calls that are added to a poll without yielding to the loop."""
 
 
 class SharedPoll:
-    """What the waits on one connection share, within one event loop: their ticks and their requests.
+    """The ticks and requests that the waits on one connection share, within one event loop.
 
-    There is no poller that could die and no list of members: whoever has something to ask at the same moment
-    is packed into one round of batches, and a wait that nobody asks for is not asked.
+    There is no poller that could die, and no list of members: the calls that waits make at the same moment are packed
+    into the same batches, and a wait that has ended makes no calls.
 
-    :ivar chance: a number from 0 up to 1 for delays before something is repeated. It is the same for all
-        members, so that those who failed together come back together.
+    :ivar jitter: a number from 0 up to 1 for the delays of retries. It is the same for all waits, so that those that
+        failed together are retried together.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -48,7 +48,7 @@ class SharedPoll:
 
     @property
     def members(self) -> int:
-        """How many take part in the round that can still be joined."""
+        """The number of waits in the poll that can still be joined."""
         return 0 if self._joinable is None else self._joinable.members
 
     def origin(self, step: float, proposed: float) -> float:
@@ -56,9 +56,7 @@ class SharedPoll:
         return self._origins.setdefault(step, proposed)
 
     async def call_many(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
-        """Make calls that only read, once, together with whoever else asks now.
-
-        The same call of several is made once. Nobody's error is somebody else's.
+        """Make calls that only read, together with other waits. A call that several waits have is made once.
 
         :return: an outcome per call, in the order given.
         """
@@ -67,20 +65,20 @@ class SharedPoll:
         joined = self._joinable
         if joined is None or joined.abandoned:
             joined = self._joinable = _PollBatch(self._conn_id)
-            # In a context of its own: log lines of one request for many belong into nobody's task log.
+            # In a context of its own: the log lines of a shared request belong to no single task.
             joined.task = asyncio.get_running_loop().create_task(self._send(joined), context=Context())
         return await joined.take_part(calls)
 
     async def _send(self, joined: _PollBatch) -> None:
         await joined.gather()
-        # Whoever comes from now on begins a new one.
+        # Later waits begin a new one.
         self._joinable = None
         await joined.settle()
         await joined.send()
 
 
 class _PendingCall:
-    """One call of a round, and how many want to know."""
+    """One call of a poll, and how many waits need its outcome."""
 
     __slots__ = ("answer", "call", "wanted")
 
@@ -90,18 +88,18 @@ class _PendingCall:
         self.wanted = 0
 
     def fail(self, error: Exception) -> None:
-        """Let everybody who wants to know raise an error, unless there is an answer already."""
+        """Set an error as the outcome, unless there is one already."""
         if not self.answer.done():
             self.answer.set_exception(error)
-            # Of several that failed a member raises one; the others are no news for asyncio to log.
+            # A wait raises one error of several; asyncio would log the others as never retrieved.
             self.answer.exception()
 
 
 class _PollBatch:
-    """The calls that are made together.
+    """The calls of one poll.
 
-    :ivar abandoned: everybody who took part has left, and it is given up.
-    :ivar members: how many take part.
+    :ivar abandoned: all waits have left, and the poll is cancelled.
+    :ivar members: the number of waits.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -109,85 +107,85 @@ class _PollBatch:
         self.members = 0
         self.task: asyncio.Task[None] | None = None
         self._conn_id = conn_id
-        self._asked: dict[str, _PendingCall] = {}
+        self._pending: dict[str, _PendingCall] = {}
         self._adding = 0
         self._answered = False
 
     async def take_part(self, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
-        """Have calls made with the others' and wait for their outcomes."""
-        mine: list[_PendingCall] = []
+        """Add calls and wait for their outcomes."""
+        own: list[_PendingCall] = []
         self.members += 1
         try:
-            await self._add(calls, mine)
-            # wait() leaves the answers alone when this task is cancelled; they may be somebody else's too.
-            await asyncio.wait([asked.answer for asked in mine])
-            return [asked.answer.result() for asked in mine]
+            await self._add(calls, own)
+            # When this task is cancelled, wait() does not cancel the futures, which other waits may need.
+            await asyncio.wait([pending.answer for pending in own])
+            return [pending.answer.result() for pending in own]
         finally:
-            for asked in mine:
-                asked.wanted -= 1
+            for pending in own:
+                pending.wanted -= 1
             self.members -= 1
-            # A round that has answered is closing its connections and must not be disturbed.
+            # A poll with outcomes is closing its connections and must not be cancelled.
             if not self.members and not self._answered and self.task is not None:
                 self.abandoned = True
                 self.task.cancel()
 
-    async def _add(self, calls: Sequence[Call[Any]], mine: list[_PendingCall]) -> None:
-        """Add calls, some at a time, so that thousands do not hold up the loop."""
+    async def _add(self, calls: Sequence[Call[Any]], own: list[_PendingCall]) -> None:
+        """Add calls, some at a time: thousands would block the loop."""
         self._adding += 1
         try:
             for number, call in enumerate(calls, 1):
-                asked = self._asked.setdefault(command(call), _PendingCall(call))
-                asked.wanted += 1
-                mine.append(asked)
+                pending = self._pending.setdefault(command(call), _PendingCall(call))
+                pending.wanted += 1
+                own.append(pending)
                 if not number % _SLICE:
                     await asyncio.sleep(0)
         finally:
             self._adding -= 1
 
     async def gather(self) -> None:
-        """Wait until nobody comes any more."""
+        """Wait until no further wait joins."""
         for _ in range(_LONGEST_GATHERING):
-            before = len(self._asked), self.members
+            before = len(self._pending), self.members
             await asyncio.sleep(_GATHERING)
-            if before == (len(self._asked), self.members):
+            if before == (len(self._pending), self.members):
                 break
 
     async def settle(self) -> None:
-        """Wait until whoever takes part has added all of their calls."""
+        """Wait until all waits have added all of their calls."""
         while self._adding:  # noqa: ASYNC110 - as short as what it waits for
             await asyncio.sleep(0)
 
     async def send(self) -> None:
-        """Make the calls that are still wanted, and give everybody their answer."""
-        asked = [one for one in self._asked.values() if one.wanted]
-        # A hook of its own for each round: the connection may have changed since the last one.
+        """Make the calls that are still wanted, and set their outcomes."""
+        pending = [one for one in self._pending.values() if one.wanted]
+        # A hook for each poll: the connection may have changed since the last one.
         hook = Bitrix24CalendarHook(self._conn_id, retry=_ONCE)
-        rest = iter(asked)
+        rest = iter(pending)
         try:
-            async with aclosing(hook.acall_many_iter([one.call for one in asked])) as parts:
+            async with aclosing(hook.acall_many_iter([one.call for one in pending])) as parts:
                 async for outcomes in parts:
                     for outcome, one in zip(outcomes, rest, strict=False):
                         one.answer.set_result(outcome)
-        except Bitrix24Error as error:  # the connection itself is not usable
+        except Bitrix24Error as error:  # the connection itself cannot be used
             for one in rest:
                 one.answer.set_result(Outcome(error=error.with_traceback(None)))
-        except Exception as error:  # noqa: BLE001 - each of those who wait raises it
+        except Exception as error:  # noqa: BLE001 - each wait raises it
             for one in rest:
                 one.fail(error)
         finally:
             self._answered = True
-            for one in asked:
-                one.fail(RuntimeError("The round of polls ended without an answer to this one."))
+            for one in pending:
+                one.fail(RuntimeError("The poll ended without an outcome of this call."))
             await hook.aclose()
 
 
 _POLLS: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, SharedPoll]] = WeakKeyDictionary()
-# A round that was begun in a parent process is sent there.
+# A poll that was begun in a parent process is sent there.
 os.register_at_fork(after_in_child=_POLLS.clear)
 
 
 def shared_poll(conn_id: str) -> SharedPoll:
-    """Return what the waits on a connection share in the running loop; it lives as long as one of them."""
+    """Return the shared poll of a connection in the running loop; it lives as long as one of its waits."""
     polls = _POLLS.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
     poll = polls.get(conn_id)
     if poll is None:

@@ -297,7 +297,7 @@ def test_arguments_survive_the_database() -> None:
         ({"calendar": "user", "event_ids": [1]}, "event_ids"),
         ({"event_ids": ["651abc"]}, "event_ids"),
         ({"days_ahead": -1}, "days_ahead"),
-        ({"days_ahead": 0}, "days_ahead and days_behind"),
+        ({"days_ahead": 0}, "Invalid days_ahead 0"),
         ({"days_behind": "2"}, "days_behind"),
         ({"poke_interval": 0.5}, "poke_interval"),
         ({"user_ids": "12"}, "user_ids"),

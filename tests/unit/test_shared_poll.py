@@ -459,7 +459,7 @@ def test_a_round_that_dies_is_no_cancellation(connection: str, monkeypatch: pyte
 
     (result,) = asyncio.run(main())
     assert isinstance(result, RuntimeError)
-    assert "ended without an answer" in str(result)
+    assert "ended without an outcome" in str(result)
 
 
 def test_nothing_to_ask_is_no_request(connection: str, portal: Portal) -> None:
