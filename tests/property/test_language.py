@@ -119,7 +119,7 @@ def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError
         (run_call(methods.get_status(1), context), 5),
         (run_calls([methods.get_status(number) for number in range(1, 60)], context), 2 * 5),
         # Five failures at the most, and a read and a write that go well between any two of them.
-        (change_statuses({1: MeetingStatus("Y"), 2: MeetingStatus("N")}, context), 2 * 5 + 2),
+        (change_statuses([(1, MeetingStatus("Y")), (2, MeetingStatus("N"))], context), 2 * 5 + 2),
     ):
         sent, waited, answer = 0, 0.0, None
         try:

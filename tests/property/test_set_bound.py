@@ -83,7 +83,7 @@ def _answer(commands: dict[str, str], ids: dict[str, int], fates: list[str], let
 @settings(max_examples=500, deadline=None)
 def test_at_most_two_sets_may_have_been_carried_out(wanted: dict[int, MeetingStatus], script: list[Any]) -> None:
     sets: Counter[int] = Counter()
-    steps = change_statuses(wanted, context_for(ENDPOINT, RetryPolicy(attempts=8)))
+    steps = change_statuses(wanted.items(), context_for(ENDPOINT, RetryPolicy(attempts=8)))
     step, sent = next(steps), 0
     try:
         while True:

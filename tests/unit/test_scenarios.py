@@ -49,7 +49,7 @@ def _get(event_id: int) -> Callable[[ExchangeContext], Steps[Any]]:
 
 def _set(event_id: int, letter: str) -> Callable[[ExchangeContext], Steps[Any]]:
     def steps(terms: ExchangeContext) -> Steps[Change]:
-        (change,) = yield from change_statuses({event_id: MeetingStatus(letter)}, terms)
+        (change,) = yield from change_statuses([(event_id, MeetingStatus(letter))], terms)
         return change.unwrap()
 
     return steps

@@ -1,13 +1,11 @@
-"""Bringing meetings to the statuses wanted of them, and proving it.
+"""Setting statuses: read, write what differs, verify, retry.
 
-What undoes an answer is another answer: a ``Y`` on a series accepts all its dates, also those that were declined,
-and two ids may name one meeting. So nothing counts as proven that was not read after the last write which could
-have touched it.
+A set can undo another one: a ``Y`` on a series accepts all its dates, also those that were declined, and two ids may
+name one meeting. So a status counts as verified only if it was read after the last write that could have changed it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,24 +35,24 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import RetryState
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps
 
 
 MAX_SETS: Final = 2
-"""Sets of one meeting in one run that the portal may have carried out, at most: each one may notify the organiser."""
+"""Sets of one meeting in one run that the portal may have carried out, at most: each may notify the organiser."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change(HookResult):
-    """What became of setting one meeting's status.
+    """The result of setting one meeting's status.
 
-    :param wanted: the status asked for.
-    :param previous: the status read before anything was written; ``None`` if it could not be read.
-    :param current: the status read after the last write, or ``None`` if none could be read since; equals
-        ``wanted`` whenever there is no error.
-    :param error: why the wanted status is not proven to be in place.
+    :param wanted: the status to set.
+    :param previous: the status before the first write; ``None`` if it could not be read.
+    :param current: the status read after the last write, or ``None`` if it could not be read; equals ``wanted``
+        if there is no error.
+    :param error: why the wanted status is not verified.
     """
 
     event_id: int
@@ -65,7 +63,7 @@ class Change(HookResult):
 
     @property
     def changed(self) -> bool:
-        """Whether the status is another one now than before."""
+        """Whether the status is verified and differs from the previous one."""
         return self.error is None and self.previous != self.current
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,9 +78,9 @@ class Change(HookResult):
 
 
 def order_writes(wanted: Mapping[int, MeetingStatus]) -> list[list[tuple[int, MeetingStatus]]]:
-    """Part meetings into what can be brought to its statuses at once, every ``Y`` before any other answer.
+    """Split meetings into stages that run one after the other: every ``Y`` before any other status.
 
-    So few that one request writes and reads them all need no stages, nor do those that are all to have one status.
+    Meetings that fit into one request, or that all get the same status, need one stage only.
     """
     items = list(wanted.items())
     if len(items) <= CHUNK // 2:
@@ -92,60 +90,118 @@ def order_writes(wanted: Mapping[int, MeetingStatus]) -> list[list[tuple[int, Me
     return [stage for stage in stages if stage]
 
 
-def change_statuses(wanted: Mapping[int, MeetingStatus], context: ExchangeContext) -> Steps[list[Change]]:
-    """Bring the meetings of one stage to the wanted statuses, and prove it.
-
-    Of different statuses it takes twenty-five meetings at most, see :func:`order_writes`.
-
-    Each status is read first and left alone where it is as wanted, for a portal notifies the organiser of
-    every set. The others are written and read back in one request. After a write whose end is unknown the
-    status is read again before anything is repeated. Whatever the answers say, no meeting is set more than twice;
-    a set that was refused before it ran does not count.
-
-    :return: one change per event, in the order given.
-    """
-    changes = {event_id: Change(event_id, status) for event_id, status in wanted.items()}
-    sent: Counter[int] = Counter()
-    failed: dict[int, Bitrix24Error] = {}
-    state = RetryState(context.policy)
-    to_read, to_write = list(changes), list[int]()
-    while to_read or to_write:
-        for chunk in in_chunks(to_read):
-            outcomes, state = yield from call_with_retry(list(map(get_status, chunk)), context, state)
-            read = list(map(_after_reading, map(changes.__getitem__, chunk), outcomes))
-            changes |= {change.event_id: change for change in read}
-            to_write += [change.event_id for change in read if _differs(change)]
-        spent = [event_id for event_id in to_write if sent[event_id] >= MAX_SETS]
-        changes |= {
-            event_id: replace(changes[event_id], error=failed.get(event_id) or _not_kept(changes[event_id]))
-            for event_id in spent
-        }
-        to_write = [event_id for event_id in to_write if event_id not in spent]
-        to_write.sort(key=lambda event_id: wanted[event_id] is not MeetingStatus.ACCEPTED)
-        troubles: dict[int, Bitrix24Error] = {}
-        undone: list[int] = []
-        for chunk in in_chunks(to_write, CHUNK // 2):
-            seen = yield from _write_and_read(chunk, changes, sent, context)
-            changes |= {change.event_id: change for change in seen}
-            undone += [change.event_id for change in seen if _differs(change)]
-            troubles |= {
-                change.event_id: change.error
-                for change in seen
-                if change.error and change.error.permanence is not Permanence.PERMANENT
-            }
-        to_write, failed = undone, failed | troubles
-        to_read, pause, state = plan_retries(troubles, state, context.jitter())
-        if pause is not None:
-            yield pause
-    return list(changes.values())
+def to_recheck(stages: Sequence[Sequence[tuple[int, MeetingStatus]]], changes: Mapping[int, Change]) -> list[int]:
+    """Return the verified meetings of earlier stages, if a later stage may have changed them."""
+    *earlier, last = [[changes[event_id] for event_id, _ in stage] for stage in stages]
+    later = [change for stage in (*earlier[1:], last) for change in stage]
+    if not any(change.changed or change.error for change in later):
+        return []
+    return [change.event_id for stage in earlier for change in stage if change.error is None]
 
 
-def recheck(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
-    """Return a change that was proven, after its status was read once more."""
+def recheck(changes: Mapping[int, Change], outcomes: Mapping[int, Outcome[MeetingStatus]]) -> dict[int, Change]:
+    """Return the changes of meetings that were verified, after their status was read once more."""
+    return {event_id: _recheck(changes[event_id], outcome) for event_id, outcome in outcomes.items()}
+
+
+def _recheck(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
     if outcome.error is not None:
         return replace(change, current=None, error=outcome.error)
     seen = replace(change, current=outcome.unwrap())
-    return _undo(seen) if _differs(seen) else seen
+    return _undone(seen) if _differs(seen) else seen
+
+
+@dataclass(slots=True, eq=False)
+class _Meeting:
+    """A meeting while its status is set.
+
+    :param sets: how many sets the portal may have carried out.
+    :param failure: the last error after which the set may be repeated.
+    """
+
+    change: Change
+    sets: int = 0
+    failure: Bitrix24Error | None = None
+
+
+def change_statuses(items: Iterable[tuple[int, MeetingStatus]], context: ExchangeContext) -> Steps[list[Change]]:
+    """Set the statuses of the meetings of one stage, and verify them.
+
+    A stage with different statuses has twenty-five meetings at most, see :func:`order_writes`.
+
+    Each status is read first and not written if it is in place: a portal notifies the organiser of every set. The
+    others are written and read back in one request. After an ambiguous error the status is read before the set is
+    repeated. No meeting is set more than :data:`MAX_SETS` times; a set that was refused before it ran does not count.
+
+    :param items: pairs of event id and wanted status, each event once.
+    :return: one change per event, in the order given.
+    """
+    meetings = {event_id: _Meeting(Change(event_id, status)) for event_id, status in items}
+    state = RetryState(context.policy)
+    to_read, to_write = list(meetings.values()), list[_Meeting]()
+    while to_read or to_write:
+        state = yield from _read(to_read, context, state)
+        to_write = _writable([*to_write, *(meeting for meeting in to_read if _differs(meeting.change))])
+        verified: list[_Meeting] = []
+        for chunk in in_chunks(to_write, CHUNK // 2):
+            verified += yield from _write_and_verify(chunk, meetings.values(), context)
+        to_write = [meeting for meeting in verified if _differs(meeting.change)]
+        failed = {
+            meeting.change.event_id: meeting.change.error
+            for meeting in verified
+            if meeting.change.error and meeting.change.error.permanence is not Permanence.PERMANENT
+        }
+        for event_id, error in failed.items():
+            meetings[event_id].failure = error
+        retried, pause, state = plan_retries(failed, state, context.jitter())
+        to_read = [meetings[event_id] for event_id in retried]
+        if pause is not None:
+            yield pause
+    return [meeting.change for meeting in meetings.values()]
+
+
+def _read(meetings: Sequence[_Meeting], context: ExchangeContext, state: RetryState) -> Steps[RetryState]:
+    for chunk in in_chunks(meetings):
+        calls = [get_status(meeting.change.event_id) for meeting in chunk]
+        outcomes, state = yield from call_with_retry(calls, context, state)
+        for meeting, outcome in zip(chunk, outcomes, strict=True):
+            meeting.change = _after_reading(meeting.change, outcome)
+    return state
+
+
+def _writable(meetings: Iterable[_Meeting]) -> list[_Meeting]:
+    """Return the meetings that may be set once more, every ``Y`` first; the others get an error."""
+    writable = []
+    for meeting in meetings:
+        if meeting.sets < MAX_SETS:
+            writable.append(meeting)
+        else:
+            meeting.change = replace(meeting.change, error=meeting.failure or _not_applied(meeting.change))
+    return sorted(writable, key=lambda meeting: meeting.change.wanted is not MeetingStatus.ACCEPTED)
+
+
+def _write_and_verify(
+    meetings: Sequence[_Meeting], all_meetings: Collection[_Meeting], context: ExchangeContext
+) -> Steps[list[_Meeting]]:
+    """Write statuses and read them back, and with them the statuses in place that these writes may undo.
+
+    :return: the meetings that were read. One that differs without an error is to be written.
+    """
+    mixed = len({meeting.change.wanted for meeting in all_meetings}) > 1
+    beside = [other for other in all_meetings if mixed and other.change.error is None and other not in meetings]
+    # All sets come before all gets: two ids may name the same meeting, and each must show the last write.
+    sets = [set_status(meeting.change.event_id, meeting.change.wanted) for meeting in meetings]
+    gets = [get_status(meeting.change.event_id) for meeting in (*meetings, *beside)]
+    outcomes = yield from call_with_renewal([*sets, *gets], context, packed=True)
+    written, seen = outcomes[: len(sets)], outcomes[len(sets) :]
+    for meeting, done, outcome in zip(meetings, written, seen, strict=False):
+        meeting.sets += not isinstance(done.error, _NOT_RUN)
+        meeting.change = _after_writing(meeting.change, done, outcome)
+    for other, outcome in zip(beside, seen[len(sets) :], strict=True):
+        other.change = _after_reading(other.change, outcome)
+        if other.sets and _differs(other.change):
+            other.change = _undone(other.change)
+    return [*meetings, *beside]
 
 
 def _differs(change: Change) -> bool:
@@ -160,32 +216,8 @@ def _after_reading(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
     return replace(seen, error=_organiser(change)) if status is MeetingStatus.ORGANISER else seen
 
 
-def _write_and_read(
-    event_ids: Sequence[int], changes: Mapping[int, Change], sent: Counter[int], context: ExchangeContext
-) -> Steps[list[Change]]:
-    """Write statuses and read them back, and with them those in place that another answer may have undone.
-
-    :param sent: how many sets of each meeting the portal may have carried out; these are added.
-    :return: what became of all that were read. What differs without an error is to be written, once.
-    """
-    mixed = len({change.wanted for change in changes.values()}) > 1
-    beside = [change for key, change in changes.items() if mixed and change.error is None and key not in event_ids]
-    # All sets come before all gets: two ids may name the same meeting, and each must see the last write.
-    sets = [set_status(event_id, changes[event_id].wanted) for event_id in event_ids]
-    gets = [get_status(event_id) for event_id in (*event_ids, *(change.event_id for change in beside))]
-    outcomes = yield from call_with_renewal([*sets, *gets], context, packed=True)
-    confirmed, seen = outcomes[: len(sets)], outcomes[len(sets) :]
-    ran = (not isinstance(done.error, _NOT_RUN) for done in confirmed)
-    sent.update(dict(zip(event_ids, map(int, ran), strict=True)))
-    again = list(map(_after_reading, beside, seen[len(sets) :]))
-    return [
-        *map(_after_writing, map(changes.__getitem__, event_ids), confirmed, seen),
-        *(_undo(change) if change.event_id in sent and _differs(change) else change for change in again),
-    ]
-
-
 def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[MeetingStatus]) -> Change:
-    # What was read before the write says nothing any more.
+    # The status read before the write is no longer valid.
     change = replace(change, current=None)
     if seen.error is None:
         change = replace(change, current=seen.unwrap(), error=None)
@@ -194,16 +226,16 @@ def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[Meeting
         if change.current is MeetingStatus.ORGANISER:
             return replace(change, error=_organiser(change))
     error = written.error or seen.error
-    return replace(change, error=error or _not_kept(change))
+    return replace(change, error=error or _not_applied(change))
 
 
 _NOT_RUN: Final = (
     AuthServerError, ConnectError, OperatingLimitError, RateLimitError, TokenError, TokenStoreError,
 )  # fmt: skip
-"""Errors by which the portal itself, or the lack of a connection, says that a set was not carried out."""
+"""Errors after which it is certain that a set was not carried out."""
 
 
-def _not_kept(change: Change) -> StatusNotAppliedError:
+def _not_applied(change: Change) -> StatusNotAppliedError:
     return StatusNotAppliedError(
         f"{change.wanted.value} was set, but reading back shows {change.current}. Run the task again: somebody may "
         "have answered at the same moment.",
@@ -212,7 +244,7 @@ def _not_kept(change: Change) -> StatusNotAppliedError:
     )
 
 
-def _undo(change: Change) -> Change:
+def _undone(change: Change) -> Change:
     error = StatusNotAppliedError(
         f"{change.wanted.value} was in place, until another answer of the same run changed it to {change.current}: "
         "two of its ids name one meeting, or a series and its date.",

@@ -74,7 +74,7 @@ def _all_fail(error: dict[str, str]) -> Answer:
 
 
 def _set(count: int) -> Steps[Any]:
-    return change_statuses(dict.fromkeys(range(1, count + 1), MeetingStatus.ACCEPTED), _terms())
+    return change_statuses([(number, MeetingStatus.ACCEPTED) for number in range(1, count + 1)], _terms())
 
 
 def test_a_refused_request_corrects_the_pace_whether_it_reads_or_writes() -> None:
