@@ -118,7 +118,8 @@ def read_settings(
         grant, endpoint = _from_tokens(host, login, password, port, known)
     else:
         endpoint = _from_webhook(host, login, password, port, known)
-    _check_proxy(known, endpoint, grant)
+    if "proxy" in known:
+        _check_proxy(known, endpoint, grant)
     plan = _plan(known)
     return Settings(
         endpoint,
@@ -166,9 +167,9 @@ def _from_webhook(host: str, login: str, password: str, port: int | None, known:
     if not password:
         raise invalid_field("password", "the webhook's whole URL, or its code", f"With OAuth, set {_AUTH} to oauth.")
     allow_http = known.get("allow_http", False)
-    pasted = parse_webhook_url(password)
-    if pasted is None:
+    if "://" not in password:
         return _from_fields(host, login, password, port, allow_http=allow_http)
+    pasted = parse_webhook_url(password)
     _check_webhook(pasted[1])
     return _from_pasted_url(pasted, host, login, port, allow_http=allow_http)
 
@@ -190,7 +191,7 @@ def _check_webhook(webhook: Webhook) -> None:
 
 def _check_proxy(known: Mapping[str, Any], endpoint: Endpoint, grant: Grant | None) -> None:
     """Check that no proxy on another machine is sent plain http, which it could read."""
-    if "proxy" not in known or is_loopback(known["proxy"]) or known.get("allow_http", False):
+    if is_loopback(known["proxy"]) or known.get("allow_http", False):
         return
     for origin in (endpoint.origin, grant.application.server_of(grant.pair) if grant else ""):
         if origin.startswith("http://"):

@@ -241,7 +241,7 @@ class Client:
     def _context(self, credentials: CredentialManager) -> tuple[ExchangeContext, RateLimiter | None]:
         settings = self.settings()
         # By the connection's endpoint: operating times outlast the tokens of a credential.
-        memory = operating_times(settings.endpoint)
+        memory = operating_times(" ".join((settings.endpoint.origin, *settings.endpoint.secrets())))
         context = ExchangeContext(credentials, self._retry, _RANDOM.random, memory)
         return context, RateLimiter(settings.endpoint.origin, settings.plan) if settings.plan else None
 

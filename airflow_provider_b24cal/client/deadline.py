@@ -25,7 +25,6 @@ from airflow_provider_b24cal.client.http import TOTAL_TIMEOUT_FACTOR
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
 
 
 _BUFFER: Final = 65_536
@@ -86,15 +85,11 @@ class Connections:
 
     def __init__(self) -> None:
         self._sockets: WeakSet[socket.socket] = WeakSet()
-        self._pools: WeakSet[HTTPConnectionPool] = WeakSet()
+        self.pools: WeakSet[HTTPConnectionPool] = WeakSet()
         self._lock = Lock()
         # urllib3 passes the keyword on to each pool, and the pool to each of its connections.
-        self.pool_classes = {scheme: partial(kind, connections=self) for scheme, kind in _POOLS.items()}
+        self.pool_classes = {"http": partial(_Pool, connections=self), "https": partial(_TlsPool, connections=self)}
         _ALL.add(self)
-
-    def add_pool(self, pool: HTTPConnectionPool) -> None:
-        """Keep track of a pool."""
-        self._pools.add(pool)
 
     def add(self, opened: Any) -> None:
         """Keep track of the socket of an open connection."""
@@ -120,7 +115,7 @@ class Connections:
             with suppress(OSError):
                 os.close(opened.detach())
         self._sockets.clear()
-        for pool in self._pools:
+        for pool in self.pools:
             if pool.pool is not None:
                 # The same queue with new locks: a thread of the parent may hold the old ones, and the pool's
                 # finalizer waits for them.
@@ -156,7 +151,7 @@ class _Pool(HTTPConnectionPool):
 
     def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
         super().__init__(*args, connections=connections, **kwargs)
-        connections.add_pool(self)
+        connections.pools.add(self)
 
 
 class _TlsPool(HTTPSConnectionPool):
@@ -164,10 +159,9 @@ class _TlsPool(HTTPSConnectionPool):
 
     def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
         super().__init__(*args, connections=connections, **kwargs)
-        connections.add_pool(self)
+        connections.pools.add(self)
 
 
-_POOLS: Final[Mapping[str, Any]] = {"http": _Pool, "https": _TlsPool}
 _ALL: Final[WeakSet[Connections]] = WeakSet()
 
 

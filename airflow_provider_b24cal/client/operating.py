@@ -20,7 +20,6 @@ from airflow_provider_b24cal.client.state_files import opened_state
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint
     from airflow_provider_b24cal.bitrix24.protocol.limits import Release
 
 _UNKNOWN: Final = OperatingTime(0.0)
@@ -76,6 +75,9 @@ class OperatingTimes:
 
 
 @lru_cache(maxsize=_CREDENTIALS)
-def operating_times(endpoint: Endpoint) -> OperatingTimes:
-    """Return the operating times of a portal and credential."""
-    return OperatingTimes(" ".join((endpoint.origin, *endpoint.secrets())))
+def operating_times(account: str) -> OperatingTimes:
+    """Return the operating times of an account.
+
+    :param account: the portal and the credential; may hold secrets.
+    """
+    return OperatingTimes(account)

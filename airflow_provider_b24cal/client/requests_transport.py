@@ -21,7 +21,7 @@ from airflow_provider_b24cal.client.http import (
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
 
 if TYPE_CHECKING:
-    from airflow_provider_b24cal.bitrix24.auth.credentials import Request, Secret
+    from airflow_provider_b24cal.bitrix24.auth.credentials import Request
     from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
@@ -75,7 +75,7 @@ class RequestsTransport:
         :raises TransportError: without its cause, whose text holds the URL.
         """
         try:
-            prepared = self._prepare(request.url).copy()
+            prepared = self._prepare(request.url.reveal()).copy()
             prepared.prepare_headers({**HEADERS, "Content-Type": request.content_type})
             prepared.prepare_body(request.body, None)
             # Without a session, which would look for cookies, credentials and redirects.
@@ -125,8 +125,8 @@ class RequestsTransport:
         return session
 
 
-def _prepare(url: Secret) -> requests.PreparedRequest:
-    return requests.Request("POST", url.reveal()).prepare()
+def _prepare(url: str) -> requests.PreparedRequest:
+    return requests.Request("POST", url).prepare()
 
 
 def _read(response: requests.Response, request: Request) -> BodyReader:

@@ -65,10 +65,7 @@ class Bitrix24Hook(BaseHook):
         super().__init__()
         self.bitrix24_conn_id = bitrix24_conn_id
         self.retry = retry or RetryPolicy()
-        self._client = self._new_client()
-
-    def _new_client(self) -> Client:
-        return Client(self.bitrix24_conn_id, self.get_connection, self.retry, self.log)
+        self._client = Client(bitrix24_conn_id, self.get_connection, self.retry, self.log)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy begins unused: connections, locks and secrets stay with the original.
@@ -76,7 +73,7 @@ class Bitrix24Hook(BaseHook):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._client = self._new_client()
+        self._client = Client(self.bitrix24_conn_id, self.get_connection, self.retry, self.log)
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, *, writes: bool = True) -> Any:
         """
@@ -140,9 +137,11 @@ class Bitrix24Hook(BaseHook):
         return self._client.run(partial(run_call, methods.scope()))
 
     def acting_as(self) -> str:
-        """Return a label of the acting user, from the connection alone; nothing is sent."""
-        credential = self._client.settings().endpoint.credential
-        return f"user {credential.user_id}" if isinstance(credential, Webhook) else "the user of the access token"
+        """Return acting user and portal in words, from the connection alone; nothing is sent."""
+        endpoint = self._client.settings().endpoint
+        credential = endpoint.credential
+        who = f"user {credential.user_id}" if isinstance(credential, Webhook) else "the user of the access token"
+        return f"{who} on {endpoint.origin}"
 
     def acting_user_id(self) -> int | None:
         """

@@ -56,7 +56,7 @@ class Bitrix24BaseOperator(BaseOperator):
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         hook = Bitrix24CalendarHook(self.bitrix24_conn_id)
-        self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+        self.log.info("Acting as %s", hook.acting_as())
         return hook
 
     def pre_execute(self, context: Any) -> None:

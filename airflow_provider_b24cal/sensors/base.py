@@ -110,7 +110,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         wait = self._condition()
         with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=POLL_RETRY.within(self._time_limit())) as hook:
             if self._logged_at is None:
-                self.log.info("Acting as %s on %s", hook.acting_as(), hook.portal_url())
+                self.log.info("Acting as %s", hook.acting_as())
             evaluation = wait.judge(hook.call_many(wait.calls(self._statuses)), self._statuses)
         self._statuses, self._evaluation = evaluation.statuses, evaluation
         self._until = self._until if evaluation.until is None else evaluation.until

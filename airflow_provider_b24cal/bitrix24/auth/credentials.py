@@ -167,9 +167,18 @@ class Endpoint:
     origin: str
     credential: Webhook | AccessToken
     scrub: Scrubber = field(init=False, repr=False, compare=False)
+    _secret: Secret = field(init=False, repr=False, compare=False)
+    _base: Secret = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scrub", Scrubber(self._secret()))
+        if isinstance(self.credential, AccessToken):
+            secret, path = self.credential.token, ""
+        else:
+            secret, user_id = self.credential.code, self.credential.user_id
+            path = f"{quote(user_id, safe='')}/{quote(secret.reveal(), safe='')}/"
+        object.__setattr__(self, "scrub", Scrubber(secret))
+        object.__setattr__(self, "_secret", secret)
+        object.__setattr__(self, "_base", Secret(f"{self.origin}/rest/{path}"))
 
     def request(self, method: str, params: Mapping[str, Any], max_reply_bytes: int = MAX_REPLY_BYTES) -> Request:
         """Build the request for a REST method."""
@@ -177,13 +186,13 @@ class Endpoint:
         if isinstance(self.credential, AccessToken):
             # In the body, since URLs get into the access logs of proxies and servers.
             sent["auth"] = self.credential.token.reveal()
-        url, body = Secret(f"{self._base()}{method}"), json.dumps(sent).encode()
+        url, body = Secret(f"{self._base.reveal()}{method}"), json.dumps(sent).encode()
         return Request(url, body, method, max_reply_bytes=max_reply_bytes)
 
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must be masked: code or token, percent-encoded too, and the webhook URL."""
-        texts = spellings(self._secret().reveal())
-        return (*texts, self._base()) if isinstance(self.credential, Webhook) else texts
+        texts = spellings(self._secret.reveal())
+        return (*texts, self._base.reveal()) if isinstance(self.credential, Webhook) else texts
 
     def renamed(self, location: str | None) -> Endpoint | None:
         """Return the endpoint that a redirect leads to, or ``None`` if the secret must not be sent there.
@@ -205,24 +214,12 @@ class Endpoint:
         origin = f"{there.scheme}://{there.hostname}" + (f":{port}" if port else "")
         return None if origin == self.origin else Endpoint(origin, self.credential)
 
-    def _base(self) -> str:
-        if isinstance(self.credential, AccessToken):
-            return f"{self.origin}/rest/"
-        user_id, code = self.credential.user_id, self.credential.code.reveal()
-        return f"{self.origin}/rest/{quote(user_id, safe='')}/{quote(code, safe='')}/"
 
-    def _secret(self) -> Secret:
-        return self.credential.token if isinstance(self.credential, AccessToken) else self.credential.code
+def parse_webhook_url(text: str) -> tuple[str, Webhook]:
+    """Split a webhook URL, as the portal shows it, with or without a method at its end, into origin and webhook.
 
-
-def parse_webhook_url(text: str) -> tuple[str, Webhook] | None:
-    """Split a webhook URL, as the portal shows it, with or without a method at its end.
-
-    :return: origin and webhook; ``None`` when the text is not a URL.
-    :raises InvalidConnectionError: it is a URL, but not a webhook's. The text is not repeated.
+    :raises InvalidConnectionError: it is not a webhook's URL. The text is not repeated.
     """
-    if "://" not in text:
-        return None
     try:
         parts = urlsplit(text.strip())
         port = parts.port
