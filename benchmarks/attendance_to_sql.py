@@ -103,12 +103,12 @@ def one() -> None:
     import sqlalchemy
 
     from airflow_provider_b24cal._airflow import BaseHook
-    from airflow_provider_b24cal.attendance.io import reader as reading
+    from airflow_provider_b24cal.attendance.io import reader as snapshot
     from airflow_provider_b24cal.attendance.io import source
     from airflow_provider_b24cal.attendance.io import sql_store as store
     from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 
-    assert all((reading, source, store, sqlalchemy))  # loaded before the clock starts, as the baseline has them
+    assert all((snapshot, source, store, sqlalchemy))  # loaded before the clock starts, as the baseline has them
     BaseHook.get_hook("warehouse").get_sqlalchemy_engine().dispose()
     task = Bitrix24AttendanceToSqlOperator(
         task_id="sync",

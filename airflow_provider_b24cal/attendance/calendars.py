@@ -1,4 +1,4 @@
-"""Calendars by name, and windows in parts."""
+"""Names of calendars, and parts of windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_CALL_SPAN
 from airflow_provider_b24cal.bitrix24.calendar.window import MARGIN, Window
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.validation import check_event_id, invalid
 
 if TYPE_CHECKING:
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 COMPANY: Final = "company_calendar"
 PART: Final = MAX_CALL_SPAN - 2 * MARGIN
-"""The longest part of a window that one request reads, with the margins that are read around it."""
+"""The longest part of a window that one request reads; margins are added around it."""
 
-_ACCEPTED: Final = "user (the acting user's), user:7, group:7 or company_calendar"
+_EXPECTED: Final = "user (the acting user's), user:7, group:7 or company_calendar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +44,16 @@ def check_calendars(value: object, argument: str = "calendars") -> list[Calendar
     """
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple | set | frozenset) or not names:
-        raise invalid(argument, value, f"a list of names: {_ACCEPTED}")
+        raise invalid(argument, value, f"a list of names: {_EXPECTED}")
     if isinstance(value, str) and value.lstrip().startswith(("[", "(", "{")):
-        raise invalid(argument, value, f"a list, or one name: {_ACCEPTED}")
+        raise invalid(argument, value, f"a list, or one name: {_EXPECTED}")
     return list(dict.fromkeys(check_calendar(name, argument) for name in names))
 
 
 def check_calendar(name: object, argument: str = "calendar") -> Calendar:
     """Return one calendar.
 
-    :raises InvalidArgumentError: the value is no name of one.
+    :raises InvalidArgumentError: the value is not the name of a calendar.
     """
     kind, colon, owner = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind == COMPANY and not colon:
@@ -63,11 +62,11 @@ def check_calendar(name: object, argument: str = "calendar") -> Calendar:
         return Calendar("user", None)
     if kind in ("user", "group") and colon:
         return Calendar(kind, check_event_id(owner, argument))
-    raise InvalidArgumentError(f"{argument}: {ascii(name)[:80]} is not acceptable; accepted is {_ACCEPTED}.")
+    raise invalid(argument, name, _EXPECTED)
 
 
 def parts(window: Window) -> Iterator[Window]:
-    """Yield a window in parts that touch each other, each as long as one request can read."""
+    """Yield adjacent parts of a window, each as long as one request can read."""
     start = window.start
     while start < window.end:
         end = min(window.end.astimezone(UTC), start.astimezone(UTC) + PART).astimezone(window.start.tzinfo)

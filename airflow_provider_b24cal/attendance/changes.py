@@ -1,7 +1,7 @@
-"""Changes of answers between two readings, for those who want to be told of each.
+"""Changes of answers between two polls of a watcher.
 
-A series has one answer per person, whatever its dates, so a meeting is known here by its id alone: one change of
-a series is told once, and one of a meeting that was moved is told too.
+A series has one answer per person for all its dates, so the key of a meeting is its id alone: a change of a series is
+one change, and a meeting that was moved keeps its answers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AnswerChange:
-    """Somebody's answer is another one than before.
+    """A change of an answer.
 
     :param occurrence_start: the first date that was read.
-    :param old: ``None``: was not invited.
-    :param new: ``None``: is no longer invited.
+    :param old: ``None`` if the user was not invited.
+    :param new: ``None`` if the user is no longer invited.
     """
 
     parent_id: int
@@ -37,40 +37,40 @@ class AnswerChange:
 
 @dataclass(slots=True)
 class WatcherState:
-    """What was seen and told; kept where a watcher's restart can find it.
+    """The answers seen and the number of events; stored so that a watcher can be restarted.
 
-    :param since: when the first reading was made.
-    :param told: how many changes were told since.
+    :param since: time of the first poll.
+    :param emitted: how many events were fired since.
     :param answers: letters by user, by meeting.
     """
 
     since: str
-    told: int = 0
+    emitted: int = 0
     answers: dict[int, dict[int, str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the state as JSON values."""
         letters = {str(one): {str(user): letter for user, letter in by.items()} for one, by in self.answers.items()}
-        return {"since": self.since, "told": self.told, "answers": letters}
+        return {"since": self.since, "emitted": self.emitted, "answers": letters}
 
     def change_id(self, change: AnswerChange) -> str:
-        """Return what tells the next change from all others, and is the same if it is told again."""
-        parts = (self.since, self.told, change.parent_id, change.user_id, change.old, change.new)
+        """Return an id that only the next change has; it is the same if the event is fired again."""
+        parts = (self.since, self.emitted, change.parent_id, change.user_id, change.old, change.new)
         return sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
 
     def mark_emitted(self, change: AnswerChange) -> None:
-        """Note that a change was told."""
+        """Apply a change whose event is fired."""
         letters = self.answers.setdefault(change.parent_id, {})
-        self.told += 1
+        self.emitted += 1
         if change.new is None:
             letters.pop(change.user_id, None)
         else:
             letters[change.user_id] = change.new
 
     def update(self, seen: Mapping[int, MeetingAnswers], unreadable: Collection[int | None] = ()) -> None:
-        """Note what a reading shows, after its changes were told; what it does not show is forgotten.
+        """Replace the answers by those of a poll, after its changes were emitted.
 
-        :param unreadable: meetings of rows that cannot be read, with ``None`` for any: they are not forgotten.
+        :param unreadable: meetings of rows that cannot be read, with ``None`` for any: their answers are kept.
         """
         kept = {
             parent: letters
@@ -81,7 +81,7 @@ class WatcherState:
         self.answers = {**kept, **shown}
 
     def changes(self, seen: Mapping[int, MeetingAnswers]) -> Iterator[AnswerChange]:
-        """Yield what differs from a reading; meetings not known yet, and answers not shown, differ from nothing."""
+        """Yield the differences to a poll; meetings not known yet and answers not shown have none."""
         for parent_id, meeting in sorted(seen.items()):
             before, after = self.answers.get(parent_id), meeting.letters
             if before is None or after is None:
@@ -92,21 +92,21 @@ class WatcherState:
                     yield AnswerChange(parent_id, meeting.start, user_id, old, new)
 
 
-def memory_from_json(stored: Any) -> WatcherState | None:
-    """Return what :meth:`WatcherState.to_json` has kept; ``None`` for anything else."""
+def state_from_json(stored: Any) -> WatcherState | None:
+    """Turn :meth:`WatcherState.to_json` back into a state; ``None`` for anything else."""
     try:
         letters = {
             int(parent): {int(user): str(letter) for user, letter in by.items()}
             for parent, by in stored["answers"].items()
         }
-        return WatcherState(str(stored["since"]), int(stored["told"]), letters)
+        return WatcherState(str(stored["since"]), int(stored["emitted"]), letters)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class MeetingAnswers:
-    """A meeting in one reading.
+    """A meeting in one poll.
 
     :param start: its first date that was read.
     :param letters: answers by user; ``None`` where the portal does not show them.
@@ -117,7 +117,7 @@ class MeetingAnswers:
 
 
 def by_meeting(events: Iterable[CalendarEvent]) -> dict[int, MeetingAnswers]:
-    """Return the meetings of a reading."""
+    """Return the answers by meeting."""
     meetings: dict[int, MeetingAnswers] = {}
     for event in sorted(events, key=lambda one: one.start):
         given = answers(event)

@@ -1,11 +1,12 @@
-"""One row per truth: an occurrence of a meeting, somebody's answer to it, and a change of that answer.
+"""The rows of attendance: occurrences of meetings, answers, changes of answers; and the snapshot they are made from.
 
-All times are aware and in UTC. ``last_seen`` and the like are the times of our readings, for a portal keeps no
-time of an answer. The fields have the names that the columns of tables and files have.
+All times are aware and in UTC. ``last_seen`` and the like are the times of our reads: a portal keeps no time of an
+answer. The fields have the names of the columns in tables and files.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
@@ -13,10 +14,11 @@ from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, UnreadableRow
+    from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
 Key: TypeAlias = "tuple[int, datetime]"
-"""What tells occurrences apart within a portal: id of the meeting and start."""
+"""The key of an occurrence within a portal: id of the meeting and start."""
 
 
 class Meeting(NamedTuple):
@@ -24,14 +26,14 @@ class Meeting(NamedTuple):
 
     :param parent_id: id of the meeting, the same in all calendars.
     :param occurrence_start: an all-day event begins at midnight UTC of its first day.
-    :param calendar: the calendar that has shown it last, such as ``user:7``.
-    :param zone: name of the zone in which it was set; ``None`` for all-day events.
+    :param calendar: the calendar in which it was last seen, such as ``user:7``.
+    :param zone: name of its time zone; ``None`` for all-day events.
     :param recurrence_id: for an edited occurrence, the series it was split from.
     :param accepted: how many have accepted; this and the other counts are without the organiser, and ``None``
-        where the portal does not show who is invited.
+        where the portal does not show the attendees.
     :param total: how many are invited.
     :param share: ``accepted`` of ``total``, 0 to 1; ``None`` also when nobody is invited.
-    :param vanished_at: when it was first found to be gone, or moved to another start.
+    :param vanished_at: when it was first found to be deleted, or moved to another start.
     """
 
     parent_id: int
@@ -55,15 +57,15 @@ class Meeting(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """What tells occurrences apart."""
+        """The key of the occurrence."""
         return self.parent_id, self.occurrence_start
 
 
 class Attendance(NamedTuple):
-    """Somebody's answer to one occurrence.
+    """The answer of one attendee to one occurrence.
 
     :param status: the letter last seen, also after it has vanished.
-    :param changed_at: when a change was last observed; ``None`` while nothing but the first answer was seen.
+    :param changed_at: when a change was last observed; ``None`` while only the first answer was seen.
     :param vanished_at: when this person was first found to be no longer invited, or the occurrence to be gone.
     """
 
@@ -79,12 +81,12 @@ class Attendance(NamedTuple):
 
 
 class AttendanceChange(NamedTuple):
-    """A change of somebody's answer, which happened between two readings.
+    """A change of an answer, which happened between two reads.
 
-    :param old_status: ``None``: was not invited.
-    :param new_status: ``None``: is no longer invited.
-    :param old_seen_at: the last reading that saw the old one.
-    :param new_seen_at: the first reading that saw the new one.
+    :param old_status: ``None`` if the user was not invited.
+    :param new_status: ``None`` if the user is no longer invited.
+    :param old_seen_at: the last read that saw the old answer.
+    :param new_seen_at: the first read that saw the new answer.
     """
 
     parent_id: int
@@ -97,7 +99,7 @@ class AttendanceChange(NamedTuple):
 
 
 class Person(NamedTuple):
-    """What somebody is called, where names are asked for.
+    """The name of a user, stored only if names are requested.
 
     :param name: first and last name; empty where the portal has none.
     """
@@ -107,12 +109,12 @@ class Person(NamedTuple):
     last_seen: datetime
 
 
-class Look(NamedTuple):
-    """That somebody has looked into a calendar, whether or not anything was there.
+class CompletedRead(NamedTuple):
+    """A read of a calendar, whether or not it contained anything.
 
-    :param calendar: such as ``user:7``, or ``event:7`` of a meeting that was asked for by its id.
-    :param window_start: the part of the calendar that was read whole.
-    :param read_at: when the reading was complete.
+    :param calendar: such as ``user:7``, or ``event:7`` for a meeting that was read by its id.
+    :param window_start: start of the part of the calendar that was read completely.
+    :param read_at: when the read was complete.
     """
 
     calendar: str
@@ -121,20 +123,47 @@ class Look(NamedTuple):
     read_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What calendars contained when they were read.
+
+    :param started: when the read began.
+    :param ended: when it was complete; the rows have this time.
+    :param seen: pairs of calendar and event.
+    :param calendars: those that were read. A meeting in ``window`` that they do not contain is gone, if all their rows
+        could be read.
+    :param window: ``None`` if single events were read.
+    :param gone: meetings that were read by their id and do not exist.
+    :param unreadable: pairs of calendar and row that is left out; the event exists.
+    """
+
+    started: datetime
+    ended: datetime
+    seen: tuple[tuple[str, CalendarEvent], ...]
+    calendars: frozenset[str] = frozenset()
+    window: Window | None = None
+    gone: frozenset[int] = frozenset()
+    unreadable: tuple[tuple[str, UnreadableRow], ...] = ()
+
+    def whole_calendars(self) -> frozenset[str]:
+        """Return the calendars without an unreadable row of an unknown meeting, which could be any."""
+        return self.calendars - {calendar for calendar, row in self.unreadable if row.parent_id is None}
+
+
 def occurrence(event: CalendarEvent) -> Key:
-    """Return which occurrence an event of any calendar is."""
+    """Return the key of the occurrence that an event of any calendar is."""
     return event.parent_id, event.start
 
 
 def answers(event: CalendarEvent) -> dict[int, MeetingStatus] | None:
-    """Return everybody's answer by user id; ``None`` where the portal does not show who is invited."""
+    """Return the answers by user id; ``None`` where the portal does not show the attendees."""
     if event.attendees is None:
         return None
     return {attendee.user_id: attendee.status for attendee in event.attendees}
 
 
 def is_host(event: CalendarEvent, user_id: int, status: str) -> bool:
-    """Tell whether an attendee is the organiser, whom group meetings show as an ordinary attendee."""
+    """Return whether an attendee is the organiser, whom group meetings list as an ordinary attendee."""
     return status == MeetingStatus.ORGANISER or user_id == event.host_id
 
 

@@ -1,4 +1,4 @@
-"""Attendance as it is now, by day: rows without a history, for files that are written anew."""
+"""The rows of a snapshot by day, without a history, for files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_b24cal.attendance.reconcile import best_views
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from airflow_provider_b24cal.attendance.reconcile import Snapshot
+    from airflow_provider_b24cal.attendance.models import Snapshot
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
 Record: TypeAlias = "dict[str, Any]"
@@ -31,17 +31,17 @@ def _record(portal: str, row: Meeting | Attendance | Person) -> Record:
     return {"portal": portal, **kept, "seen_at": row.last_seen}
 
 
-def by_day(reading: Snapshot, portal: str, names: Mapping[int, str]) -> dict[date, dict[type, list[Record]]]:
-    """Return the rows of each day by their kind, in order; a day in UTC on which nothing begins has none.
+def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[date, dict[type, list[Record]]]:
+    """Return the rows of each day by their kind, in order; a day in UTC on which no event begins has none.
 
-    :param names: what people are called; who is invited or has called a meeting, and is among them, has a row.
+    :param names: names by user id; an attendee or organiser with a name here has a row.
     """
-    assert reading.window is not None
-    now = reading.ended
-    days = {day: _Day([], [], set()) for day in days_of(reading.window)}
-    for key, (calendar, event) in sorted(best_views(reading.seen).items()):
+    assert snapshot.window is not None
+    now = snapshot.ended
+    days = {day: _Day([], [], set()) for day in days_of(snapshot.window)}
+    for key, (calendar, event) in sorted(best_views(snapshot.seen).items()):
         day = days.get(event.start.astimezone(UTC).date())
-        if day is None:  # reaches into the window, and belongs to the day on which it began
+        if day is None:  # it began before the window
             continue
         given = answers(event) or {}
         day.meetings.append(_record(portal, meeting(event, calendar, now, now)))
@@ -59,12 +59,12 @@ def by_day(reading: Snapshot, portal: str, names: Mapping[int, str]) -> dict[dat
     }
 
 
-def days_not_known(reading: Snapshot) -> frozenset[date]:
-    """Return the days on which something begins that cannot be read; any day, where not even that can be read."""
-    assert reading.window is not None
-    if any(row.span is None for _, row in reading.unreadable):
-        return frozenset(days_of(reading.window))
-    spans = (row.span for _, row in reading.unreadable)
+def days_not_known(snapshot: Snapshot) -> frozenset[date]:
+    """Return the days on which an unreadable row begins; all days if its start cannot be read."""
+    assert snapshot.window is not None
+    if any(row.span is None for _, row in snapshot.unreadable):
+        return frozenset(days_of(snapshot.window))
+    spans = (row.span for _, row in snapshot.unreadable)
     return frozenset(span.start.astimezone(UTC).date() for span in spans if span is not None)
 
 

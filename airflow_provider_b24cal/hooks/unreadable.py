@@ -1,4 +1,4 @@
-"""Rows that cannot be read: how many there are, and a line in the log for each."""
+"""Counts and logs rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 class UnreadableRows:
-    """The rows left out of some lists; each is named in the log once.
-
-    :param log: where they are named, at warning level.
-    """
+    """The rows left out of some lists; each is logged once, as a warning."""
 
     def __init__(self, log: Logger) -> None:
         self._log = log
@@ -25,18 +22,18 @@ class UnreadableRows:
 
     @property
     def count(self) -> int:
-        """How many rows were left out; one that is in two readings counts once."""
+        """How many rows were left out; one that was read twice counts once."""
         return self._rows.total()
 
     def add(self, rows: Iterable[tuple[str, UnreadableRow]]) -> None:
-        """Count the rows of one reading.
+        """Count the rows of one list.
 
         :param rows: pairs of calendar and row; the calendar may be an empty text.
         """
         found = Counter(rows)
         self._rows |= found
         for calendar, row in found:
-            # Occurrences of a series have one id, and mostly one fault.
+            # Occurrences of a series have one id, and mostly the same fault.
             named = calendar, row.event_id, row.reason
             if named in self._named:
                 continue

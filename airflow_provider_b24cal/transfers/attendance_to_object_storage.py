@@ -1,38 +1,39 @@
-"""Operator that writes attendance as it is now to files, a folder for each day."""
+"""Operator that writes the current attendance to files, in a folder for each day."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.operators.base import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
 
     from airflow_provider_b24cal._airflow import Context, Templated
 
 
 class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     """
-    Write what calendars show to files, in a folder for each day on which something begins.
+    Write calendars to files, in a folder for each day on which an event begins.
 
     Below ``path``: ``meetings/day=2026-09-16/<file_name>.jsonl`` with a row for each occurrence and
     ``attendance/day=2026-09-16/<file_name>.jsonl`` with one for each occurrence and attendee. The rows are those of
     :class:`~airflow_provider_b24cal.transfers.attendance_to_sql.Bitrix24AttendanceToSqlOperator` without a
-    history; ``seen_at`` is the time of the reading. Days are those of UTC, and the window is widened to whole
-    ones. Files of the same name are written anew, and removed for days on which nothing begins any more: running
-    again gives the same rows, but for ``seen_at``. Where nothing is shown at all any more, the log warns: a portal
-    does not tell whoever may no longer look. People are written as ids, unless names are asked for.
+    history; ``seen_at`` is the time of the read. Days are those of UTC, and the window is widened to whole
+    days. Files of the same name are overwritten, and removed for days without events: a repeated run
+    gives the same rows, except for ``seen_at``. If there are no events at all any more, the log warns: a loss of access
+    looks the same. People are written as ids, unless names are requested.
 
     XCom ``return_value``::
 
         {"days": 30, "files": 42, "removed": 0, "occurrences": 40, "answers": 310, "unknown": 3, "people": 0,
          "unreadable": 0}
 
-    ``unreadable`` rows are not written, and named in the log. No file is removed for a day on which one of them
-    begins, nor for any day that was read together with one whose start cannot be read.
+    ``unreadable`` rows are left out and logged. No file is removed for a day on which one of them begins, nor for a day
+    that was read together with one whose start cannot be read.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -57,7 +58,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is not acceptable or what the portal refused; and with the storage's own errors.
+    argument is invalid or what the portal refused; or with an error of the storage.
     """
 
     template_fields: Sequence[str] = (
@@ -102,10 +103,9 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         from airflow_provider_b24cal._airflow import read_from, written_to
         from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
-        from airflow_provider_b24cal.attendance.io.files import FORMATS, content
+        from airflow_provider_b24cal.attendance.io.files import FORMATS
         from airflow_provider_b24cal.attendance.io.reader import People, portal_name
         from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
-        from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Person
         from airflow_provider_b24cal.attendance.reconcile import without_names
         from airflow_provider_b24cal.attendance.snapshot import by_day, days_not_known
         from airflow_provider_b24cal.bitrix24.validation import check_choice, check_flag
@@ -114,42 +114,30 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         source = check_source(self.calendars, None, self.window_start, self.window_end, context)
         assert source.window is not None
         source = replace(source, window=whole_days(source.window))
-        ending = check_choice(self.file_format, FORMATS, "file_format")
-        name = f"{_check_file_name(self.file_name)}.{ending}"
-        named = check_flag(self.meeting_names, "meeting_names")
-        folders = {Meeting: "meetings", Attendance: "attendance"}
-        if check_flag(self.people_names, "people_names"):
-            folders[Person] = "people"
+        file_format = check_choice(self.file_format, FORMATS, "file_format")
+        name = f"{_check_file_name(self.file_name)}.{file_format}"
+        meeting_names = check_flag(self.meeting_names, "meeting_names")
+        people_names = check_flag(self.people_names, "people_names")
         folder = self._check_folder()
-        counts = dict.fromkeys(_COUNTS, 0)
+        counts = Counter(dict.fromkeys(_COUNTS, 0))
         with self._connect() as hook:
             portal, people, unreadable = portal_name(hook), People(hook), UnreadableRows(self.log)
-            for reading in source.read(hook):
-                shown = reading if named else without_names(reading)
-                if Person in folders:
-                    people.fetch_names(reading)
-                unreadable.add(reading.unreadable)
-                kept = days_not_known(reading)
-                for day, rows in by_day(shown, portal, people.names).items():
-                    for kind, part in folders.items():
-                        place = folder / part / f"day={day.isoformat()}" / name
-                        counts["files"] += bool(rows[kind])
-                        if rows[kind]:
-                            _write(place, content(ending, kind, rows[kind]))
-                        elif day not in kept:
-                            counts["removed"] += _remove(place)
-                    counts["days"] += 1
-                    counts["occurrences"] += len(rows[Meeting])
-                    counts["answers"] += len(rows[Attendance])
-                    counts["unknown"] += sum(meeting["total"] is None for meeting in rows[Meeting])
+            for snapshot in source.read(hook):
+                if people_names:
+                    people.fetch_names(snapshot)
+                unreadable.add(snapshot.unreadable)
+                rows = by_day(snapshot if meeting_names else without_names(snapshot), portal, people.names)
+                kept = days_not_known(snapshot)
+                for day in rows:
+                    counts.update(_write_day(folder, name, day, rows[day], people=people_names, keep=day in kept))
                 with log_and_ignore("lineage", self.log):
-                    for calendar in sorted(reading.calendars):
+                    for calendar in sorted(snapshot.calendars):
                         read_from(hook, calendar_uri(portal, calendar))
-        counts |= {"people": len(people.names), "unreadable": unreadable.count}
+        counts.update(people=len(people.names), unreadable=unreadable.count)
         with log_and_ignore("lineage", self.log):
             written_to(folder, str(folder))
         self._log_counts(counts)
-        return counts
+        return dict(counts)
 
     def _check_folder(self) -> Any:
         from airflow_provider_b24cal._airflow import ObjectStoragePath
@@ -162,8 +150,8 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     def _log_counts(self, counts: dict[str, int]) -> None:
         if counts["removed"] and not counts["occurrences"]:
             self.log.warning(
-                "Nothing is shown any more, and %d files were removed. What there was, was cancelled or moved, or the "
-                "acting user may no longer look: a portal answers the same.",
+                "The calendars are empty, and %d files were removed. The meetings were cancelled or moved, or the "
+                "acting user has lost access: the portal's reply is the same.",
                 counts["removed"],
             )
         self.log.info("%(occurrences)d occurrences on %(days)d days in %(files)d files", counts)
@@ -173,34 +161,57 @@ _COUNTS: Final = ("days", "files", "removed", "occurrences", "answers", "unknown
 
 
 def _check_path(path: Any) -> Any:
-    """Return the folder; a relative one would be in whatever folder the worker runs in, where nobody looks for it."""
+    """Return the folder; a relative one is refused, because it would be in the worker's own folder."""
     from airflow_provider_b24cal._airflow import ObjectStoragePath
-    from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-    from airflow_provider_b24cal.bitrix24.validation import check_name
+    from airflow_provider_b24cal.bitrix24.validation import check_name, invalid
 
     expected = "a URL such as s3://bucket/attendance, or an absolute folder"
     place = check_name(str(path) if isinstance(path, PurePath | ObjectStoragePath) else path, "path", expected)
     scheme, rest = place.split("://", 1) if "://" in place else ("file", place)
     authority, slash, folder = rest.partition("/")
-    bucket = authority.rpartition("@")[2]  # before it stands a connection
+    bucket = authority.rpartition("@")[2]  # a connection id may precede it
     if not (slash and not bucket if scheme in {"file", "local"} else bucket or folder.strip("/")):
-        raise InvalidArgumentError(f"Invalid path {ascii(place)[:80]}: expected {expected}.")
+        raise invalid("path", place, expected)
     return path
 
 
 def _check_file_name(name: object) -> str:
-    from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-    from airflow_provider_b24cal.bitrix24.validation import check_name
+    from airflow_provider_b24cal.bitrix24.validation import check_name, invalid
 
     expected = "a name without dots, slashes and the like"
     text = check_name(name, "file_name", expected)
     if not text.isprintable() or set(text) & set('./\\?#*:"<>|'):
-        raise InvalidArgumentError(f"Invalid file_name {ascii(name)[:80]}: expected {expected}.")
+        raise invalid("file_name", name, expected)
     return text
 
 
 _BUCKETS: Final = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl"})
-"""Stores that have no folders. Asked for one they make a bucket, also where somebody has mistyped its name."""
+"""Stores without folders. To create a folder there creates a bucket, also for a mistyped name."""
+
+
+def _write_day(
+    folder: Any, name: str, day: date, rows: Mapping[type, list[dict[str, Any]]], *, people: bool, keep: bool
+) -> dict[str, int]:
+    """Write the files of a day, remove those without rows, and return counts.
+
+    :param keep: do not remove files.
+    """
+    from airflow_provider_b24cal.attendance.io.files import content
+    from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Person
+
+    kinds: dict[type[Meeting | Attendance | Person], str] = {Meeting: "meetings", Attendance: "attendance"}
+    if people:
+        kinds[Person] = "people"
+    counts = Counter(days=1, occurrences=len(rows[Meeting]), answers=len(rows[Attendance]))
+    counts["unknown"] = sum(meeting["total"] is None for meeting in rows[Meeting])
+    for kind, part in kinds.items():
+        place = folder / part / f"day={day.isoformat()}" / name
+        if rows[kind]:
+            _write(place, content(name.rpartition(".")[2], kind, rows[kind]))
+            counts["files"] += 1
+        elif not keep:
+            counts["removed"] += _remove(place)
+    return counts
 
 
 def _write(place: Any, content: bytes) -> None:
@@ -214,7 +225,7 @@ def _write(place: Any, content: bytes) -> None:
 
 
 def _remove(place: Any) -> bool:
-    """Remove a file; tell whether there was one."""
+    """Remove a file; return whether there was one."""
     if not place.exists():
         return False
     place.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Operator that keeps tables of attendance, with the history that a portal does not keep."""
+"""Operator that maintains tables of attendance, with the history that a portal does not keep."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from airflow_provider_b24cal._airflow import Context, Templated
-    from airflow_provider_b24cal.attendance.reconcile import Snapshot
+    from airflow_provider_b24cal.attendance.models import Snapshot
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
 class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     """
-    Bring three tables to what calendars show: meetings, everybody's answers, and the changes of answers.
+    Synchronise three tables with calendars: meetings, answers, and the changes of answers.
 
-    Nothing is deleted: what is gone gets a ``vanished_at``. Running again, running windows in any order, two
-    runs at once, and a killed run with its retry give the same tables. Each part of a window, 25 days, is one
-    transaction; one that another run has overtaken meanwhile is read again, up to three times. A fourth table says
-    which calendars were read within a day. SQLite, PostgreSQL, MySQL and MariaDB are accepted. A calendar that
-    shows nothing any more is a warning in the log, for a portal does not tell whoever may no longer look.
+    No row is deleted: what is gone gets a ``vanished_at``. Repeated runs, windows in any order, two runs at once, and a
+    killed run with its retry give the same tables. Each part of a window, 25 days, is one transaction; a part that
+    another run has overtaken is read again, up to three times. A fourth table holds which calendars were read within a
+    day. The database is SQLite, PostgreSQL, MySQL or MariaDB. A calendar that has become empty is a warning in the log:
+    a loss of access looks the same.
 
     XCom ``return_value``::
 
         {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "outdated": 0,
          "unknown": 3, "answers": 310, "answer_changes": 1, "people": 0, "unreadable": 0}
 
-    ``unknown`` have attendance that the portal does not show. ``unreadable`` rows are left out, and named in the log;
-    what is stored of such a meeting stays as it is, and does not vanish. Of ``outdated``, which are warned of, later
-    readings are stored that tell something else, and were also when read again: clocks of workers disagree, or too many
-    runs read the same at once. They are left as they are, for a later run.
+    ``unknown`` counts occurrences whose attendees the portal does not show. ``unreadable`` rows are left out and
+    logged; the stored rows of their meetings stay as they are. ``outdated`` occurrences, of which the log warns, differ
+    from later reads that are stored, also after they were read again: the clocks of workers disagree, or too many runs
+    read the same calendar at once. They are left for a later run.
 
-    People are stored as ids, unless names are asked for. Where no outlets are given, the three tables are the
-    task's outlets, and that of people if there is one: :func:`~airflow_provider_b24cal.assets.table_asset`; events
-    of these assets carry the counts. Outlets have to be known when the DAG is parsed: where a table or connection is
-    named by a template, or ``people_names`` is one, and in a mapped task (``.partial()``), give ``outlets`` yourself.
+    People are stored as ids, unless names are requested. The tables are the task's outlets, unless you give others:
+    :func:`~airflow_provider_b24cal.assets.table_asset`. The events of these assets carry the counts. Airflow must know
+    outlets when it parses the DAG: if the name of a table or connection or ``people_names`` is a template, and in a
+    mapped task (``.partial()``), give ``outlets`` yourself.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -50,7 +50,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :param calendars: a list of ``user`` (the acting user's), ``user:7``, ``group:7`` and ``company_calendar``;
         default the acting user's. (templated)
     :param window_start: a datetime with a time zone, or its ISO text with an offset. Days of all-day events are
-        understood in this zone. Given together with ``window_end``; default the data interval. (templated)
+        in this zone. Given together with ``window_end``; default the data interval. (templated)
     :param window_end: the same; later, by at most four years. (templated)
     :param event_ids: single meetings in place of calendars and window, a list of their ``parent_id``; of a series
         the first date is read. (templated)
@@ -58,26 +58,26 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :param meetings_table: name of the table with one row per occurrence. (templated)
     :param attendance_table: name of the table with one row per occurrence and attendee. (templated)
     :param changes_table: name of the table with one row per observed change of an answer. (templated)
-    :param looks_table: name of the table with one row per calendar and window read within a day, by which runs
-        find that another one was faster. (templated)
-    :param people_names: store what people are called too, in a table of their own; default false. Needs the scope
-        ``user_brief`` or ``user``, and one request more for a part in which somebody is new. (templated)
+    :param reads_table: name of the table with one row per calendar and window read within a day, by which a run
+        notices that another one has overtaken it. (templated)
+    :param people_names: store the names of people too, in a table of their own; default false. Needs the scope
+        ``user_brief`` or ``user``, and one more request for a part with new people. (templated)
     :param people_table: name of the table with one row per person. (templated)
-    :param create_tables: create tables that are missing, and log the statements; default false: the task fails
-        and tells them. (templated)
-    :param meeting_names: store what meetings are called; if false, the column ``name`` stays empty. (templated)
+    :param create_tables: create tables that are missing, and log the statements; default false: the task fails,
+        and the error has them. (templated)
+    :param meeting_names: store the names of meetings; if false, the column ``name`` stays empty. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is not acceptable, which table is missing, or what the portal refused; and with the database's own
-    errors. Parts written before stay.
+    argument is invalid, which table is missing, or what the portal refused; or with an error of the database. Parts
+    that were written before stay.
     """
 
     template_fields: Sequence[str] = (
         "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
-        "attendance_table", "changes_table", "looks_table", "create_tables", "meeting_names", "people_names",
+        "attendance_table", "changes_table", "reads_table", "create_tables", "meeting_names", "people_names",
         "people_table", "bitrix24_conn_id",
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         meetings_table: str = "bitrix24_meetings",
         attendance_table: str = "bitrix24_attendance",
         changes_table: str = "bitrix24_attendance_changes",
-        looks_table: str = "bitrix24_attendance_looks",
+        reads_table: str = "bitrix24_attendance_reads",
         create_tables: Templated[bool] = False,
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
@@ -116,7 +116,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         self.meetings_table = meetings_table
         self.attendance_table = attendance_table
         self.changes_table = changes_table
-        self.looks_table = looks_table
+        self.reads_table = reads_table
         self.create_tables = create_tables
         self.meeting_names = meeting_names
         self.people_names = people_names
@@ -138,7 +138,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
         names = TableNames(
-            self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.looks_table,
+            self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.reads_table,
             self.people_table,
         )  # fmt: skip
         create = check_flag(self.create_tables, "create_tables")
@@ -147,7 +147,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         tables = [self.meetings_table, self.attendance_table, self.changes_table]
         tables += [self.people_table] if people_named else []
         sql_hook = self._sql_hook()
-        # Errors go to logs, and rows are nobody's business there.
+        # Errors are logged, and must not show rows.
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
         try:
             with self._connect() as hook:
@@ -156,15 +156,15 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
                 sync = Sync(hook, store, self.log, people_names=people_named)
-                for shown in source.read(hook):
-                    reading = sync.write(shown)
+                for part in source.read(hook):
+                    snapshot = sync.write(part)
                     with log_and_ignore("lineage", self.log):
-                        self._tell(hook, portal, reading, sql_hook, engine, tables)
+                        self._record_lineage(hook, portal, snapshot, sql_hook, engine, tables)
         finally:
             engine.dispose()
         counts = dict(sync.counts)
         self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
-        self._mark(context, counts)
+        self._add_counts(context, counts)
         return counts
 
     def _sql_hook(self) -> Any:
@@ -174,37 +174,37 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         hook = BaseHook.get_hook(check_conn_id(self.sql_conn_id, "sql_conn_id"))
         if not hasattr(hook, "get_sqlalchemy_engine"):
             raise InvalidArgumentError(
-                f"sql_conn_id={self.sql_conn_id!r} is not acceptable: its hook is a {type(hook).__name__}; accepted is "
-                "a connection of a database."
+                f"Invalid sql_conn_id {self.sql_conn_id!r}: expected a connection of a database; its hook is a "
+                f"{type(hook).__name__}."
             )
         return hook
 
-    def _tell(
+    def _record_lineage(
         self,
         hook: Bitrix24CalendarHook,
         portal: str,
-        reading: Snapshot,
+        snapshot: Snapshot,
         sql_hook: Any,
         engine: Engine,
         tables: Sequence[str],
     ) -> None:
-        """Tell where the rows come from and where they went, for lineage."""
+        """Report the source and the target of the rows to Airflow's lineage."""
         from urllib.parse import quote
 
         from airflow_provider_b24cal._airflow import read_from, written_to
         from airflow_provider_b24cal.assets import calendar_uri
 
-        for calendar in sorted({calendar for calendar, _ in reading.seen} | reading.calendars):
+        for calendar in sorted({calendar for calendar, _ in snapshot.seen} | snapshot.calendars):
             read_from(hook, calendar_uri(portal, calendar))
         url, kind = engine.url, engine.dialect.name
         place = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
-        # Airflow's form of such addresses: PostgreSQL's name a schema, those of the others a database only.
+        # As Airflow writes such addresses: with a schema for PostgreSQL, with the database only for others.
         schema = self.schema or (engine.dialect.default_schema_name if kind == "postgresql" else None)
         for table in tables:
             path = "/".join(quote(part.strip("/")) for part in (url.database, schema, table) if part)
             written_to(sql_hook, f"{kind}://{place}/{path}")
 
-    def _mark(self, context: Context, counts: Mapping[str, int]) -> None:
+    def _add_counts(self, context: Context, counts: Mapping[str, int]) -> None:
         if (events := context.get("outlet_events")) is not None:
             for outlet in self.outlets:
                 events[outlet].extra = dict(counts)

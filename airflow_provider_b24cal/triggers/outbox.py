@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_b24cal import clock
-from airflow_provider_b24cal.attendance.changes import WatcherState, memory_from_json
+from airflow_provider_b24cal.attendance.changes import WatcherState, state_from_json
 from airflow_provider_b24cal.waiting.schedule import interval
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Outbox:
             self._log.warning("This trigger watches for several assets, so no state is stored for a restart.")
             self._store = None
         else:
-            self.state = memory_from_json(note)
+            self.state = state_from_json(note)
             if self.state is not None:
                 self._seen = self.state.to_json()
                 self._pending = [PendingEvent(payload) for payload in note.get("pending", ())]

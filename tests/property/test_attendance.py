@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
-from airflow_provider_b24cal.attendance.models import AttendanceChange, Look
-from airflow_provider_b24cal.attendance.reconcile import Diff, Snapshot, Stored, reconcile
+from airflow_provider_b24cal.attendance.models import AttendanceChange, CompletedRead, Snapshot
+from airflow_provider_b24cal.attendance.reconcile import Diff, Stored, reconcile
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent, UnreadableRow
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
@@ -71,8 +71,8 @@ class Tables:
     """The tables, in memory."""
 
     def __init__(self) -> None:
-        self.looks: list[Look] = []
-        self.stored = Stored({}, {}, self.looks)
+        self.reads: list[CompletedRead] = []
+        self.stored = Stored({}, {}, self.reads)
         self.changes: dict[Any, AttendanceChange] = {}
 
     def write(self, difference: Diff) -> Diff:
@@ -84,12 +84,12 @@ class Tables:
             key = (*change[:3], change.old_seen_at)
             assert key not in self.changes, "no change is told twice"
             self.changes[key] = change
-        self.looks[:] = [*(old for old in self.looks if old[:3] not in {new[:3] for new in difference.looks}),
-                         *difference.looks]  # fmt: skip
+        self.reads[:] = [*(old for old in self.reads if old[:3] not in {new[:3] for new in difference.reads}),
+                         *difference.reads]  # fmt: skip
         return difference
 
-    def sync(self, reading: Snapshot) -> Diff:
-        return self.write(reconcile(self.stored, reading))
+    def sync(self, snapshot: Snapshot) -> Diff:
+        return self.write(reconcile(self.stored, snapshot))
 
     def truth(self) -> tuple[Any, Any, Any]:
         """Return the tables without the times of our readings, and which of many calendars was the last one read."""
@@ -178,9 +178,9 @@ def test_again_changes_nothing(before: dict[str, list[CalendarEvent]], after: di
     clock, tables = Clock(), Tables()
     for portal in (before, after):
         for window in WINDOWS:
-            reading = clock.read(portal, window)
-            tables.sync(reading)
-            same = reconcile(tables.stored, reading)
+            snapshot = clock.read(portal, window)
+            tables.sync(snapshot)
+            same = reconcile(tables.stored, snapshot)
             assert (same.meetings, same.attendances, same.changes) == ([], [], []), "as of a retry"
     truth = tables.truth()
     for window in WINDOWS:
@@ -195,13 +195,13 @@ def test_readings_written_late_do_not_turn_back_the_time(
     states: list[dict[str, list[CalendarEvent]]], chance: Any
 ) -> None:
     clock, tables, late = Clock(), Tables(), Tables()
-    readings = [clock.read(portal, WINDOWS[0]) for portal in states]
-    for reading in readings:
-        tables.sync(reading)
-    last = readings.pop()
-    chance.shuffle(readings)
-    for reading in (last, *readings):
-        late.sync(reading)
+    snapshots = [clock.read(portal, WINDOWS[0]) for portal in states]
+    for snapshot in snapshots:
+        tables.sync(snapshot)
+    last = snapshots.pop()
+    chance.shuffle(snapshots)
+    for snapshot in (last, *snapshots):
+        late.sync(snapshot)
     shown: dict[Any, bool] = {}
     for _, event in last.seen:
         key = event.parent_id, event.start
@@ -223,22 +223,22 @@ def test_what_cannot_be_read_does_not_vanish(
     """Nor does anything else of a calendar in which a row of no known meeting is shown."""
     clock, tables, (window, *_) = Clock(), Tables(), WINDOWS
     tables.sync(clock.read(before, window))
-    reading, kept, lost = clock.read(after, window), [], []
-    for calendar, event in reading.seen:
+    snapshot, kept, lost = clock.read(after, window), [], []
+    for calendar, event in snapshot.seen:
         (lost if data.draw(st.booleans()) else kept).append((calendar, event))
     rows = [
         (calendar, UnreadableRow(None, None if data.draw(st.booleans()) else event.parent_id, None, "wrong"))
         for calendar, event in lost
     ]
     there = {key: row for key, row in tables.stored.meetings.items() if row.vanished_at is None}
-    difference = tables.sync(replace(reading, seen=tuple(kept), unreadable=tuple(rows)))
+    difference = tables.sync(replace(snapshot, seen=tuple(kept), unreadable=tuple(rows)))
     moved = {event.parent_id for _, event in kept if not event.is_recurring}
     partly = {calendar for calendar, row in rows if row.parent_id is None}
     for row in difference.meetings:
         if row.vanished_at is not None and row.parent_id not in moved:
             assert there[row.key].calendar not in partly
             assert row.parent_id not in {one.parent_id for _, one in rows}
-    assert not {look.calendar for look in difference.looks} & partly
+    assert not {look.calendar for look in difference.reads} & partly
     # Once all of it can be read again, the tables are those of a reading that could read all of it at once.
     whole = Tables()
     for portal in (before, after):
@@ -276,12 +276,12 @@ def test_the_history_leads_from_one_to_the_next(
     told = one
     tables.sync(clock.read({"user:1": [_event(7, 5, one, series=False)]}, WINDOWS[0], ["user:1"]))
     for following in (two, three, two):
-        reading = clock.read({"user:1": [_event(7, 5, following, series=False)]}, WINDOWS[0], ["user:1"])
-        changes = tables.sync(reading).changes
+        snapshot = clock.read({"user:1": [_event(7, 5, following, series=False)]}, WINDOWS[0], ["user:1"])
+        changes = tables.sync(snapshot).changes
         replayed = {user: status.value for user, status in told.items()}
         for change in changes:
             assert replayed.get(change.user_id) == change.old_status
-            assert change.old_seen_at < change.new_seen_at == reading.ended
+            assert change.old_seen_at < change.new_seen_at == snapshot.ended
             if change.new_status is None:
                 del replayed[change.user_id]
             else:
@@ -308,11 +308,11 @@ def test_whatever_came_before_the_tables_come_to_what_is_shown(
     history: list[tuple[Any, Any]], chance: Any, late: bool, last_rounds: list[Any]
 ) -> None:
     clock, tables = Clock(), Tables()
-    readings = _glance(clock, history)
+    snapshots = _glance(clock, history)
     if late:
-        chance.shuffle(readings)
-    for reading in readings:
-        tables.sync(reading)
+        chance.shuffle(snapshots)
+    for snapshot in snapshots:
+        tables.sync(snapshot)
         starts = [key[0] for key, row in tables.stored.meetings.items() if not row.vanished_at and not row.is_recurring]
         assert len(starts) == len(set(starts)), "what is no series takes place once"
     whole = Tables()
@@ -346,12 +346,12 @@ class Run:
                 yield
                 asked, shown = self.clock.now(), self.clock.read(self.portal, window, self.names)
                 yield
-                reading = replace(shown, started=started, ended=self.clock.now())
+                snapshot = replace(shown, started=started, ended=self.clock.now())
                 yield
-                difference = reconcile(self.tables.stored, reading)
+                difference = reconcile(self.tables.stored, snapshot)
                 if not difference.counts["outdated"]:
                     self.tables.write(difference)
-                    self.applied.append((asked, reading))
+                    self.applied.append((asked, snapshot))
                     break
                 yield
 
@@ -372,9 +372,9 @@ def test_runs_at_once_give_the_tables_of_runs_one_after_another(
     clock, tables, serial = Clock(), Tables(), Tables()
     if stored_before:
         for window in WINDOWS:
-            reading = clock.read(states[0], window, names)
-            tables.sync(reading)
-            serial.sync(reading)
+            snapshot = clock.read(states[0], window, names)
+            tables.sync(snapshot)
+            serial.sync(snapshot)
     runs = [Run(tables, clock, plan, names) for plan in plans]
     going = list(runs)
     state = 0
@@ -383,8 +383,8 @@ def test_runs_at_once_give_the_tables_of_runs_one_after_another(
         state = min(state + data.draw(st.integers(0, 1)), len(states) - 1)
         if not run.step(states[state]):
             going.remove(run)
-    for _, reading in sorted((one for run in runs for one in run.applied), key=lambda one: one[0]):
-        whole = replace(reading, started=clock.now())
+    for _, snapshot in sorted((one for run in runs for one in run.applied), key=lambda one: one[0]):
+        whole = replace(snapshot, started=clock.now())
         serial.sync(replace(whole, ended=clock.now()))
     assert tables.now() == serial.now()
     assert tables.truth() == serial.truth()
@@ -394,15 +394,15 @@ def test_runs_at_once_give_the_tables_of_runs_one_after_another(
 @given(histories)
 def test_changes_are_true_and_none_is_lost(history: list[tuple[Any, Any]]) -> None:
     clock, tables = Clock(), Tables()
-    readings = _glance(clock, history)
-    for reading in readings:
-        tables.sync(reading)
+    snapshots = _glance(clock, history)
+    for snapshot in snapshots:
+        tables.sync(snapshot)
     # Answers to each occurrence by the time of the reading that has shown them.
     told: dict[Any, dict[datetime, dict[int, str]]] = {}
-    for reading in readings:
-        for key, given_answers in _shown(event for _, event in reading.seen).items():
+    for snapshot in snapshots:
+        for key, given_answers in _shown(event for _, event in snapshot.seen).items():
             if given_answers is not None:
-                told.setdefault(key, {})[reading.ended] = given_answers
+                told.setdefault(key, {})[snapshot.ended] = given_answers
     for key, by_time in told.items():
         first, *_, last = [*by_time.values(), *by_time.values()]
         changes = sorted(
@@ -524,8 +524,8 @@ def test_the_last_one_removed_then_masked_then_invited_again() -> None:
         clock.read({"user:1": [_event(7, 5, given, series=False, hosted=False)]}, WINDOWS[0], ["user:1"])
         for given in ({2: MeetingStatus("Y")}, {}, None, {2: MeetingStatus("Q")})
     )
-    for reading in (first, empty, hidden, again):
-        tables.sync(reading)
+    for snapshot in (first, empty, hidden, again):
+        tables.sync(snapshot)
     assert [change[3:] for change in tables.changes.values()] == [
         ("Y", None, first.ended, empty.ended), (None, "Q", empty.ended, again.ended),
     ]  # fmt: skip
@@ -571,8 +571,8 @@ def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_ma
 def test_a_single_meeting_that_is_masked_where_it_was_shown_is_unknown() -> None:
     clock, tables = Clock(), Tables()
     for event in (_one("Y"), _one(None)):
-        reading = clock.read({"user:1": [event]}, WINDOWS[0], ["user:1"])
-        difference = tables.sync(replace(reading, calendars=frozenset(), window=None))
+        snapshot = clock.read({"user:1": [event]}, WINDOWS[0], ["user:1"])
+        difference = tables.sync(replace(snapshot, calendars=frozenset(), window=None))
     assert +difference.counts == {"changed": 1, "unknown": 1}
     assert tables.now() == {(7, FIRST + 5 * HOUR): None}
 
@@ -599,15 +599,15 @@ def test_a_late_reading_does_not_show_a_meeting_where_it_no_longer_is(back: bool
 
 def test_a_late_reading_does_not_bring_back_what_is_gone() -> None:
     clock, tables = Clock(), Tables()
-    readings = [clock.read({"user:1": events}, WINDOWS[0], ["user:1"]) for events in ([_one("Y")], [_one("N")], [])]
-    for reading in (readings[0], readings[2]):
-        tables.sync(reading)
-    assert +tables.sync(readings[1]).counts == {"outdated": 1}
+    snapshots = [clock.read({"user:1": events}, WINDOWS[0], ["user:1"]) for events in ([_one("Y")], [_one("N")], [])]
+    for snapshot in (snapshots[0], snapshots[2]):
+        tables.sync(snapshot)
+    assert +tables.sync(snapshots[1]).counts == {"outdated": 1}
     assert (tables.now(), _told(tables)) == ({}, [])
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["never seen", "gone before"])
-def test_who_has_looked_since_and_seen_nothing_is_believed(known: bool) -> None:
+def test_a_later_read_that_found_nothing_counts(known: bool) -> None:
     clock, tables = Clock(), Tables()
     for events in ([_one("Y")], []) if known else ():
         tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
@@ -621,7 +621,7 @@ def test_who_has_looked_since_and_seen_nothing_is_believed(known: bool) -> None:
     )
 
 
-def test_who_has_looked_elsewhere_since_says_nothing() -> None:
+def test_a_later_read_of_another_calendar_does_not_count() -> None:
     clock, tables = Clock(), Tables()
     late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
     tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"]))
@@ -637,7 +637,7 @@ def test_a_meeting_asked_for_by_its_id_and_not_shown_is_gone_for_late_readings_o
 
 
 @pytest.mark.parametrize("offset", [-12, 0, 14])
-def test_days_are_looked_for_in_all_zones(offset: int) -> None:
+def test_days_count_in_all_zones(offset: int) -> None:
     clock, tables = Clock(), Tables()
     zone = timezone(offset * HOUR)
     window = Window(datetime(2026, 9, 2, tzinfo=zone), datetime(2026, 9, 3, tzinfo=zone))
@@ -663,11 +663,11 @@ def test_a_late_reading_of_a_series_that_has_become_a_single_meeting() -> None:
     assert +tables.sync(late).counts == {"outdated": 2}
 
 
-def test_a_late_look_does_not_hide_a_later_one() -> None:
+def test_a_late_read_does_not_hide_a_later_one() -> None:
     clock, tables = Clock(), Tables()
     first, second, third = (clock.read({"user:1": events}, WINDOWS[0], ["user:1"]) for events in ([], [_one("Y")], []))
-    for reading in (third, first):
-        tables.sync(reading)
+    for snapshot in (third, first):
+        tables.sync(snapshot)
     assert +tables.sync(second).counts == {"outdated": 1}
 
 
@@ -695,8 +695,8 @@ def test_a_series_has_many_starts_at_once() -> None:
     clock, tables = Clock(), Tables()
     one, two = ([_one("Y", hour, series=True)] for hour in (5, 100))
     late = clock.read({"user:1": one}, WINDOWS[0], ["user:1"])
-    for reading in (clock.read({"user:1": two}, WINDOWS[2], ["user:1"]), late):
-        assert +tables.sync(reading).counts == {"new": 1}
+    for snapshot in (clock.read({"user:1": two}, WINDOWS[2], ["user:1"]), late):
+        assert +tables.sync(snapshot).counts == {"new": 1}
 
 
 def test_a_calendar_that_shows_nothing_at_all_is_told() -> None:

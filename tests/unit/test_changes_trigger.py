@@ -12,7 +12,7 @@ import pytest
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.attendance.changes import memory_from_json
+from airflow_provider_b24cal.attendance.changes import state_from_json
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
 from airflow_provider_b24cal.triggers.outbox import LONGEST_PAUSE
@@ -248,7 +248,7 @@ def test_a_store_of_several_assets_is_none(connection: str, portal: Portal, cloc
 
 @pytest.mark.parametrize("kept", [None, [], {}, {"answers": {"x": {}}}, {"since": 1, "told": "x", "answers": {}}])
 def test_a_memory_of_another_kind_is_none(kept: Any) -> None:
-    assert memory_from_json(kept) is None
+    assert state_from_json(kept) is None
 
 
 def test_trouble_is_waited_out_and_hides_no_change(connection: str, portal: Portal, clock: Clock) -> None:

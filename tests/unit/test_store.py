@@ -18,8 +18,14 @@ from sqlalchemy.engine import URL, Engine
 from airflow_provider_b24cal.attendance.calendars import Calendar
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
 from airflow_provider_b24cal.attendance.io.tables import TableNames
-from airflow_provider_b24cal.attendance.models import Attendance, AttendanceChange, Look, Meeting, Person
-from airflow_provider_b24cal.attendance.reconcile import Snapshot
+from airflow_provider_b24cal.attendance.models import (
+    Attendance,
+    AttendanceChange,
+    CompletedRead,
+    Meeting,
+    Person,
+    Snapshot,
+)
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent, read_event
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_names
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
@@ -105,7 +111,7 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
 
 
 def test_columns_are_the_fields_of_the_rows(store: AttendanceStore) -> None:
-    kinds = (Meeting, Attendance, AttendanceChange, Look, Person)
+    kinds = (Meeting, Attendance, AttendanceChange, CompletedRead, Person)
     for table, kind in zip(store.tables.needed(people_names=True), kinds, strict=True):
         assert {column.name for column in table.c} == {"portal", *kind._fields}
         optional = {name for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if "None" in str(hint)}
@@ -120,8 +126,8 @@ def test_any_text_of_a_portal_can_be_stored(store: AttendanceStore) -> None:
         "TZ_FROM": "Mars\0" + "x" * 300, "TZ_OFFSET_FROM": "0", "TZ_OFFSET_TO": "0",
     }  # fmt: skip
     event = read_event(row)
-    reading = _reading(0, event)
-    store.write(replace(reading, seen=((str(Calendar(event.calendar_type, event.owner_id)), event),)))
+    snapshot = _reading(0, event)
+    store.write(replace(snapshot, seen=((str(Calendar(event.calendar_type, event.owner_id)), event),)))
     (name,) = get_names([9]).read([{"ID": 9, "NAME": "\0" + "🗓" * 20_000, "LAST_NAME": "🗓" * 20_000}], str).values()
     store.write_people([Person(9, name, NOON)])
     meetings, *_, people = _rows(store)
@@ -185,7 +191,7 @@ def test_single_events_concern_nothing_else(store: AttendanceStore) -> None:
 
 
 def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
-    odd = TableNames(meetings="Meet ings", attendance='at"tendance', changes="select", looks="looks%s")
+    odd = TableNames(meetings="Meet ings", attendance='at"tendance', changes="select", reads="reads%s")
     others = [
         _store(store.engine, portal="other.bitrix24.com"),
         _store(store.engine, odd),
@@ -199,7 +205,7 @@ def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
 
 
 def test_names_as_long_as_accepted(engine: Engine) -> None:
-    names = ("meetings", "attendance", "changes", "looks", "people")
+    names = ("meetings", "attendance", "changes", "reads", "people")
     store = _store(engine, TableNames(**{name: name.ljust(63, "x") for name in names}))
     assert store.prepare(create=True).count("CREATE INDEX") == 4
     assert store.prepare(create=False) == ""
@@ -233,13 +239,13 @@ def test_a_reading_that_was_overtaken_is_written_in_part_or_not_at_all(store: At
     assert [row[1] for row in _rows(store)[0]] == [10, 8, 9]
 
 
-def test_looks_are_kept_for_a_day(store: AttendanceStore) -> None:
+def test_reads_are_kept_for_a_day(store: AttendanceStore) -> None:
     other = _store(store.engine, portal="other.bitrix24.com")
     start, end = SEPTEMBER.start, SEPTEMBER.end
     gone = Snapshot(NOON, NOON + timedelta(seconds=1), (), gone=frozenset({7}))
     other.write(_reading(0))
-    for reading in (_reading(0), _reading(1), gone):
-        store.write(reading)
+    for snapshot in (_reading(0), _reading(1), gone):
+        store.write(snapshot)
     seen = [NOON + timedelta(hours=hours, seconds=1) for hours in (0, 1, 25, 25.001)]
     always = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
     assert [row[1:] for row in _rows(store)[3] if row[0].startswith("example")] == [
@@ -258,7 +264,7 @@ def test_looks_are_kept_for_a_day(store: AttendanceStore) -> None:
     ]
 
 
-def test_looks_from_the_future_hide_nothing(store: AttendanceStore) -> None:
+def test_reads_from_the_future_are_ignored(store: AttendanceStore) -> None:
     """A clock that is wrong by more than minutes."""
     store.write(_reading(48.2))
     assert +store.write(_reading(47, _event(7, FIRST)), whole=True).counts == {"new": 1}
@@ -383,7 +389,7 @@ def test_a_schema_of_its_own(engine: Engine) -> None:
         ({"meetings": ""}, "meetings_table"),
         ({"changes": "x" * 64}, "changes_table"),
         ({"schema": 7}, "schema"),
-        ({"attendance": "bitrix24_meetings"}, "two of them are the same"),
+        ({"attendance": "bitrix24_meetings"}, "two are the same"),
     ],
 )
 def test_names_that_are_not_acceptable(names: dict[str, Any], named: str) -> None:

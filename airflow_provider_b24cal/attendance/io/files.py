@@ -1,4 +1,4 @@
-"""Rows as the bytes of a file: JSON Lines or Parquet."""
+"""Encodes rows as JSON Lines or Parquet."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.attendance.snapshot import Record
 
 FORMATS: Final = ("jsonl", "parquet")
-"""The formats, which are also the endings of the files' names."""
+"""The formats; also the suffixes of the files."""
 
 
 def content(ending: str, kind: type[Meeting | Attendance | Person], records: Sequence[Record]) -> bytes:
-    """Return a file of records, which are all of one kind.
+    """Return the content of a file of records of one kind.
 
     :param ending: one of :data:`FORMATS`.
     :raises ImportError: pyarrow is needed and not installed.
@@ -39,7 +39,7 @@ def _text(value: Any) -> str:
 
 
 def parquet(types: dict[str, Any], records: Sequence[Record]) -> bytes:
-    """Return a Parquet file whose columns have their types even where nothing is known.
+    """Return a Parquet file; its columns have their types even if they are empty.
 
     :param types: Python's types of the columns.
     :raises ImportError: pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""Reading of calendars for the transfers: a call for each calendar and part of a window, fifty to a request."""
+"""Reads calendars for the transfers: one call for each calendar and part of a window, fifty to a request."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars, parts
-from airflow_provider_b24cal.attendance.models import Person
-from airflow_provider_b24cal.attendance.reconcile import Snapshot, people_of
+from airflow_provider_b24cal.attendance.models import Person, Snapshot
+from airflow_provider_b24cal.attendance.reconcile import people_of
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import check_readable, get_event, get_events
 from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_CALL_SPAN, check_listing
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_names, profile
@@ -32,9 +32,9 @@ def portal_name(hook: Bitrix24CalendarHook) -> str:
 
 
 def resolve(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar]) -> list[Calendar]:
-    """Return the calendars with the acting user's id in place, each once.
+    """Return the calendars with the acting user's id filled in, each once.
 
-    :raises CredentialsError: the acting user is not active, or not who they should be.
+    :raises CredentialsError: the acting user is not active, or is another one than the connection says.
     """
     if all(calendar.owner_id is not None for calendar in calendars):
         return list(calendars)
@@ -44,42 +44,42 @@ def resolve(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar]) -> list[C
 
 
 def check_acting(hook: Bitrix24CalendarHook, user: Profile) -> int:
-    """Return the acting user's id, if they are who the connection says.
+    """Return the acting user's id, if it is the one of the connection.
 
-    :raises CredentialsError: they are not, or not active. Who sees other calendars would take much for gone.
+    :raises CredentialsError: it is another one, or not active. To another user many events would look deleted.
     """
     named, user_id = hook.acting_user_id(), user.active_id()
     if named not in {None, user_id}:
         raise CredentialsError(
             f"The webhook of user {named} acts as user {user_id}: its owner may have been dismissed. "
-            "Create a new one, for a person who may look at the calendars.",
+            "Create a new one, for a person who has access to the calendars.",
             method="profile",
         )
     return user_id
 
 
-def _make_as_expected(hook: Bitrix24CalendarHook, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
-    """Make calls, and ask in the same request as whom."""
+def _call_as_expected_user(hook: Bitrix24CalendarHook, calls: Sequence[Call[Any]]) -> list[Outcome[Any]]:
+    """Make calls, and check the acting user in the same request."""
     user, *outcomes = hook.call_many([profile(), *calls])
     check_acting(hook, user.unwrap())
     return outcomes
 
 
 def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], window: Window) -> Iterator[Snapshot]:
-    """Yield a reading of all calendars for each part of a window.
+    """Yield a snapshot of all calendars for each part of a window.
 
     :param calendars: resolved ones.
     :raises UnexpectedReplyError: there are rows, and none of them can be read.
-    :raises Bitrix24Error: a calendar could not be read; what is not shown would be taken for gone.
+    :raises Bitrix24Error: a calendar could not be read; its events would look deleted.
     """
     for part in parts(window):
         listings = [check_listing(part, one.kind, one.owner_id, only_meetings=True) for one in calendars]
         # A part and its margins are what one call reads.
-        (asked,) = part.chunks(MAX_CALL_SPAN)
+        (span,) = part.chunks(MAX_CALL_SPAN)
         started = datetime.now(UTC)
-        calls = [get_events(one.calendar_type, one.owner_id or 0, asked) for one in listings]
+        calls = [get_events(one.calendar_type, one.owner_id or 0, span) for one in listings]
         outcomes: list[Outcome[EventList]] = (
-            _make_as_expected(hook, calls) if part.start == window.start else hook.call_many(calls)
+            _call_as_expected_user(hook, calls) if part.start == window.start else hook.call_many(calls)
         )
         lists = [outcome.unwrap() for outcome in outcomes]
         check_readable(lists)
@@ -91,14 +91,16 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], wi
 
 
 def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapshot:
-    """Return a reading of single meetings.
+    """Return a snapshot of single meetings.
 
-    :param event_ids: checked ids. Of a series the first date is read. What is no meeting any more is gone.
-    :raises InvalidArgumentError: an id is that of a person's own row.
+    :param event_ids: checked ids. Of a series the first date is read. An event that is no longer a meeting is gone.
+    :raises InvalidArgumentError: an id is that of an attendee's own row.
     :raises Bitrix24Error: an event could not be read.
     """
     started = datetime.now(UTC)
-    outcomes: list[Outcome[CalendarEvent]] = _make_as_expected(hook, [get_event(event_id) for event_id in event_ids])
+    outcomes: list[Outcome[CalendarEvent]] = _call_as_expected_user(
+        hook, [get_event(event_id) for event_id in event_ids]
+    )
     events: list[CalendarEvent] = []
     gone: list[int] = []
     for event_id, outcome in zip(event_ids, outcomes, strict=True):
@@ -108,8 +110,8 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapsho
         event = outcome.unwrap()
         if event.id != event.parent_id:
             raise InvalidArgumentError(
-                f"event_ids: {event_id} is one person's row of meeting {event.parent_id}, and goes when that person is "
-                "removed; accepted is the id of the meeting, which is its parent_id."
+                f"Invalid event_ids {event_id}: expected the id of the meeting, its parent_id {event.parent_id}. "
+                "This is one attendee's row of it, which is deleted when that attendee is removed."
             )
         if event.is_meeting:
             events.append(event)
@@ -119,39 +121,39 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapsho
     return Snapshot(started, datetime.now(UTC), seen, gone=frozenset(gone))
 
 
-def read_again(hook: Bitrix24CalendarHook, reading: Snapshot) -> Snapshot:
-    """Return what is shown now of the calendars and the part of a window, or of the meetings, of a reading."""
-    if reading.window is None:
-        return read_events(hook, sorted({event.id for _, event in reading.seen} | reading.gone))
-    (again,) = read_calendars(hook, check_calendars(sorted(reading.calendars)), reading.window)
+def read_again(hook: Bitrix24CalendarHook, snapshot: Snapshot) -> Snapshot:
+    """Read the calendars and window, or the meetings, of a snapshot once more."""
+    if snapshot.window is None:
+        return read_events(hook, sorted({event.id for _, event in snapshot.seen} | snapshot.gone))
+    (again,) = read_calendars(hook, check_calendars(sorted(snapshot.calendars)), snapshot.window)
     return again
 
 
 class People:
-    """What people are called, as far as the portal tells; each is asked for once.
+    """The names of people; each is read once.
 
     :ivar names: by user id.
     """
 
     def __init__(self, hook: Bitrix24CalendarHook) -> None:
         self._hook = hook
-        self._asked: set[int] = set()
+        self._known: set[int] = set()
         self.names: dict[int, str] = {}
 
-    def fetch_names(self, reading: Snapshot) -> list[Person]:
-        """Ask for those of a reading who are new, and return their rows.
+    def fetch_names(self, snapshot: Snapshot) -> list[Person]:
+        """Read the names of the people who are new in a snapshot, and return their rows.
 
-        :raises ScopeError: the credential may not ask.
+        :raises ScopeError: the credential lacks the scope.
         """
-        pages = list(in_chunks(sorted(people_of(reading) - self._asked)))
+        pages = list(in_chunks(sorted(people_of(snapshot) - self._known)))
         if not pages:
             return []
-        asked_at = datetime.now(UTC)
+        read_at = datetime.now(UTC)
         outcomes: list[Outcome[dict[int, str]]] = self._hook.call_many([get_names(page) for page in pages])
         found = {user_id: name for outcome in outcomes for user_id, name in outcome.unwrap().items()}
-        self._asked.update(*pages)
+        self._known.update(*pages)
         self.names |= found
-        return [Person(user_id, name, asked_at) for user_id, name in sorted(found.items())]
+        return [Person(user_id, name, read_at) for user_id, name in sorted(found.items())]
 
 
 def _home(event: CalendarEvent) -> Calendar:

@@ -1,4 +1,4 @@
-"""What a transfer reads: calendars in a window, or single meetings; checked, and then read."""
+"""The source of a transfer: calendars in a window, or single meetings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_provider_b24cal.bitrix24.validation import check_ids
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from airflow_provider_b24cal.attendance.reconcile import Snapshot
+    from airflow_provider_b24cal.attendance.models import Snapshot
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is read; made by :func:`check_source`.
+    """Calendars in a window, or single meetings; made by :func:`check_source`.
 
-    :param event_ids: single meetings; nothing else is set then.
+    :param event_ids: single meetings; then the other fields are empty.
     """
 
     calendars: tuple[Calendar, ...] = ()
@@ -36,7 +36,7 @@ class Source:
     event_ids: tuple[int, ...] = ()
 
     def read(self, hook: Bitrix24CalendarHook) -> Iterator[Snapshot]:
-        """Yield what is shown, part by part; while one is dealt with the next is read."""
+        """Yield a snapshot for each part; the next one is read while one is written."""
         if self.window is None:
             yield read_events(hook, self.event_ids)
         else:
@@ -55,23 +55,23 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
             following = pool.submit(copy_context().run, _next, items)
             yield item
     finally:
-        # After a failure nobody wants what is being read; the hook ends it when it is closed.
+        # After a failure the read in flight is not needed; closing the hook ends it.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def check_source(
     calendars: object, event_ids: object, window_start: object, window_end: object, context: Mapping[str, Any]
 ) -> Source:
-    """Return what is to be read.
+    """Return the source.
 
-    :param context: has the data interval, which is the window where none is given.
-    :raises InvalidArgumentError: an argument is not acceptable, or is given beside one that excludes it.
+    :param context: has the data interval, the default window.
+    :raises InvalidArgumentError: an argument is invalid, or excluded by another one.
     """
     if event_ids is not None:
         others = {"calendars": calendars, "window_start": window_start, "window_end": window_end}
         beside = [name for name, value in others.items() if value is not None]
         if beside:
-            raise InvalidArgumentError(f"event_ids is not accepted together with {', '.join(beside)}.")
+            raise InvalidArgumentError(f"Invalid event_ids: expected none together with {', '.join(beside)}.")
         return Source(event_ids=tuple(check_ids(event_ids)))
     return Source(
         calendars=tuple(check_calendars(["user"] if calendars is None else calendars)),
@@ -80,9 +80,9 @@ def check_source(
 
 
 def shown_calendar(calendars: object) -> dict[str, Any]:
-    """Return what the button of a task opens: the calendar that it reads, if it is one.
+    """Return what the button of a task opens: the calendar that it reads, if there is only one.
 
-    :raises InvalidArgumentError: they are no calendars.
+    :raises InvalidArgumentError: the calendars are invalid.
     """
     first, *others = check_calendars(["user"] if calendars is None else calendars)
     # A group without a number has no page.
@@ -92,10 +92,10 @@ def shown_calendar(calendars: object) -> dict[str, Any]:
 
 @contextmanager
 def log_and_ignore(what: str, log: Any) -> Iterator[None]:
-    """Let something fail that the task can do without; it is told at debug."""
+    """Log an error at debug level and continue: the task succeeds without this."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the rows are written
+    except Exception as error:  # noqa: BLE001 - the rows are written in any case
         log.debug("No %s: %s", what, type(error).__name__)
 
 
@@ -104,9 +104,9 @@ def _window(window_start: object, window_end: object, context: Mapping[str, Any]
         start, end = context.get("data_interval_start"), context.get("data_interval_end")
         if start is None or end is None or start >= end:
             raise InvalidArgumentError(
-                "window_start and window_end are needed, for this run has no data interval: it was started by hand or "
-                "by an asset, or its schedule is a CronTriggerTimetable, which is what Airflow 3 makes of cron "
-                "expressions."
+                "Invalid window_start None: expected window_start and window_end, because this run has no data "
+                "interval. It was started by hand or by an asset, or its schedule is a CronTriggerTimetable, which "
+                "Airflow 3 uses for cron expressions."
             )
         return Window(start, end)
     return Window(check_moment(window_start, "window_start"), check_moment(window_end, "window_end"))

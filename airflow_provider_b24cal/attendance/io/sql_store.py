@@ -1,4 +1,4 @@
-"""Attendance in a database: one transaction for each reading, one writer at a time."""
+"""Writes attendance to a database: one transaction for each snapshot, one writer at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sqlalchemy import and_, bindparam, delete, func, inspect, not_, select, upd
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from airflow_provider_b24cal.attendance.io.tables import TableNames, ddl, define
-from airflow_provider_b24cal.attendance.looks import MEMORY, SKEW
-from airflow_provider_b24cal.attendance.models import Attendance, Look, Meeting
+from airflow_provider_b24cal.attendance.models import Attendance, CompletedRead, Meeting
+from airflow_provider_b24cal.attendance.read_log import MAX_CLOCK_SKEW, RETENTION
 from airflow_provider_b24cal.attendance.reconcile import Stored, reconcile, without_names
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
     from sqlalchemy.engine import Connection, Engine, Row
 
-    from airflow_provider_b24cal.attendance.models import AttendanceChange, Key, Person
-    from airflow_provider_b24cal.attendance.reconcile import Diff, Snapshot
+    from airflow_provider_b24cal.attendance.models import AttendanceChange, Key, Person, Snapshot
+    from airflow_provider_b24cal.attendance.reconcile import Diff
 
 R = TypeVar("R", "Meeting", "Attendance")
 
 _ISOLATION: Final = "READ COMMITTED"
-"""Whoever has waited for the lock has to see what was committed meanwhile."""
+"""After waiting for the lock, a run has to see what was committed meanwhile."""
 LOCK_SECONDS: Final = 600
-"""How long a run waits for another one that is writing."""
+"""Seconds that a run waits for another one that is writing."""
 _SLICE: Final = 5000
 _PARENTS: Final = 500
 _DAY: Final = timedelta(days=1)
@@ -41,12 +41,12 @@ class AttendanceStore:
     """The tables in a database.
 
     :param engine: SQLite, PostgreSQL, MySQL or MariaDB.
-    :param names: what the tables are called.
-    :param portal: which portal the rows belong to, such as ``example.bitrix24.com``.
-    :param meeting_names: whether to store what meetings are called.
-    :param people_names: whether there is a table of what people are called.
-    :param now: the clock by which others' looks are known to be from the future.
-    :raises InvalidArgumentError: the database is another one.
+    :param names: the names of the tables.
+    :param portal: the portal of the rows, such as ``example.bitrix24.com``.
+    :param meeting_names: whether to store the names of meetings.
+    :param people_names: whether to store the names of people.
+    :param now: returns the time; reads of other runs that are later are ignored.
+    :raises InvalidArgumentError: the database is of another kind.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class AttendanceStore:
         dialect = engine.dialect.name
         if dialect not in _TRANSACTIONS:
             raise InvalidArgumentError(
-                f"sql_conn_id leads to a database of the kind {dialect}; accepted are {', '.join(_TRANSACTIONS)}."
+                f"Invalid sql_conn_id: expected a database of {', '.join(_TRANSACTIONS)}; this one is {dialect}."
             )
         self._transaction = _TRANSACTIONS[dialect]
         self._upsert = _UPSERTS[dialect]
         self._lock = ".".join(["b24cal", *([names.schema] if names.schema else []), names.meetings])
 
     def prepare(self, *, create: bool) -> str:
-        """Find the tables, or create those that are missing.
+        """Check that the tables exist, or create those that are missing.
 
         :return: the statements run; an empty text if there was nothing to create.
         :raises InvalidArgumentError: a table is missing and must not be created.
@@ -90,34 +90,34 @@ class AttendanceStore:
                 self.tables.meetings.metadata.create_all(connection, tables=missing)
                 return statements
         raise InvalidArgumentError(
-            f"{', '.join(str(table) for table in missing)} is not in the database; create_tables=True creates it, or "
-            f"have it created with:\n{statements}"
+            f"Missing tables: {', '.join(str(table) for table in missing)}. Set create_tables=True, or create them "
+            f"with:\n{statements}"
         )
 
-    def write(self, reading: Snapshot, *, whole: bool = False) -> Diff:
-        """Bring the tables to what a reading has shown, in one transaction.
+    def write(self, snapshot: Snapshot, *, whole: bool = False) -> Diff:
+        """Write a snapshot, in one transaction.
 
-        :param whole: write nothing if a part of it is outdated.
+        :param whole: write nothing if a part of the snapshot is outdated.
         """
         if not self.meeting_names:
-            reading = without_names(reading)
+            snapshot = without_names(snapshot)
         with self._transaction(self.engine, self._lock) as connection:
-            stored = self._load(connection, reading)
-            difference = reconcile(stored, reading)
+            stored = self._load(connection, snapshot)
+            difference = reconcile(stored, snapshot)
             if whole and difference.counts["outdated"]:
                 return difference
-            now, known = reading.ended, {key: (row,) for key, row in stored.meetings.items()}
+            now, known = snapshot.ended, {key: (row,) for key, row in stored.meetings.items()}
             self._put(connection, self.tables.meetings, *_seen_again(difference.meetings, known, now), now)
             answers = {key: rows.values() for key, rows in stored.attendances.items()}
             self._put(connection, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
             self._upsert_all(connection, self.tables.changes, difference.changes)
-            looks = self.tables.looks
-            self._upsert_all(connection, looks, difference.looks)
-            connection.execute(delete(looks).where(looks.c.portal == self.portal, looks.c.read_at < now - MEMORY))
+            reads = self.tables.reads
+            self._upsert_all(connection, reads, difference.reads)
+            connection.execute(delete(reads).where(reads.c.portal == self.portal, reads.c.read_at < now - RETENTION))
         return difference
 
     def write_people(self, people: Sequence[Person]) -> None:
-        """Store what people are called, unless later names are stored."""
+        """Store names of people, unless later ones are stored."""
         table = self.tables.people
         wanted = select(table.c.user_id, table.c.last_seen).where(table.c.portal == self.portal)
         with self._transaction(self.engine, self._lock) as connection:
@@ -127,44 +127,44 @@ class AttendanceStore:
                 newer = [one for one in some if one.user_id not in stored or one.last_seen > stored[one.user_id]]
                 self._upsert_all(connection, table, newer)
 
-    def _load(self, connection: Connection, reading: Snapshot) -> Stored:
-        """Return the rows that a reading can concern: of its window, of what it saw, and of what has moved."""
+    def _load(self, connection: Connection, snapshot: Snapshot) -> Stored:
+        """Return the rows that a snapshot can change: those in its window, and those of meetings that have moved."""
         meetings: dict[Key, Meeting] = {}
         attendances: dict[Key, dict[int, Attendance]] = {}
-        for row in self._rows(connection, self.tables.meetings, Meeting._fields, reading):
+        for row in self._rows(connection, self.tables.meetings, Meeting._fields, snapshot):
             meeting = Meeting._make(row)
             meetings[meeting.key] = meeting
-        for row in self._rows(connection, self.tables.attendance, Attendance._fields, reading):
+        for row in self._rows(connection, self.tables.attendance, Attendance._fields, snapshot):
             answer = Attendance._make(row)
             attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
-        return Stored(meetings, attendances, self._looks(connection, reading.started, self._now() + SKEW))
+        return Stored(meetings, attendances, self._reads(connection, snapshot.started, self._now() + MAX_CLOCK_SKEW))
 
-    def _looks(self, connection: Connection, since: datetime, until: datetime) -> list[Look]:
-        looks = self.tables.looks
-        wanted = select(*(looks.c[name] for name in Look._fields)).where(looks.c.portal == self.portal)
-        found = connection.execute(wanted.where(looks.c.read_at.between(since, until)))
-        return [Look._make(row) for row in found]
+    def _reads(self, connection: Connection, since: datetime, until: datetime) -> list[CompletedRead]:
+        reads = self.tables.reads
+        wanted = select(*(reads.c[name] for name in CompletedRead._fields)).where(reads.c.portal == self.portal)
+        found = connection.execute(wanted.where(reads.c.read_at.between(since, until)))
+        return [CompletedRead._make(row) for row in found]
 
     def _rows(
-        self, connection: Connection, table: Table, fields: Sequence[str], reading: Snapshot
+        self, connection: Connection, table: Table, fields: Sequence[str], snapshot: Snapshot
     ) -> Iterator[Row[Any]]:
         wanted = select(*(table.c[name] for name in fields))
-        start, span = table.c.occurrence_start, _span(reading)
+        start, span = table.c.occurrence_start, _span(snapshot)
         conditions: list[ColumnElement[bool]] = []
         if span is not None:
             within = and_(start >= span[0], start < span[1])
             conditions.append(within)
-        elsewhere = reading.gone | {
+        elsewhere = snapshot.gone | {
             event.parent_id
-            for _, event in reading.seen
+            for _, event in snapshot.seen
             if not event.is_recurring or span is None or not span[0] <= event.start < span[1]
         }
         for parents in _slices(sorted(elsewhere), _PARENTS):
             named = table.c.parent_id.in_(parents)
             conditions.append(named if span is None else and_(named, not_(within)))
         if span is not None and "is_recurring" in table.c:
-            # A series may have become a single meeting, elsewhere.
-            series = {event.parent_id for _, event in reading.seen if event.is_recurring} - elsewhere
+            # A series may have become a single meeting at another start.
+            series = {event.parent_id for _, event in snapshot.seen if event.is_recurring} - elsewhere
             single = and_(not_(table.c.is_recurring), not_(within))
             conditions += [and_(table.c.parent_id.in_(some), single) for some in _slices(sorted(series), _PARENTS)]
         for condition in conditions:
@@ -178,7 +178,7 @@ class AttendanceStore:
         again: Sequence[Key],
         now: datetime,
     ) -> None:
-        """Write rows, and of occurrences that are as they were, when they were seen."""
+        """Write rows; of unchanged occurrences only the time at which they were seen."""
         self._upsert_all(connection, table, rows)
         statement = (
             update(table)
@@ -193,7 +193,7 @@ class AttendanceStore:
         self,
         connection: Connection,
         table: Table,
-        rows: Sequence[Meeting | Attendance | AttendanceChange | Look | Person],
+        rows: Sequence[Meeting | Attendance | AttendanceChange | CompletedRead | Person],
     ) -> None:
         statement = self._upsert(table)
         for some in _slices(rows, _SLICE):
@@ -201,7 +201,7 @@ class AttendanceStore:
 
 
 def _seen_again(rows: Sequence[R], stored: Mapping[Key, Collection[R]], now: datetime) -> tuple[list[R], list[Key]]:
-    """Part rows into those to write, and occurrences of which nothing is new but that they were seen again."""
+    """Split rows into those to write, and the keys of occurrences that are unchanged."""
     found: dict[Key, list[R]] = {}
     for row in rows:
         found.setdefault((row.parent_id, row.occurrence_start), []).append(row)
@@ -213,11 +213,11 @@ def _seen_again(rows: Sequence[R], stored: Mapping[Key, Collection[R]], now: dat
     return [row for key, some in found.items() if key not in again for row in some], list(again)
 
 
-def _span(reading: Snapshot) -> tuple[datetime, datetime] | None:
-    """Return bounds of a reading's window wide enough for all-day events, whose days are those of its zone."""
-    if reading.window is None:
+def _span(snapshot: Snapshot) -> tuple[datetime, datetime] | None:
+    """Return the bounds of a snapshot's window, widened for all-day events, whose days are those of its zone."""
+    if snapshot.window is None:
         return None
-    return reading.window.start.astimezone(UTC) - _DAY, reading.window.end.astimezone(UTC) + _DAY
+    return snapshot.window.start.astimezone(UTC) - _DAY, snapshot.window.end.astimezone(UTC) + _DAY
 
 
 def _slices(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -244,7 +244,7 @@ def _mysql_upsert(table: Table) -> Any:
 def _sqlite(engine: Engine, _: str) -> Iterator[Connection]:
     with engine.connect() as connection, connection.begin():
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
-        # Taken at once: a transaction that begins by reading cannot become a writing one beside another.
+        # The write lock at once: a transaction that begins with a read cannot take it while another one writes.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
 
@@ -254,14 +254,14 @@ def _postgresql(engine: Engine, lock: str) -> Iterator[Connection]:
     with engine.connect().execution_options(isolation_level=_ISOLATION) as connection, connection.begin():
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000}")
         number = int.from_bytes(sha256(lock.encode()).digest()[:8], "big", signed=True)
-        # Ends with the transaction, whatever becomes of this process.
+        # It ends with the transaction, also if this process is killed.
         connection.execute(select(func.pg_advisory_xact_lock(number)))
         yield connection
 
 
 @contextmanager
 def _mysql(engine: Engine, lock: str) -> Iterator[Connection]:
-    # Such locks belong to a session and to the whole server; a session that ends gives them back.
+    # The lock belongs to the session and is valid for the whole server; it ends with the session.
     name = sha256(f"{engine.url.database}.{lock}".encode()).hexdigest()[:60]
     with engine.connect().execution_options(isolation_level=_ISOLATION) as connection:
         with connection.begin():

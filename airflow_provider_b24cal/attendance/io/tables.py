@@ -1,4 +1,4 @@
-"""The tables of attendance, in the terms of SQLAlchemy Core."""
+"""The tables of attendance, in SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeDecorator
 
 from airflow_provider_b24cal.bitrix24.calendar.fields import ZONE_LENGTH
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.validation import check_name
+from airflow_provider_b24cal.bitrix24.validation import check_name, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,25 +27,25 @@ else:
 
 
 _MOMENTS: Final = 4096
-"""How many times are kept in a database's form: the rows of a reading have few different ones."""
+"""Size of the caches of converted times: the rows of a snapshot have few different ones."""
 
 
 class _SqliteTime(sqlite.DATETIME):
-    """SQLite's times, which are texts; each is written and read once, not once a row."""
+    """SQLite's times, which are texts; each is converted once, not once a row."""
 
     def bind_processor(self, dialect: Dialect) -> Any:
-        """Return what makes a text of a time."""
+        """Return the conversion from a time to a text."""
         write: Any = super().bind_processor(dialect)
         return lru_cache(_MOMENTS)(write)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Return what makes a time of a text."""
+        """Return the conversion from a text to a time."""
         read: Any = super().result_processor(dialect, coltype)
         return lru_cache(_MOMENTS)(read)
 
 
 class UtcDateTime(TimeType):
-    """An aware time, kept in UTC: with its zone where the database has such a type, and without one elsewhere."""
+    """An aware time in UTC; stored with its zone if the database has such a type."""
 
     impl = DateTime
     cache_ok = True
@@ -56,17 +56,17 @@ class UtcDateTime(TimeType):
             return dialect.type_descriptor(DateTime(timezone=True))
         if dialect.name == "sqlite":
             return dialect.type_descriptor(_SqliteTime())  # type: ignore[no-untyped-call]  # the base has no types
-        # The bare type drops the parts of a second.
+        # The default type drops fractions of a second.
         return dialect.type_descriptor(mysql.DATETIME(fsp=6))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return what is written."""
+        """Return the value to write."""
         if value is None:
             return None
         return value.astimezone(UTC) if dialect.name == "postgresql" else _without_zone(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return what was read, aware."""
+        """Return the value that was read, with its zone."""
         return None if value is None else _in_utc(value)
 
 
@@ -82,7 +82,7 @@ def _in_utc(value: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class TableNames:
-    """What the tables are called.
+    """The names of the tables.
 
     :param schema: ``None`` for the database's default.
     """
@@ -91,18 +91,18 @@ class TableNames:
     meetings: str = "bitrix24_meetings"
     attendance: str = "bitrix24_attendance"
     changes: str = "bitrix24_attendance_changes"
-    looks: str = "bitrix24_attendance_looks"
+    reads: str = "bitrix24_attendance_reads"
     people: str = "bitrix24_people"
 
     def __post_init__(self) -> None:
         named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes,
-                 "looks_table": self.looks, "people_table": self.people}  # fmt: skip
+                 "reads_table": self.reads, "people_table": self.people}  # fmt: skip
         for argument, name in {**named, **({} if self.schema is None else {"schema": self.schema})}.items():
             expected = "a name of 1 to 63 characters"
             if len(check_name(name, argument, expected)) > 63 or not name.isprintable():
-                raise InvalidArgumentError(f"Invalid {argument} {ascii(name)[:80]}: expected {expected}.")
+                raise invalid(argument, name, expected)
         if len(set(named.values())) != len(named):
-            raise InvalidArgumentError(f"{', '.join(named)} are not acceptable: two of them are the same.")
+            raise InvalidArgumentError(f"Invalid {', '.join(named)}: expected different names; two are the same.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,13 @@ class Tables:
     meetings: Table
     attendance: Table
     changes: Table
-    looks: Table
+    reads: Table
     people: Table
 
     def needed(self, *, people_names: bool) -> tuple[Table, ...]:
-        """Return those that are written; that of people only if names are asked for."""
+        """Return the tables that are written; that of people only if names are stored."""
         more = (self.people,) if people_names else ()
-        return self.meetings, self.attendance, self.changes, self.looks, *more
+        return self.meetings, self.attendance, self.changes, self.reads, *more
 
 
 def define(names: TableNames) -> Tables:
@@ -153,14 +153,14 @@ def define(names: TableNames) -> Tables:
             needed("first_seen", UtcDateTime), needed("last_seen", UtcDateTime), Column("changed_at", UtcDateTime),
             Column("vanished_at", UtcDateTime),
         ),
-        # An answer last seen at some time changes once, so no change can be stored twice.
+        # An answer last seen at one time changes once, so no change can be stored twice.
         table(
             names.changes,
             key("user_id", BigInteger), Column("old_status", String(1)), Column("new_status", String(1)),
             key("old_seen_at", UtcDateTime), needed("new_seen_at", UtcDateTime),
         ),
         Table(
-            names.looks, metadata,
+            names.reads, metadata,
             key("portal", String(255)), key("calendar", String(64)), key("window_start", UtcDateTime),
             key("window_end", UtcDateTime), needed("read_at", UtcDateTime),
             Index(None, "portal", "read_at"), **options,
@@ -173,7 +173,7 @@ def define(names: TableNames) -> Tables:
 
 
 def ddl(tables: Sequence[Table], connection: Connection) -> str:
-    """Return the statements that create tables, in the database's own words."""
+    """Return the statements that create tables, in the database's dialect."""
     statements: list[CreateTable | CreateIndex] = []
     for table in tables:
         statements += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
