@@ -58,11 +58,11 @@ def main() -> int:
     given = [int(text) for text in sys.argv[1:]]
     interval, answers = given + [10, 12][len(given) :]
     print("airflow standalone:" if alone else "no network namespace here; Airflow's processes one by one:", flush=True)
-    told = measure(interval, answers, ["standalone"] if alone else list(COMPONENTS))
-    whole, event = [one["run"] for one in told], [one["event"] for one in told]
+    reported = measure(interval, answers, ["standalone"] if alone else list(COMPONENTS))
+    whole, event = [one["run"] for one in reported], [one["event"] for one in reported]
     bound = interval + GRACE
     print(
-        f"{len(told)} answers, polls every {interval} s: the run begins after {median(whole):.1f} s at the median,"
+        f"{len(reported)} answers, polls every {interval} s: the run begins after {median(whole):.1f} s at the median,"
         f" {max(whole):.1f} s at most; Airflow has the event after {median(event):.1f} and {max(event):.1f} s;"
         f" longest to (interval + {GRACE:.0f} s): {max(whole) / bound:.2f}"
     )

@@ -94,8 +94,8 @@ def sync(connections: dict[str, str]) -> dict[str, Any]:
         )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    reported: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return reported
 
 
 def one() -> None:

@@ -42,9 +42,9 @@ def measure(modules: tuple[str, ...]) -> tuple[float, set[str]]:
             done = subprocess.run(
                 [sys.executable, "-c", PROBE, *modules], env=environment, capture_output=True, text=True, check=True
             )
-            told = json.loads(done.stdout.splitlines()[-1])
-            new = set(told["new"])
-            took += [told["ms"]] if run else []
+            reported = json.loads(done.stdout.splitlines()[-1])
+            new = set(reported["new"])
+            took += [reported["ms"]] if run else []
     return statistics.median(took), new
 
 

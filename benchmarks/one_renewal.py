@@ -1,4 +1,4 @@
-"""How many renewals sixteen processes spend when they meet a worn access token at the same moment.
+"""How many renewals sixteen processes spend when they meet a expired access token at the same moment.
 
 Each is a process of its own with a hook, as sixteen tasks of one host are; they share a portal, a connection and
 a token store, and begin together. Run: ``python benchmarks/one_renewal.py``.
@@ -30,10 +30,10 @@ def read(together: Barrier, connection: str) -> tuple[str, float]:
     began = time.monotonic()
     try:
         with Bitrix24CalendarHook() as hook:
-            told: str = hook.get_meeting_status(668)
+            reported: str = hook.get_meeting_status(668)
     except Bitrix24Error as error:
-        told = repr(error)
-    return told, time.monotonic() - began
+        reported = repr(error)
+    return reported, time.monotonic() - began
 
 
 def race(folder: Path) -> tuple[list[str], list[float], dict[str, int], dict[str, int]]:
@@ -52,12 +52,12 @@ def race(folder: Path) -> tuple[list[str], list[float], dict[str, int], dict[str
         together = manager.Barrier(PROCESSES)
         with context.Pool(PROCESSES) as pool:
             found = pool.starmap(read, [(together, connection)] * PROCESSES, chunksize=1)
-        server_told = portal.auth_server
+        server_reported = portal.auth_server
         return (
-            [told for told, _ in found],
+            [reported for reported, _ in found],
             [took for _, took in found],
-            dict(server_told.issued),
-            dict(server_told.refused),
+            dict(server_reported.issued),
+            dict(server_reported.refused),
         )
 
 
@@ -67,7 +67,7 @@ def main() -> int:
         os.environ["AIRFLOW_HOME"] = home
         answers, times, issued, refused = race(Path(home) / "tokens")
     good = sum(answer == "Q" for answer in answers)
-    print(f"{PROCESSES} processes, worn token: {good} answered, {issued.get('refresh_token', 0)} renewal(s) spent")
+    print(f"{PROCESSES} processes, expired token: {good} answered, {issued.get('refresh_token', 0)} renewal(s) spent")
     print(f"refused by the authorisation server: {sum(refused.values())}; slowest process {max(times):.2f} s")
     for answer in answers:
         if answer != "Q":

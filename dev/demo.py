@@ -1,7 +1,7 @@
 """The main job, shown to a person: a real DAG run in a real Airflow against the sandbox portal.
 
 ``python -m dev.demo DAGS`` runs the DAG ``attendance_round`` of that folder once
-and prints what became of each meeting; with ``--ui`` it leaves everything running for a person to click.
+and prints the result for each meeting; with ``--ui`` it leaves everything running for a person to click.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHOSEN = (668, 681, 689)
 AWAITED = 702
 ME = 1
 _ANSWER_AFTER = 8.0
-_RUN_PATIENCE = 240.0
+_RUN_TIMEOUT = 240.0
 _WORDS = {"Y": "accepted", "N": "declined", "Q": "not answered", "H": "organiser", None: "-"}
 
 
@@ -125,7 +125,7 @@ def _show(server: SandboxServer, stage: LocalAirflow, began: float) -> int:
     _tell(began, f"DAG {DAG_ID} runs ...")
     seen: dict[str, str] = {}
     answering: threading.Timer | None = None
-    deadline = time.monotonic() + _RUN_PATIENCE
+    deadline = time.monotonic() + _RUN_TIMEOUT
     try:
         while (state := stage.run_state(DAG_ID, run_id)) in {"queued", "running"}:
             for name, now in _states(stage.task_instances(DAG_ID, run_id)).items():
@@ -137,7 +137,7 @@ def _show(server: SandboxServer, stage: LocalAirflow, began: float) -> int:
                 answering = threading.Timer(_ANSWER_AFTER, server.portal.answer, (AWAITED, ME, "Y"))
                 answering.start()
             if time.monotonic() > deadline:
-                raise StageError(f"the run is still {state} after {_RUN_PATIENCE:.0f} s\n{stage.task_logs()}")
+                raise StageError(f"the run is still {state} after {_RUN_TIMEOUT:.0f} s\n{stage.task_logs()}")
             time.sleep(0.5)
     finally:
         if answering is not None:

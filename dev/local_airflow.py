@@ -39,7 +39,7 @@ MORE_COMPONENTS: Mapping[str, tuple[str, ...]] = {
     # All in one. Its log servers listen on every interface, so it wants a network of its own.
     "standalone": ("standalone",),
 }
-_PATIENCE = 600.0
+_TIMEOUT = 600.0
 """Seconds; a busy machine takes many times what an idle one does."""
 _LAST_LINES = 40
 _SERVER_ERRORS = 500
@@ -113,14 +113,14 @@ class LocalAirflow:
     ) -> None:
         """Stop every process, the gentle way first."""
         with _undisturbed():
-            for signal_number, patience in (
+            for signal_number, timeout in (
                 (signal.SIGINT, 12.0),
                 (signal.SIGTERM, 4.0),
                 (signal.SIGKILL, 30.0),
             ):
                 for process in self._started():
                     self._signal(process, signal_number)
-                deadline = time.monotonic() + patience
+                deadline = time.monotonic() + timeout
                 while any(map(self._lives, self._started())) and time.monotonic() < deadline:
                     time.sleep(0.05)
             self._processes.clear()
@@ -148,7 +148,7 @@ class LocalAirflow:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )
 
@@ -189,7 +189,7 @@ class LocalAirflow:
         process = self._processes.pop(name)
         process.terminate()
         try:
-            process.wait(_PATIENCE)
+            process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._beheaded.append(process)
             raise StageError(f"airflow {name} does not stop:\n{self._tail(name)}") from None
@@ -221,21 +221,21 @@ class LocalAirflow:
             self._token = self._send("POST", "/auth/token", login)["access_token"]
         return self._send(verb, f"/api/v2{path}", body)
 
-    def wait_for(self, what: str, done: Any, patience: float = _PATIENCE) -> Any:
+    def wait_for(self, what: str, done: Any, timeout: float = _TIMEOUT) -> Any:
         """Call ``done`` until it returns something true, and return that.
 
         What Airflow cannot answer at the moment is asked again.
 
-        :raises StageError: a component ended, or patience did.
+        :raises StageError: a component ended, or the time-out passed.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while not (found := _now(done)):
             for name, process in self._processes.items():
                 if process.poll() is not None:
                     raise StageError(f"airflow {name} ended with {process.returncode}:\n{self._tail(name)}")
             if time.monotonic() > deadline:
                 tails = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self._processes)
-                raise StageError(f"waited {patience:.0f} s in vain for {what}\n{tails}")
+                raise StageError(f"waited {timeout:.0f} s in vain for {what}\n{tails}")
             time.sleep(0.25)
         return found
 
@@ -272,10 +272,10 @@ class LocalAirflow:
         :param part: only logs whose path holds this text.
         """
         logs = [path for path in sorted(self.home.glob("logs/dag_id=*/**/*.log*")) if part in str(path)]
-        told = [f"--- {path.relative_to(self.home)}\n{path.read_text('utf-8', 'replace')}" for path in logs]
+        reported = [f"--- {path.relative_to(self.home)}\n{path.read_text('utf-8', 'replace')}" for path in logs]
         scheduler = self._log_of("scheduler").read_text("utf-8", "replace").splitlines()
-        told += [line for line in scheduler if "[error" in line or "[warning" in line]
-        return "\n".join(told)
+        reported += [line for line in scheduler if "[error" in line or "[warning" in line]
+        return "\n".join(reported)
 
     def _started(self) -> list[subprocess.Popen[bytes]]:
         return [*self._processes.values(), *self._beheaded]
@@ -329,9 +329,9 @@ class LocalAirflow:
             with _OPENER.open(request, timeout=120) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as refusal:
-            told = refusal.read().decode("utf-8", "replace")[:500]
+            reported = refusal.read().decode("utf-8", "replace")[:500]
             kind = StageError if refusal.code < _SERVER_ERRORS else _NotNowError
-            raise kind(f"{verb} {path}: HTTP {refusal.code}: {told}") from None
+            raise kind(f"{verb} {path}: HTTP {refusal.code}: {reported}") from None
         except OSError as trouble:
             raise _NotNowError(f"{verb} {path}: {trouble}") from None
 

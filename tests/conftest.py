@@ -18,8 +18,8 @@ from types import SimpleNamespace
 # Before anything imports Airflow: no test may touch a real home, database or network setting.
 _HOME = Path(tempfile.mkdtemp(prefix="b24cal-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
-# By files in the temporary folder processes agree on the pace; those of tests go as the tests go. What pytest keeps
-# stays where it always is.
+# Processes share the rate limit through files in the temporary folder; those of the tests are removed with the tests.
+# What pytest keeps stays in its place.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 tempfile.tempdir = os.environ["TMPDIR"] = str(_HOME)
 os.environ.update(

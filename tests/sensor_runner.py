@@ -16,7 +16,7 @@ MODES = ("poke", "reschedule", "deferrable")
 
 
 class Lines:
-    """A logger that keeps what it is told."""
+    """A logger that keeps what it is reported."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

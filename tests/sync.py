@@ -1,4 +1,4 @@
-"""Doors in place of clocks: what a portal was told to delay comes when a test lets it. And how long to wait at all."""
+"""Waiting in tests: for a condition, for a process, and for a gate that holds what the sandbox delays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds to wait for what comes at once on an idle machine; a busy one takes many times that."""
 
 
@@ -40,7 +40,7 @@ class Gate:
 
 def wait_until(true: Callable[[], object]) -> None:
     """Return as soon as something is so."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
@@ -48,7 +48,7 @@ def wait_until(true: Callable[[], object]) -> None:
 
 async def await_until(true: Callable[[], object]) -> None:
     """Return as soon as something is so, and let the loop go on meanwhile."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not true():
             await asyncio.sleep(0.005)
 

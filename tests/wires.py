@@ -16,14 +16,14 @@ from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from tests.conftest import CANARY
-from tests.sync import PATIENCE
+from tests.sync import TIMEOUT
 
 Carry = Callable[..., Reply]
 
 
 def settings_for(origin: str, **extra: Any) -> Settings:
     """Return the settings of user 1 at an address."""
-    return read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": PATIENCE, **extra})
+    return read_settings(host=origin, login="1", password=CANARY, port=None, extra={"timeout": TIMEOUT, **extra})
 
 
 def carry_blocking(settings: Settings, *requests: Request) -> Reply:
@@ -87,8 +87,8 @@ def read_request(connection: socket.socket) -> bytes:
     heard = b""
     while b"\r\n\r\n" not in heard:
         heard += read_more(connection)
-    told = re.search(rb"content-length: *(\d+)", heard.lower())
-    size = int(told[1]) if told else 0
+    reported = re.search(rb"content-length: *(\d+)", heard.lower())
+    size = int(reported[1]) if reported else 0
     while len(heard.split(b"\r\n\r\n", 1)[1]) < size:
         heard += read_more(connection)
     return heard

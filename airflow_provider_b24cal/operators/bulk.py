@@ -1,4 +1,4 @@
-"""What operators over many meetings have in common: their forms, their failure policy, their XCom."""
+"""Operators over many meetings: failure policy, summary, XCom."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _LOGGED: Final = 20
 def describe(failed: Mapping[int, Bitrix24Error]) -> dict[str, dict[str, Any]]:
     """Return failures as JSON values, by event id.
 
-    The first hundred of them, and no more than half of what XCom bears: a letter that is not Latin takes six
-    bytes there. Long texts are cut; of the first twenty the log has the whole.
+    The first hundred of them, up to half of the XCom limit: a non-Latin letter takes six bytes there. Long texts are
+    cut; the log has the first twenty in full.
     """
     described: dict[str, dict[str, Any]] = {}
     left = XCOM_LIMIT // 2
     for event_id, error in islice(failed.items(), _FEW):
-        told = {"error": type(error).__name__, "code": error.code, "text": _cut(str(error))}
-        left -= size_of({str(event_id): told})
+        fields = {"error": type(error).__name__, "code": error.code, "text": _cut(str(error))}
+        left -= size_of({str(event_id): fields})
         if left < 0:
             break
-        described[str(event_id)] = told
+        described[str(event_id)] = fields
     return described
 
 
@@ -49,24 +49,24 @@ def raise_failures(failed: Mapping[int, Bitrix24Error], total: int, fail_on: str
 
     :raises Bitrix24Error: the one error of a single meeting, or :class:`MeetingsFailedError` for several.
     """
-    goes_on = fail_on == "none" or (fail_on == "all" and len(failed) < total)
-    if total == 1 and not goes_on:
+    continues = fail_on == "none" or (fail_on == "all" and len(failed) < total)
+    if total == 1 and not continues:
         raise next(iter(failed.values()))
     kinds = Counter(map(_kind, failed.values()))
-    told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_LOGGED))
+    counted = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_LOGGED))
     for event_id, error in islice(failed.items(), _LOGGED):
         log.error("Event %s: %s", event_id, error)
     if len(failed) > _LOGGED:
         log.error("... and %d more", len(failed) - _LOGGED)
     which = f"{len(failed)} of {total} meetings failed ({name_ids('event', list(failed))})"
-    if goes_on:
-        log.warning("%s, and the task goes on because of fail_on=%r: %s", which, fail_on, told)
+    if continues:
+        log.warning("%s; the task continues because of fail_on=%r: %s", which, fail_on, counted)
         return
     times = [error.retry_after for error in failed.values() if error.retry_after is not None]
-    lasting = all(error.permanence is Permanence.PERMANENT for error in failed.values())
+    permanent = all(error.permanence is Permanence.PERMANENT for error in failed.values())
     raise MeetingsFailedError(
-        f"{which}: {told}. The errors are in the log and in XCom.",
-        permanence=Permanence.PERMANENT if lasting else Permanence.AMBIGUOUS,
+        f"{which}: {counted}. The errors are in the log and in XCom.",
+        permanence=Permanence.PERMANENT if permanent else Permanence.AMBIGUOUS,
         retry_after=max(times, default=None),
     )
 
@@ -76,7 +76,7 @@ def _kind(error: Bitrix24Error) -> str:
 
 
 def summarise(changes: Iterable[Change]) -> dict[str, Any]:
-    """Return counts, statuses read back, statuses before, and failures, within the size that XCom bears."""
+    """Return counts, statuses read back, statuses before, and failures, within the XCom limit."""
     changes = list(changes)
     failed = {change.event_id: change.error for change in changes if change.error is not None}
     summary: dict[str, Any] = {

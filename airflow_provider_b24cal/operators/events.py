@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
     """
-    List the events of a calendar that lie in a window, each occurrence of a series by itself.
+    List the events of a calendar in a window, each occurrence of a series by itself.
 
     XCom ``return_value``, in order of the start::
 
@@ -25,13 +25,12 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
           "accepted": 3, "declined": 0, "silent": 2}]
 
     ``status`` is the answer of the calendar's owner, ``null`` for an event that is no meeting. The counts are
-    without the organiser, and ``null`` when the portal does not show who is invited. Of more events than 48 KiB
-    hold, some 200, all are returned, and the log says that XCom is not made for so many. Occurrences of a series
-    share their ``event_id``. An all-day event is told in midnights UTC.
+    without the organiser, and ``null`` when the portal does not show the attendees. Occurrences of a series share their
+    ``event_id``. An all-day event has midnights UTC. More events than fit into 48 KiB, about 200, are all returned, and
+    the log warns.
 
-    XCom ``unreadable`` is how many rows of the window the portal has given in a form that cannot be read, mostly 0.
-    They are left out, and the log names each with its id and what is wrong with it. If no row can be read, the task
-    fails.
+    XCom ``unreadable`` is the number of rows that cannot be read, mostly 0. They are left out, and the log has the id
+    and the reason for each. If no row can be read, the task fails.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -52,7 +51,7 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is not acceptable or what the portal refused.
+    argument is invalid or what the portal refused.
     """
 
     template_fields: Sequence[str] = (
@@ -111,8 +110,8 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
         rows = [_row(event) for event in events]
         if (size := size_of(rows)) > XCOM_LIMIT:
             self.log.warning(
-                "These events take %d KiB in XCom, which is not made for so many. List a shorter window or fewer "
-                "sections, or read them with the hook in @task, where they are needed.",
+                "These events take %d KiB in XCom, which is meant for less. List a shorter window or fewer sections, "
+                "or read the events with the hook in the @task that needs them.",
                 size // 1024,
             )
         if self.do_xcom_push and (task_instance := context.get("ti")) is not None:

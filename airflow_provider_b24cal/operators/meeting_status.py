@@ -17,11 +17,10 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
     """
     Return the acting user's participation status in one meeting or many.
 
-    XCom ``return_value``: for ``event_id`` the letter, ``"Y"``; for ``event_ids`` the letters by id,
-    ``{"651": "Y"}``, without those that failed. When that would be larger than 48 KiB they are counted instead of
-    listed, ``{"counts": {"Y": 5000}}``; for the letters of so many use the hook in ``@task``, where the decision
-    is made. Failures of many, the first hundred as far as there is room, are under the key ``failures``, and how many
-    there are under ``failed``, pushed before the task fails.
+    XCom ``return_value``: for ``event_id`` the letter, ``"Y"``; for ``event_ids`` the letters by id, ``{"651": "Y"}``,
+    without those that failed. Beyond 48 KiB their counts, ``{"counts": {"Y": 5000}}``; to use so many letters, call the
+    hook in ``@task``. If meetings failed, ``failures`` holds the first hundred of them, as far as there is room, and
+    ``failed`` their number; both are pushed before the task fails.
 
     .. seealso:: `calendar.meeting.status.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html>`__
@@ -35,7 +34,7 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is not acceptable, that the user is not invited, that there is no such meeting, or what the
+    argument is invalid, that the user is not invited, that there is no such meeting, or what the
     portal refused.
     """
 
@@ -88,10 +87,10 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
 
 class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
     """
-    Set the acting user's participation status in one meeting or many, and prove it by reading it back.
+    Set the acting user's participation status in one meeting or many, and verify it by reading it back.
 
-    A status that is in place already is not set again, for the portal notifies the organiser of every set;
-    a retried or cleared task therefore sends nothing twice.
+    A status that is in place is not set again, because the portal notifies the organiser of every set. So a retried or
+    cleared task sets nothing twice.
 
     XCom ``return_value``::
 
@@ -119,8 +118,8 @@ class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is not acceptable, that the user is not invited or is the organiser, that there is no such
-    meeting, that the set was not kept, or what the portal refused.
+    argument is invalid, that the user is not invited or is the organiser, that there is no such
+    meeting, that the set was not applied, or what the portal refused.
     """
 
     template_fields: Sequence[str] = ("event_id", "event_ids", "statuses", "status", "fail_on", "bitrix24_conn_id")
@@ -177,7 +176,9 @@ class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
         exactly_one(event_id=self.event_id, event_ids=self.event_ids, statuses=self.statuses)
         if self.statuses is not None:
             if self.status is not None:
-                raise InvalidArgumentError("status goes with event_id or event_ids; statuses names each status itself.")
+                raise InvalidArgumentError(
+                    "Invalid status: expected none together with statuses, which holds each status."
+                )
             return check_wanted_statuses(self.statuses)
         event_ids = check_ids(self.event_ids) if self.event_ids is not None else [check_event_id(self.event_id)]
         return dict.fromkeys(event_ids, check_wanted_status(self.status))

@@ -1,4 +1,4 @@
-"""What operators tell in the task's log, for a person to read."""
+"""The lines that operators write to the task's log."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 
 ROWS: Final = 100
-"""Rows that a table in the log has at most."""
+"""Rows of a table in the log at most."""
 _WIDTH: Final = 60
 
 
 def status_label(status: MeetingStatus | None, error: Bitrix24Error | None = None) -> str:
-    """Return a status in words; in place of one that could not be read, the error's class."""
+    """Return a status in words, or the class of its error."""
     if error is not None:
         return type(error).__name__
     return "-" if status is None else WORDS.get(status, f"unknown letter {status.value}")
 
 
 def as_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Return lines with columns below each other; longer cells are cut, and control characters left out."""
+    """Return the lines of a table with aligned columns; long cells are cut, control characters removed."""
     cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def log_table(log: Logger, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Log a table as a group, which Airflow's pages show folded; nothing for no rows."""
+    """Log a table as a group, which Airflow's pages show folded; nothing if there are no rows."""
     if not rows:
         return
     log.info("::group::%s (%d)", title, len(rows))
@@ -48,10 +48,10 @@ def log_table(log: Logger, title: str, header: Sequence[str], rows: Sequence[Seq
 
 
 def log_changes(log: Logger, changes: Sequence[Change]) -> None:
-    """Log what was asked and what became of it: one line for one meeting, counts and a table for many."""
+    """Log the changes: one line for one meeting, counts and a table for many."""
     if len(changes) == 1:
         (change,) = changes
-        log.info("Event %s, wanted %s: %s", change.event_id, status_label(change.wanted), _became(change))
+        log.info("Event %s, wanted %s: %s", change.event_id, status_label(change.wanted), _transition(change))
         return
     failed = sum(change.error is not None for change in changes)
     changed = sum(change.changed for change in changes)
@@ -72,7 +72,7 @@ def _outcome(change: Change) -> str:
     return "set, verified" if change.changed else "unchanged"
 
 
-def _became(change: Change) -> str:
+def _transition(change: Change) -> str:
     if change.error is not None or not change.changed:
         return _outcome(change)
     return f"{status_label(change.previous)} -> {status_label(change.current)}, {_outcome(change)}"

@@ -22,12 +22,12 @@ class FaultMatrix(Generated):
         heads = [head[0].upper() + head[1:] for head in PATHS.values()]
         lines = [".. list-table::", "   :header-rows: 1", "   :class: faults", "", *row("What happens", *heads)]
         for fault in FAULTS:
-            cells = (_told(path, fault.cells.get(path)) for path in PATHS)
+            cells = (_reported(path, fault.cells.get(path)) for path in PATHS)
             lines += row(fault.title, *cells)
         return lines
 
 
-def _told(path: str, cell: Cell | None) -> str:
+def _reported(path: str, cell: Cell | None) -> str:
     if cell is None:
         return "--"
     requests = _range(cell.requests)

@@ -151,7 +151,7 @@ def _authorise(portal: Portal) -> Callable[[Request], Awaitable[Response]]:
         if asked.get("client_id") != portal.auth_server.client_id or not user_id.isdecimal():
             return HTMLResponse("<h1>Application not found</h1>", 400)
         host = request.headers.get("host", "")
-        told = {
+        reported = {
             "code": portal.agree(int(user_id)),
             "state": asked.get("state", ""),
             "domain": host,
@@ -160,7 +160,7 @@ def _authorise(portal: Portal) -> Callable[[Request], Awaitable[Response]]:
             "server_domain": host,
         }
         # The application's own page, where its card has it.
-        return RedirectResponse(f"/-/agreed?{urlencode(told)}")
+        return RedirectResponse(f"/-/agreed?{urlencode(reported)}")
 
     return endpoint
 

@@ -1,4 +1,4 @@
-"""The command line: serve a portal until told to stop, and say how to connect to it."""
+"""The command line: serve a portal until it is stopped, and print how to connect to it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log=_log if options.verbose else None,
     )
     try:
-        with _told_to_stop() as stop, server:
+        with _stop_event() as stop, server:
             print(_greeting(server), flush=True)
             stop.wait()
     except OSError as error:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def _stop_event() -> Iterator[threading.Event]:
     """Yield an event that the signals to stop set."""
     stop = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)

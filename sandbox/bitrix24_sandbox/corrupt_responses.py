@@ -96,7 +96,7 @@ class _InPieces(Response):
 
 def _reset(transport: asyncio.Transport) -> None:
     connection: socket.socket | None = transport.get_extra_info("socket")
-    # A client that has lost its patience in the meantime has closed the connection itself.
+    # A client whose time-out has passed has closed the connection itself.
     if connection is not None and not transport.is_closing():
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()

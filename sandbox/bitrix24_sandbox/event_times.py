@@ -23,7 +23,7 @@ _DAY = timedelta(days=1)
 def time_fields(event: Event, viewer: Person, settings: Settings, day: date | None = None) -> dict[str, object]:
     """Return the time fields of an event, or of one day of a series.
 
-    :param viewer: from whose zone the event's distance is told.
+    :param viewer: the user in whose zone the event's distance is given.
     :param day: the day of the series.
     """
     starts, ends = on_day(event, event.starts.date() if day is None else day)

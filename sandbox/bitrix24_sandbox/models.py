@@ -89,7 +89,7 @@ class Event:
     :param starts: wall clock in ``time_zone``; midnight when ``all_day``.
     :param ends: wall clock in ``time_zone``; midnight of the last day, inclusive, when ``all_day``.
     :param is_meeting: ``False`` for an entry without invitations.
-    :param notify: whether the organiser is told about every answer.
+    :param notify: whether the organiser is notified of every answer.
     :param excluded: days of a series that do not take place (or were edited away).
     :param recurrence_id: the series this edited occurrence was split from.
     :param changed: when the event, not an answer to it, was last saved.

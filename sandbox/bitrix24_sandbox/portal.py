@@ -170,7 +170,7 @@ class Portal:
             return self.auth_server.grant(user_id, self._clock())
 
     def agree(self, user_id: int) -> str:
-        """Let a person agree to the application, and return the code that it is told."""
+        """Let a person agree to the application, and return the code that it receives."""
         with self._lock:
             return self.auth_server.authorise(user_id, self._clock())
 

@@ -30,7 +30,7 @@ class Ledger(Protocol):
         """Note that a limit turned a call away."""
 
     def notified(self, event_id: int, kind: str) -> None:
-        """Note that an organiser was told about an answer."""
+        """Note that an organiser was notified of an answer."""
 
 
 @dataclass(frozen=True)

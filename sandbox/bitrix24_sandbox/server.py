@@ -168,7 +168,7 @@ class SandboxServer:
         :param extra: further keys of the connection's extra, such as ``token_store``.
         """
         pair, application = self.portal.grant(user_id), self.portal.auth_server
-        told = {
+        reported = {
             "auth": "oauth",
             "client_id": application.client_id,
             "client_secret": application.client_secret,
@@ -176,7 +176,7 @@ class SandboxServer:
             "refresh_token": pair.refresh,
             "auth_server": self.url,
         }
-        return json.dumps({"conn_type": "bitrix24", "host": self.url, "extra": {**self._limits(), **told, **extra}})
+        return json.dumps({"conn_type": "bitrix24", "host": self.url, "extra": {**self._limits(), **reported, **extra}})
 
     def _limits(self) -> dict[str, object]:
         """Return what a client should know of the limits; without any it is as a portal on one's own server."""

@@ -66,7 +66,7 @@ DATA: dict[str, Any] = {
 
 
 class Clock:
-    """A clock that only sleeping moves; it can stand for both the portal's clock and its patience."""
+    """A clock that only sleeping moves; it can stand for both the portal's clock and its timeout."""
 
     def __init__(self) -> None:
         self.now = 1_789_545_600.0

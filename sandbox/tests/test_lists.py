@@ -88,7 +88,7 @@ def result(call: Callable[..., requests.Response]) -> Callable[..., Any]:
 
 @pytest.fixture
 def mine(result: Callable[..., Any]) -> Callable[..., Any]:
-    """List a calendar, that of user 1 unless told otherwise."""
+    """List a calendar, that of user 1 unless reported otherwise."""
 
     def get(owner: int = 1, user: int = 1, **more: object) -> Any:
         return result(GET, {"type": "user", "ownerId": owner, **more}, user)

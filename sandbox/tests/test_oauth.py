@@ -105,9 +105,9 @@ def test_the_way_to_a_code(server: SandboxServer) -> None:
     where = f"{server.url}/oauth/authorize/"
     client_id = server.portal.auth_server.client_id
     reply = requests.get(where, {"client_id": client_id, "state": "s1", "user_id": "2"}, timeout=TIMEOUT)
-    told = {name: values[0] for name, values in parse_qs(urlsplit(reply.url).query).items()}
-    assert (reply.status_code, told["state"], told["domain"]) == (200, "s1", urlsplit(server.url).netloc)
-    assert _ask(server, grant_type="authorization_code", code=told["code"]).json()["user_id"] == 2
+    reported = {name: values[0] for name, values in parse_qs(urlsplit(reply.url).query).items()}
+    assert (reply.status_code, reported["state"], reported["domain"]) == (200, "s1", urlsplit(server.url).netloc)
+    assert _ask(server, grant_type="authorization_code", code=reported["code"]).json()["user_id"] == 2
     assert requests.get(where, {"client_id": "other"}, timeout=TIMEOUT).status_code == 400
 
 

@@ -142,7 +142,7 @@ def test_series(
     assert {row: letter for row, letter in stored(portal).items() if row not in rows} == others
 
 
-def test_organiser_is_told_on_every_call(result: Callable[..., Any], portal: Portal) -> None:
+def test_organiser_is_reported_on_every_call(result: Callable[..., Any], portal: Portal) -> None:
     for status in ("Y", "Y", "N", "Q", "Q"):
         result(SET, {"eventId": 651, "status": status})
     result(SET, {"eventId": 700, "status": "Y"}, 2)
@@ -150,12 +150,14 @@ def test_organiser_is_told_on_every_call(result: Callable[..., Any], portal: Por
 
 
 @pytest.mark.parametrize("event_id", [710, 720])
-def test_organiser_is_told_by_those_not_invited_too(result: Callable[..., Any], portal: Portal, event_id: int) -> None:
+def test_organiser_is_reported_by_those_not_invited_too(
+    result: Callable[..., Any], portal: Portal, event_id: int
+) -> None:
     result(SET, {"eventId": event_id, "status": "N"})
     assert portal.count()["notifications"] == {str(event_id): {"declined": 1}}
 
 
 @pytest.mark.parametrize("event_id", ["abc", 999999, 690, 731])
-def test_nobody_is_told_about_no_meeting(result: Callable[..., Any], portal: Portal, event_id: object) -> None:
+def test_nobody_is_reported_about_no_meeting(result: Callable[..., Any], portal: Portal, event_id: object) -> None:
     result(SET, {"eventId": event_id, "status": "N"})
     assert portal.count()["notifications"] == {}

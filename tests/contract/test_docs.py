@@ -40,7 +40,7 @@ from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from tests.conftest import CANARY
-from tests.sync import PATIENCE
+from tests.sync import TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -213,7 +213,7 @@ def _curl(*words: str) -> None:
     name, _, value = kind.partition(": ")
     with SandboxServer() as server:
         address = server.url + urlsplit(url).path
-        answer = requests.request(method, address, data=body, headers={name: value}, timeout=PATIENCE)
+        answer = requests.request(method, address, data=body, headers={name: value}, timeout=TIMEOUT)
         assert answer.status_code == 200, answer.text
 
 
@@ -256,10 +256,10 @@ def test_the_sandbox_takes_what_its_page_names() -> None:
     assert (len(paths) > 8, len(rules) > 5) == (True, True)
     with SandboxServer() as server, requests.Session() as session:
         for method, path in paths:
-            answer = session.request(method, server.url + path, json={}, timeout=PATIENCE)
+            answer = session.request(method, server.url + path, json={}, timeout=TIMEOUT)
             assert answer.status_code in {200, 400}, (path, answer.text)
         for rule in rules:
-            answer = session.post(f"{server.url}/-/fault", json=json.loads(rule), timeout=PATIENCE)
+            answer = session.post(f"{server.url}/-/fault", json=json.loads(rule), timeout=TIMEOUT)
             assert answer.status_code == 200, (rule, answer.text)
 
 
@@ -267,13 +267,13 @@ def test_the_sandbox_takes_what_its_page_names() -> None:
 
 
 def test_connections_are_read_as_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     for block in BLOCKS:
         if block.language == SHELL:
             lines = [words for words in commands_in(block.text) if words[0] == "export"]
-            told.setdefault(block.page, []).extend(words[1].partition("=")[2] for words in lines)
+            reported.setdefault(block.page, []).extend(words[1].partition("=")[2] for words in lines)
         elif block.language == JSON and '"conn_type"' in block.text:
-            told.setdefault(block.page, []).append(block.text)
+            reported.setdefault(block.page, []).append(block.text)
     plain = Settings(Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY))))
     proxy = Secret("http://proxy.example:3128")
     apart: dict[str, Any] = {"timeout": 30.0, "verify": "/etc/ssl/company.pem", "proxy": proxy}
@@ -291,7 +291,7 @@ def test_connections_are_read_as_the_page_says(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("AIRFLOW_CONN_SHOWN", stored.replace("<code>", CANARY))
         return Bitrix24CalendarHook("shown")._client.settings()
 
-    shown = {page: list(map(read, connections)) for page, connections in told.items() if connections}
+    shown = {page: list(map(read, connections)) for page, connections in reported.items() if connections}
     oauth_pages = {page: shown.pop(page) for page in list(shown) if page == "oauth.rst"}
     assert shown == wanted
     ((of_application,),) = oauth_pages.values()
@@ -317,7 +317,7 @@ OFFICE = {
 SEPTEMBER = {"window_start": "2026-09-01T00:00:00Z", "window_end": "2026-09-30T00:00:00Z"}
 
 
-def _told(kind: type) -> Any:
+def _reported(kind: type) -> Any:
     """Return the result in a class's docstring."""
     _, _, after = dedent(kind.__doc__ or "").partition("::\n\n")
     return json.loads(after.partition("\n\n")[0])
@@ -333,8 +333,8 @@ def test_results_are_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
         rows = Bitrix24ListEventsOperator(task_id="list", **SEPTEMBER).execute({})
         done = Bitrix24SetMeetingStatusOperator(task_id="set", event_id=651, status="Y").execute({})
-    assert rows == _shown("events.rst") == _told(Bitrix24ListEventsOperator)
-    assert done == _shown("operators.rst") == _told(Bitrix24SetMeetingStatusOperator)
+    assert rows == _shown("events.rst") == _reported(Bitrix24ListEventsOperator)
+    assert done == _shown("operators.rst") == _reported(Bitrix24SetMeetingStatusOperator)
 
 
 def test_every_json_is_a_connection_or_a_result() -> None:

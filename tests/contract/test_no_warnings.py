@@ -15,12 +15,12 @@ from airflow_provider_b24cal._airflow import BaseHook, BaseOperator, BaseSensorO
 import airflow.triggers.base
 import airflow_provider_b24cal
 
-told = []
+reported = []
 def keep(message, category, filename, lineno, file=None, line=None):
     frames = [frame.filename for frame in traceback.extract_stack()[:-1] if not frame.filename.startswith("<frozen")]
     nearest = next(name for name in reversed(frames) if not name.endswith(("warnings.py", "lazy_compat.py")))
     if "airflow_provider_b24cal" in filename or "airflow_provider_b24cal" in nearest:
-        told.append(f"{filename}:{lineno}: {category.__name__}: {message}")
+        reported.append(f"{filename}:{lineno}: {category.__name__}: {message}")
 
 warnings.simplefilter("always")
 warnings.showwarning = keep
@@ -29,7 +29,7 @@ for name in [name for name in sys.modules if name.startswith("airflow_provider_b
 for module in pkgutil.walk_packages(__import__("airflow_provider_b24cal").__path__, "airflow_provider_b24cal."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-print("warnings: " + json.dumps(told))
+print("warnings: " + json.dumps(reported))
 """
 
 

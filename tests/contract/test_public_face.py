@@ -140,7 +140,7 @@ def test_provider_info_fits_airflows_schema() -> None:
                 assert inspect.ismodule(__import__(module, fromlist=["_"]))
 
 
-def test_links_and_decorators_are_where_airflow_is_told_they_are() -> None:
+def test_links_and_decorators_are_where_airflow_is_reported_they_are() -> None:
     info = get_provider_info()
     paths = [*info["extra-links"], *(entry["class-name"] for entry in info["task-decorators"])]
     for module, _, name in (path.rpartition(".") for path in paths):

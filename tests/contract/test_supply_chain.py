@@ -76,10 +76,10 @@ def test_everything_pinned_has_a_hash_and_names_no_registry(lock: Path) -> None:
 def _audit(tmp_path: Path, *answers: object) -> subprocess.CompletedProcess[str]:
     """Run the audit with a pip-audit that answers the first service, and then the second, as given."""
     tool = tmp_path / "pip-audit"
-    told = [json.dumps(answer) if isinstance(answer, dict) else answer for answer in answers]
+    reported = [json.dumps(answer) if isinstance(answer, dict) else answer for answer in answers]
     tool.write_text(
         f"#!{sys.executable}\nimport sys\n"
-        f"answer = {told!r}['--vulnerability-service=osv' in sys.argv]\n"
+        f"answer = {reported!r}['--vulnerability-service=osv' in sys.argv]\n"
         "print(answer) if answer else sys.exit('cannot resolve the host')\n"
     )
     tool.chmod(0o700)

@@ -80,7 +80,7 @@ class Relay:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                # A proxy is told the whole address, a portal its path.
+                # A proxy is reported the whole address, a portal its path.
                 target.sendall(re.sub(rb"^POST http://[^/]+", b"POST ", data))
         for end in (source, target):
             with contextlib.suppress(OSError):
@@ -140,7 +140,7 @@ class LocalAirflow:
             self.portal.configure(filled(dict(fault.settings), self.server))
             slow = "delay" in str(fault.rules)
             self.connect(fault.place, fault.auth, IMPATIENT_S if slow else PATIENT_S)
-            if fault.worn:
+            if fault.expired:
                 self.portal.expire_tokens()
             self.clock.later(1e-3, lambda: self._change(fault))
             self.portal.plan(*filled(fault.rules_for(path), self.server))
@@ -165,14 +165,14 @@ class LocalAirflow:
     def connect(self, place: str = "portal", auth: str = "webhook", timeout: float = PATIENT_S) -> None:
         """Point the connection somewhere."""
         if auth == "webhook":
-            told = json.loads(self.server.connection_json(1))
+            reported = json.loads(self.server.connection_json(1))
         else:
-            told = json.loads(self.server.oauth_connection_json(1, token_store=f"file:{self._store}"))
-        told["host"] = self._places(place)
-        told["extra"] |= {"timeout": timeout, "allow_http": True}
+            reported = json.loads(self.server.oauth_connection_json(1, token_store=f"file:{self._store}"))
+        reported["host"] = self._places(place)
+        reported["extra"] |= {"timeout": timeout, "allow_http": True}
         if place == "behind a proxy":
-            told["extra"]["proxy"] = self._places("proxy")
-        self._monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(told))
+            reported["extra"]["proxy"] = self._places("proxy")
+        self._monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(reported))
 
     def secrets(self) -> set[str]:
         """Return everything that nobody may see, tokens given out meanwhile included."""
@@ -200,9 +200,9 @@ class LocalAirflow:
         self._monkeypatch.setattr(Bitrix24CalendarHook, "__init__", beginning)
 
 
-def filled(told: Any, server: SandboxServer) -> Any:
+def filled(reported: Any, server: SandboxServer) -> Any:
     """Return rules or settings with the secret and the port in place."""
-    text = json.dumps(told).replace("{secret}", CANARY).replace("{port}", str(server.port))
+    text = json.dumps(reported).replace("{secret}", CANARY).replace("{port}", str(server.port))
     return json.loads(text)
 
 

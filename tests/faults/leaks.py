@@ -47,8 +47,8 @@ class Evidence:
             self.thing(f"{where} {type(link).__name__}", link)
             self.text(f"{where} {type(link).__name__}: args", repr(link.args))
             self.text(f"{where} {type(link).__name__}: notes", repr(getattr(link, "__notes__", None)))
-        told = TracebackException.from_exception(error, capture_locals=True)
-        self.text(f"{where}: traceback", "".join(told.format()))
+        reported = TracebackException.from_exception(error, capture_locals=True)
+        self.text(f"{where}: traceback", "".join(reported.format()))
 
     def records(self, records: Iterable[logging.LogRecord]) -> None:
         """Look at log records: the line, its arguments, and what structured logs would print besides."""
@@ -60,7 +60,7 @@ class Evidence:
                 self.error(where, record.exc_info[1])
 
     def task(self, task: Any) -> None:
-        """Look at an operator or sensor, with its rendered fields, of which OpenLineage is told too."""
+        """Look at an operator or sensor, with its rendered fields, of which OpenLineage is reported too."""
         self.thing("task", task)
         self.text("rendered fields", repr({name: getattr(task, name) for name in task.template_fields}))
 

@@ -45,14 +45,14 @@ class Cell:
     :param requests: how many requests are sent, at least and at most; those for tokens included.
     :param failed: of several meetings, how many have no answer, at least and at most.
     :param stored: the status that a set must leave in the portal.
-    :param told: how often a set must have made the portal tell the organiser.
+    :param reported: how often a set must have made the portal tell the organiser.
     """
 
     error: type[Bitrix24Error] | None
     requests: tuple[int, int]
     failed: tuple[int, int] | None = None
     stored: str = "Y"
-    told: int = 1
+    reported: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Fault:
         trusted), or the ``old name`` of a portal in a zone of Bitrix24.
     :param settings: of the sandbox.
     :param auth: of the connection.
-    :param worn: whether the access token has run out.
+    :param expired: whether the access token has run out.
     :param jump: seconds by which the clock is set forward while the provider waits for the first time.
     :param letter: what a reading that was struck shows, if it shows anything.
     """
@@ -82,7 +82,7 @@ class Fault:
     place: str = "portal"
     settings: Mapping[str, Any] = field(default_factory=dict)
     auth: str = "webhook"
-    worn: bool = False
+    expired: bool = False
     jump: float = 0.0
     letter: str = "Q"
 
@@ -100,15 +100,15 @@ def _range(count: Count) -> tuple[int, int]:
 
 
 def after(requests: Count) -> Cell:
-    """Say that the path ends as without the fault; a set is in place, and the organiser was told once."""
+    """Say that the path ends as without the fault; a set is in place, and the organiser was notified once."""
     return Cell(None, _range(requests))
 
 
 def fails(
-    error: type[Bitrix24Error], requests: Count, *, failed: Count | None = None, stored: str = "Q", told: int = 0
+    error: type[Bitrix24Error], requests: Count, *, failed: Count | None = None, stored: str = "Q", reported: int = 0
 ) -> Cell:
     """Say that the path ends with an error; a set has changed nothing unless it says otherwise."""
-    return Cell(error, _range(requests), None if failed is None else _range(failed), stored, told)
+    return Cell(error, _range(requests), None if failed is None else _range(failed), stored, reported)
 
 
 def cells(
@@ -163,7 +163,7 @@ def lasting(error: type[Bitrix24Error]) -> dict[str, Cell]:
 def of_many(error: type[Bitrix24Error]) -> Count:
     """Return the requests of three that fail to their last attempt.
 
-    A portal that lets nobody in is not asked any more once one of them has given up; the others may be as far by then.
+    A portal that refuses every request is not asked any more once one of them has given up; the others may be as far by then.
     """
     return (8, 24) if error.default_permanence is Permanence.TRANSIENT else 24
 
@@ -210,7 +210,7 @@ FAULTS = [
     Fault("proxy-loses", "A proxy hangs up after the request was handled, always",
           {**lasting(errors.TransportError), "set": after(3)}, [always(drop="after")], place="behind a proxy"),
     Fault("silence-after", "Connection reset after the request was handled, and before every later one",
-          {**lasting(errors.TransportError), "set": fails(errors.TransportError, 9, stored="Y", told=1),
+          {**lasting(errors.TransportError), "set": fails(errors.TransportError, 9, stored="Y", reported=1),
            "many": fails(errors.TransportError, (10, 24), failed=(20, 120))},
           [once(drop="after")], later=[always(method="*", drop="before")]),
     Fault("cut", "Connection closed in the middle of the answer, once", DONE, [once(corruption="cut")]),
@@ -306,24 +306,24 @@ FAULTS = [
     Fault("connection-error", "``CONNECTION_ERROR``: the portal cannot reach its authorisation server, once", NOT_DONE,
           [once(error="CONNECTION_ERROR")]),
     # Credentials.
-    Fault("bad-webhook", "A webhook that the portal does not accept, told with HTTP 200",
+    Fault("bad-webhook", "A webhook that the portal does not accept, reported with HTTP 200",
           refused(errors.CredentialsError), [always(error="INVALID_CREDENTIALS", http_status=200)]),
     Fault("webhook-expired", "``expired_token`` for a webhook", refused(errors.TokenError),
           [always(error="expired_token")]),
     Fault("token-expired", "An access token that has run out",
-          cells(after(3), after(4), after((5, 7)), after(3), after(3)), auth="oauth", worn=True),
+          cells(after(3), after(4), after((5, 7)), after(3), after(3)), auth="oauth", expired=True),
     Fault("token-expired-inside", "``expired_token`` for one command of a batch",
           cells(None, after(4), after(5), None, after(3)),
           inside("expired_token"), auth="oauth"),
     Fault("invalid-grant", "``invalid_grant``: the refresh token is not good any more",
           cells(*(fails(errors.CredentialsError, number) for number in (2, 2, (2, 6), 2, 2))),
-          [always(method=TOKEN, error="invalid_grant", http_status=400)], auth="oauth", worn=True),
+          [always(method=TOKEN, error="invalid_grant", http_status=400)], auth="oauth", expired=True),
     Fault("wrong-client", "``wrong_client``, which comes with HTTP 200",
           cells(*(fails(errors.CredentialsError, number) for number in (2, 2, (2, 6), 2, 2))),
-          [always(method=TOKEN, error="wrong_client", http_status=200)], auth="oauth", worn=True),
+          [always(method=TOKEN, error="wrong_client", http_status=200)], auth="oauth", expired=True),
     Fault("auth-server-reset", "The authorisation server breaks the connection, always",
           cells(*(fails(errors.AuthServerError, number) for number in (16, 16, (16, 48), 16, 16))),
-          [always(method=TOKEN, drop="before")], auth="oauth", worn=True),
+          [always(method=TOKEN, drop="before")], auth="oauth", expired=True),
     # Time.
     Fault("clock-back", "The clock is set back by a day while a refusal is waited out", NOT_DONE,
           [once(error="QUERY_LIMIT_EXCEEDED")], settings={"plan": "standard"}, jump=-86_400.0),

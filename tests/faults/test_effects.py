@@ -1,4 +1,4 @@
-"""Nothing is lost and nothing happens twice, whatever befell the first try of a task."""
+"""Nothing is lost and nothing happens twice, whatever fault the first try of a task had."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def test_a_trigger_that_is_cancelled_shows_nothing(silent: Any) -> None:
     assert not evidence.showing({CANARY})
 
 
-def test_no_error_shows_what_it_was_not_told() -> None:
+def test_no_error_shows_what_it_was_not_reported() -> None:
     for kind in CLASSES.values():
         scrubbed = kind(Endpoint(PORTAL, CREDENTIALS[0]).scrub(f"see {WHOLE} and {CANARY}"), code="X", cause="Y")
         evidence = Evidence()

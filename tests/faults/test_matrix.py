@@ -14,7 +14,7 @@ from tests.faults.leaks import chain
 from tests.faults.paths import PAIR, Ran
 from tests.faults.table import FAULTS, MATRIX, PATHS, SET, Cell, Fault
 
-PATIENCE_S = {"get": 300, "set": 300, "many": 900, "poke": 960, "wait": 960}
+TIMEOUT_S = {"get": 300, "set": 300, "many": 900, "poke": 960, "wait": 960}
 """Seconds of waiting that a path bears at most: of many meetings each request by itself, of sensors each poll."""
 
 
@@ -27,7 +27,7 @@ def test_cell(fault: Fault, path: str, play: Player, stage: LocalAirflow) -> Non
     assert all(isinstance(link, Bitrix24Error) for link in links), "others' errors may hold the address"
     least, most = cell.requests
     assert least <= stage.sent <= most, "requests"
-    assert sum(stage.clock.slept) <= PATIENCE_S[path]
+    assert sum(stage.clock.slept) <= TIMEOUT_S[path]
     _check_portal(stage, cell, path)
 
 
@@ -73,7 +73,7 @@ def _check_portal(stage: LocalAirflow, cell: Cell, path: str) -> None:
     count: Any = stage.portal.count()
     if path == "set":
         assert stage.portal.status(NOTIFYING, 1) == cell.stored
-        assert _notices(count) == cell.told, "notifications"
+        assert _notices(count) == cell.reported, "notifications"
     else:
         assert stage.portal.status(SILENT, 1) == "Q"
         assert (_notices(count), count["methods"].get(SET, 0)) == (0, 0), "reading changes nothing"

@@ -82,7 +82,7 @@ class Tables:
             self.stored.attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer  # type: ignore[attr-defined]
         for change in difference.changes:
             key = (*change[:3], change.old_seen_at)
-            assert key not in self.changes, "no change is told twice"
+            assert key not in self.changes, "no change is reported twice"
             self.changes[key] = change
         self.reads[:] = [*(old for old in self.reads if old[:3] not in {new[:3] for new in difference.reads}),
                          *difference.reads]  # fmt: skip
@@ -212,7 +212,7 @@ def test_readings_written_late_do_not_turn_back_the_time(
         if answers_shown:
             assert row[6:15] == tables.stored.meetings[key][6:15]
         else:
-            # Written in their order, earlier readings may have told; written late, they tell nothing.
+            # Written in their order, earlier readings may have reported; written late, they tell nothing.
             assert (row.accepted, row.declined, row.silent, row.total) == (None,) * 4
 
 
@@ -273,12 +273,12 @@ def test_the_history_leads_from_one_to_the_next(
     one: dict[int, MeetingStatus], two: dict[int, MeetingStatus], three: dict[int, MeetingStatus]
 ) -> None:
     clock, tables = Clock(), Tables()
-    told = one
+    reported = one
     tables.sync(clock.read({"user:1": [_event(7, 5, one, series=False)]}, WINDOWS[0], ["user:1"]))
     for following in (two, three, two):
         snapshot = clock.read({"user:1": [_event(7, 5, following, series=False)]}, WINDOWS[0], ["user:1"])
         changes = tables.sync(snapshot).changes
-        replayed = {user: status.value for user, status in told.items()}
+        replayed = {user: status.value for user, status in reported.items()}
         for change in changes:
             assert replayed.get(change.user_id) == change.old_status
             assert change.old_seen_at < change.new_seen_at == snapshot.ended
@@ -287,7 +287,7 @@ def test_the_history_leads_from_one_to_the_next(
             else:
                 replayed[change.user_id] = change.new_status
         assert replayed == {user: status.value for user, status in following.items()}
-        told = following
+        reported = following
 
 
 # One or two meetings and few hours, so that the same are met again and again.
@@ -398,12 +398,12 @@ def test_changes_are_true_and_none_is_lost(history: list[tuple[Any, Any]]) -> No
     for snapshot in snapshots:
         tables.sync(snapshot)
     # Answers to each occurrence by the time of the reading that has shown them.
-    told: dict[Any, dict[datetime, dict[int, str]]] = {}
+    reported: dict[Any, dict[datetime, dict[int, str]]] = {}
     for snapshot in snapshots:
         for key, given_answers in _shown(event for _, event in snapshot.seen).items():
             if given_answers is not None:
-                told.setdefault(key, {})[snapshot.ended] = given_answers
-    for key, by_time in told.items():
+                reported.setdefault(key, {})[snapshot.ended] = given_answers
+    for key, by_time in reported.items():
         first, *_, last = [*by_time.values(), *by_time.values()]
         changes = sorted(
             (change for change in tables.changes.values() if (change.parent_id, change.occurrence_start) == key),
@@ -419,7 +419,7 @@ def test_changes_are_true_and_none_is_lost(history: list[tuple[Any, Any]]) -> No
             else:
                 replayed[change.user_id] = change.new_status
         assert replayed == last
-    assert {(change.parent_id, change.occurrence_start) for change in tables.changes.values()} <= told.keys()
+    assert {(change.parent_id, change.occurrence_start) for change in tables.changes.values()} <= reported.keys()
 
 
 def test_a_moved_meeting_vanishes_from_its_old_start_at_once() -> None:
@@ -459,7 +459,7 @@ def _one(given_answers: str | None, hour: int = 5, *, series: bool = False) -> C
     return _event(7, hour, given, series=series)
 
 
-def _told(tables: Tables) -> list[tuple[int, str | None, str | None]]:
+def _reported(tables: Tables) -> list[tuple[int, str | None, str | None]]:
     return sorted((change[2:5] for change in tables.changes.values()), key=repr)
 
 
@@ -471,7 +471,7 @@ def test_who_is_removed_leaves_the_meeting_in_other_calendars(order: tuple[str, 
     for name in order:
         tables.sync(clock.read({"user:1": [], "user:2": [_one(" Q")]}, WINDOWS[0], [name]))
     assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 3: "Q"}}
-    assert _told(tables) == [(2, "Y", None)]
+    assert _reported(tables) == [(2, "Y", None)]
 
 
 @pytest.mark.parametrize("order", list(permutations([0, 1])))
@@ -485,7 +485,7 @@ def test_calendars_read_at_the_same_time_by_different_tasks(order: tuple[int, ..
     for number in order:
         tables.sync((one, two)[number])
     assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 3: "Q"}}
-    assert _told(tables) == [(2, "Y", None)]
+    assert _reported(tables) == [(2, "Y", None)]
 
 
 def test_a_calendar_read_no_more_does_not_hold_on_to_a_meeting() -> None:
@@ -508,14 +508,14 @@ def test_vanished_and_back_without_somebody() -> None:
     clock, tables = Clock(), Tables()
     for events in ([_one("YY")], [], [_one("Y")]):
         tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
-    assert _told(tables) == [(3, "Y", None)]
+    assert _reported(tables) == [(3, "Y", None)]
 
 
 def test_vanished_back_masked_and_then_open() -> None:
     clock, tables = Clock(), Tables()
     for events in ([_one("YY")], [], [_one(None)], [_one("YNQ")]):
         tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
-    assert _told(tables) == [(3, "Y", "N"), (4, None, "Q")]
+    assert _reported(tables) == [(3, "Y", "N"), (4, None, "Q")]
 
 
 def test_the_last_one_removed_then_masked_then_invited_again() -> None:
@@ -603,7 +603,7 @@ def test_a_late_reading_does_not_bring_back_what_is_gone() -> None:
     for snapshot in (snapshots[0], snapshots[2]):
         tables.sync(snapshot)
     assert +tables.sync(snapshots[1]).counts == {"outdated": 1}
-    assert (tables.now(), _told(tables)) == ({}, [])
+    assert (tables.now(), _reported(tables)) == ({}, [])
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["never seen", "gone before"])
@@ -699,7 +699,7 @@ def test_a_series_has_many_starts_at_once() -> None:
         assert +tables.sync(snapshot).counts == {"new": 1}
 
 
-def test_a_calendar_that_shows_nothing_at_all_is_told() -> None:
+def test_a_calendar_that_shows_nothing_at_all_is_reported() -> None:
     clock, tables = Clock(), Tables()
     names = ["user:1", "user:2"]
     tables.sync(clock.read({"user:1": [_one("Y"), _event(8, 6, {}, series=False)], "user:2": []}, WINDOWS[0], names))

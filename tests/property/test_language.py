@@ -144,15 +144,15 @@ def test_any_exchange_ends_within_its_bounds(script: list[Reply | TransportError
     st.builds(RetryPolicy, st.integers(1, 20), st.floats(0, 100), st.floats(0, 100), st.floats(0, 1000)),
     st.lists(st.tuples(st.none() | st.floats(0, 2000), st.floats(0, 1, exclude_max=True)), max_size=40),
 )
-def test_patience_is_bounded_in_count_and_in_total(
+def test_timeout_is_bounded_in_count_and_in_total(
     policy: RetryPolicy, troubles: list[tuple[float | None, float]]
 ) -> None:
-    patience, waited, attempts = RetryState(policy), 0.0, 1
+    timeout, waited, attempts = RetryState(policy), 0.0, 1
     for retry_after, jitter in troubles:
-        spent = patience.spend(ConnectError("x", retry_after=retry_after), jitter)
+        spent = timeout.spend(ConnectError("x", retry_after=retry_after), jitter)
         if spent is None:
             break
-        seconds, patience = spent
+        seconds, timeout = spent
         assert seconds >= (retry_after or 0)
         waited, attempts = waited + seconds, attempts + 1
     assert attempts <= policy.attempts

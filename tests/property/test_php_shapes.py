@@ -51,8 +51,8 @@ def test_every_command_has_the_outcome_that_is_its_own(
         answer[name] = dict(items) if items else chance.choice([{}, []])
     reply = Reply(200, json.dumps({"result": answer}).encode())
     outcomes = read(pack([methods.get_status(number) for number in range(1, len(fates) + 1)], "c"), reply, str)
-    told = [outcome.value.value if outcome.value else type(outcome.error).__name__ for outcome in outcomes]
-    assert told == [FATES[fate][2] for fate in fates]
+    reported = [outcome.value.value if outcome.value else type(outcome.error).__name__ for outcome in outcomes]
+    assert reported == [FATES[fate][2] for fate in fates]
     about = [(number, outcome.error.event_id) for number, outcome in enumerate(outcomes, 1) if outcome.error]
     assert all(number == event_id for number, event_id in about)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, ViewportSize, expect, sync_playwright
 
-PATIENCE_MS = 120_000
+TIMEOUT_MS = 120_000
 """How long to wait for anything on a page; a busy machine takes many times what an idle one does."""
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 
 SIZE: ViewportSize = {"width": 1200, "height": 720}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -52,8 +52,8 @@ def _cannot_start(path: str) -> str | None:
         asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
     except (OSError, subprocess.TimeoutExpired) as problem:
         return f"{path} does not start: {problem}"
-    told = (asked.stderr.strip() or asked.stdout.strip() or "it says nothing").splitlines()
-    return f"{path} does not start: {told[0]}" if asked.returncode else None
+    reported = (asked.stderr.strip() or asked.stdout.strip() or "it says nothing").splitlines()
+    return f"{path} does not start: {reported[0]}" if asked.returncode else None
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def chromium(path: str) -> Iterator[Browser]:
     """Run a Chromium for as long as the block lasts; it also ends when this process is killed."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, chromium_sandbox=False, args=SWITCHES, timeout=PATIENCE_MS
+            executable_path=path, chromium_sandbox=False, args=SWITCHES, timeout=TIMEOUT_MS
         )
         try:
             yield browser
@@ -83,7 +83,7 @@ class Window:
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
 
@@ -112,7 +112,7 @@ class Window:
         """Keep the page as it is now, and tell where."""
         picture, markup = self.keep / "page.png", self.keep / "page.html"
         markup.write_text(self.page.content(), "utf-8")
-        self.page.screenshot(path=picture, timeout=PATIENCE_MS)
+        self.page.screenshot(path=picture, timeout=TIMEOUT_MS)
         complaints = "\n  ".join(self.complaints[-20:]) or "nothing"
         return f"The page: {self.page.url}\n{picture}\n{markup}\nIts console: {complaints}"
 

@@ -109,7 +109,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def open_window(browser: Browser, tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Callable[..., Window]]:
     """Open windows on a site; they are closed after the test."""
-    from tests.system.browser import PATIENCE_MS, SIZE, Window
+    from tests.system.browser import SIZE, TIMEOUT_MS, Window
 
     def open_(base_url: str, signed_in: StorageState | None = None) -> Window:
         context = browser.new_context(
@@ -121,7 +121,7 @@ def open_window(browser: Browser, tmp_path: Path, pytestconfig: pytest.Config) -
             timezone_id="UTC",
             reduced_motion="reduce",
         )
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         return Window(context.new_page(), tmp_path, pytestconfig.getoption("--pictures", None))
 
     yield open_
@@ -132,12 +132,12 @@ def open_window(browser: Browser, tmp_path: Path, pytestconfig: pytest.Config) -
 @pytest.fixture(scope="module")
 def signed_in(browser: Browser, stage: LocalAirflow) -> StorageState:
     """What a browser keeps of somebody who has signed in to Airflow."""
-    from tests.system.browser import PATIENCE_MS, sign_in
+    from tests.system.browser import TIMEOUT_MS, sign_in
 
     if tuple(map(int, version("apache-airflow").split(".")[:2])) < (3, 3):
         pytest.skip("written for the web UI of Airflow 3.3")
     with browser.new_context(base_url=stage.url) as context:
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         sign_in(context.new_page(), stage.password)
         return context.storage_state()
 

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from dev.local_airflow import LocalAirflow
-from tests.system.browser import PATIENCE_MS, Window
+from tests.system.browser import TIMEOUT_MS, Window
 
 AIRFLOW = version("apache-airflow")
 pytestmark = [
@@ -66,7 +66,7 @@ def _is_healthy(url: str) -> bool:
 def let_in(browser: Browser, site: LocalAirflow) -> StorageState:
     """What a browser keeps of somebody who has signed in."""
     with browser.new_context(base_url=site.url) as context:
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         page = context.new_page()
         page.goto("/login/")
         page.get_by_label("Username").fill("admin")

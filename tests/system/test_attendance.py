@@ -149,8 +149,8 @@ def test_the_nightly_sync_starts_the_report(airflow: LocalAirflow, place: Path) 
     assert report["state"] == "success", airflow.task_logs("task_id=draw")
     page = Path(airflow.xcom("attendance_report", report["dag_run_id"], "draw")).read_text("utf-8")
     assert f">{DAYS[AHEAD]:%Y-%m-%d}<" in page
-    for told in ("0 accepted", "1 declined", "1 silent"):
-        assert page.count(f'aria-label="{told}"') == 1
+    for reported in ("0 accepted", "1 declined", "1 silent"):
+        assert page.count(f'aria-label="{reported}"') == 1
 
 
 def test_days_before_are_filled_and_later_answers_become_history(

@@ -17,7 +17,7 @@ from bitrix24_sandbox.server import SandboxServer
 from playwright.sync_api import Locator, ViewportSize, expect
 
 from airflow_provider_b24cal.bitrix24.urls import calendar_page, event_page
-from tests.sync import PATIENCE
+from tests.sync import TIMEOUT
 from tests.system.browser import Window
 
 MORNING = datetime(2026, 9, 14, 6, tzinfo=UTC)
@@ -60,7 +60,7 @@ def test_a_task_is_seen_at_work(window: Window, server: SandboxServer) -> None:
     expect(_answer(window, 668, "Anna Orlova")).to_have_text("? Anna Orlova")
     body = json.dumps({"eventId": 668, "status": "Y"}).encode()
     address = f"{server.webhook_url(1)}calendar.meeting.status.set"
-    urlopen(Request(address, body, {"Content-Type": "application/json"}), timeout=PATIENCE).close()
+    urlopen(Request(address, body, {"Content-Type": "application/json"}), timeout=TIMEOUT).close()
     expect(_answer(window, 668, "Anna Orlova")).to_have_text("✓ Anna Orlova")
     expect(window.page.locator("#sets")).to_have_text("1")
     window.picture("sandbox")
@@ -209,7 +209,7 @@ def test_a_phone_shows_long_names(open_window: Callable[..., Window], long: str)
         assert _width(window) <= PHONE["width"]
 
 
-def test_a_portal_that_is_gone_is_told(open_window: Callable[..., Window]) -> None:
+def test_a_portal_that_is_gone_is_reported(open_window: Callable[..., Window]) -> None:
     with SandboxServer() as server:
         window = open_window(server.url)
         window.page.goto("/")

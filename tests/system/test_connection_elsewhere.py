@@ -60,12 +60,12 @@ def test_every_port_that_forms_send(
     version("apache-airflow").startswith("3.0.") and find_spec("flask_appbuilder") is None,
     reason="Airflow 3.0 tells of fields only beside the provider fab, which is not installed",
 )
-def test_the_web_ui_is_told_of_every_field(stage: LocalAirflow) -> None:
+def test_the_web_ui_is_reported_of_every_field(stage: LocalAirflow) -> None:
     with httpx.Client(base_url=stage.url, timeout=120) as client:
         login = client.post("/auth/token", json={"username": "admin", "password": stage.password}).json()
         token = {"Authorization": f"Bearer {login['access_token']}"}
-        told = client.get("/ui/connections/hook_meta", headers=token).raise_for_status().json()
-    (ours,) = [kind for kind in told if kind["connection_type"] == "bitrix24"]
+        reported = client.get("/ui/connections/hook_meta", headers=token).raise_for_status().json()
+    (ours,) = [kind for kind in reported if kind["connection_type"] == "bitrix24"]
     standard = ours["standard_fields"]
     if standard is None and version("apache-airflow").startswith("3.1."):
         pytest.skip("a server of Airflow 3.1 that has tested a connection tells of no fields")

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.sync import FOR_A_PROCESS, PATIENCE, ending
+from tests.sync import FOR_A_PROCESS, TIMEOUT, ending
 
 pytestmark = pytest.mark.xdist_group("demo")
 ROOT = Path(__file__).parents[2]
@@ -68,12 +68,12 @@ def test_broken_off(number: int, more: list[str], tmp_path: Path) -> None:
         if more:
             assert "attendance_db" in printed
             (webhook,) = re.findall(r"http://127\.0\.0\.1:\d+/rest/1/\w+/", printed)
-            with urlopen(f"{webhook}profile", timeout=PATIENCE) as reply:
+            with urlopen(f"{webhook}profile", timeout=TIMEOUT) as reply:
                 assert json.load(reply)["result"]["ID"] == "1"
         shown = _left_behind(tmp_path)
         assert sum("airflow" in command for command in shown) >= 4, "Airflow's four processes are running"
         running.send_signal(number)
-        told, _ = running.communicate(timeout=FOR_A_PROCESS)
-    assert running.returncode == 130, told
-    assert "nothing is left running" in told
+        reported, _ = running.communicate(timeout=FOR_A_PROCESS)
+    assert running.returncode == 130, reported
+    assert "nothing is left running" in reported
     assert _left_behind(tmp_path) == []

@@ -91,7 +91,7 @@ def tables(executor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def broker(executor: str) -> Iterator[dict[str, str]]:
-    """What names the broker to Airflow. Its keys are told from others' by a prefix, and are removed in the end."""
+    """What names the broker to Airflow. Its keys are reported from others' by a prefix, and are removed in the end."""
     if executor != "CeleryExecutor":
         yield {}
         return

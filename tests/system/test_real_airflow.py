@@ -166,18 +166,18 @@ def test_waits(stage: LocalAirflow, portal: Portal, office_server: SandboxServer
 
 
 def test_tokens(hosts: int, stage: LocalAirflow, portal: Portal, auth_server: AuthServer) -> None:
-    """Workers that meet a worn token at once, and the triggerer, renew it through Airflow's variables."""
+    """Workers that meet a expired token at once, and the triggerer, renew it through Airflow's variables."""
     portal.auth_server = auth_server
     portal.expire_tokens()
-    worn = False
+    expired = False
 
     def look(states: dict[str, str]) -> None:
-        nonlocal worn
-        if states.get("answered") == "deferred" and not worn:
-            worn = True
+        nonlocal expired
+        if states.get("answered") == "deferred" and not expired:
+            expired = True
             portal.expire_tokens()
-        # Three polls at least: one with the worn token, one with what the triggerer has stored.
-        if worn and auth_server.issued["refresh_token"] == 2 and portal.status(702, 1) == "Q":
+        # Three polls at least: one with the expired token, one with what the triggerer has stored.
+        if expired and auth_server.issued["refresh_token"] == 2 and portal.status(702, 1) == "Q":
             portal.answer(702, 1, "Y")
 
     run_id = finish(stage, "tokens", {}, look)

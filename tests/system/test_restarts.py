@@ -136,8 +136,8 @@ def _success(stage: LocalAirflow, dag_id: str, run_id: str) -> None:
 def _assert_every_set_once(stage: LocalAirflow, portal: Portal, run_id: str) -> None:
     assert _accepted(portal) == list(MANY)
     count: Any = portal.count()
-    told = {event_id: count["notifications"].get(str(event_id)) for event_id in MANY}
-    assert told == {event_id: {"accepted": 1} for event_id in MANY}
+    reported = {event_id: count["notifications"].get(str(event_id)) for event_id in MANY}
+    assert reported == {event_id: {"accepted": 1} for event_id in MANY}
     summary = stage.xcom("accept_many", run_id, "accept")
     assert (summary["failed"], set(summary["statuses"].values())) == (0, {"Y"})
     assert 0 < summary["unchanged"] < len(MANY), "the second try has found what the first had done"
@@ -259,8 +259,8 @@ def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: LocalAirflow,
     _assert_every_wait_once(breakable, portal, waiting)
 
 
-def _told(stage: LocalAirflow) -> list[tuple[str, int, str, str]]:
-    """Return what the watcher has told, oldest first: change_id, user, old and new letter."""
+def _reported(stage: LocalAirflow) -> list[tuple[str, int, str, str]]:
+    """Return what the watcher has reported, oldest first: change_id, user, old and new letter."""
     # Not from the REST API, which refuses while the run that an event has made has not begun.
     found = _stored(stage, "SELECT extra FROM asset_event ORDER BY id")
     payloads = [json.loads(extra)["payload"] for (extra,) in found]
@@ -319,7 +319,7 @@ def watching(breakable: LocalAirflow, portal: Portal) -> Iterator[LocalAirflow]:
 def test_the_triggerer_ends_around_an_answer(how: str, watching: LocalAirflow, portal: Portal) -> None:
     """No answer is lost; what may not have been stored comes again under the same id, and nothing else does."""
     end = watching.kill_component if how == "kill" else watching.stop_component
-    before = len(_told(watching))
+    before = len(_reported(watching))
     letters = {"kill": "YN", "stop": "NY"}[how]
     expected = []
     for first, second in zip(GUESTS[::2], GUESTS[1::2], strict=True):
@@ -332,13 +332,15 @@ def test_the_triggerer_ends_around_an_answer(how: str, watching: LocalAirflow, p
         watching.start_component("triggerer")
         expected += [(first, old[0], letters[0]), (second, old[1], letters[1])]
         wanted = set(expected)
-        watching.wait_for("both answers", lambda wanted=wanted: wanted <= {one[1:] for one in _told(watching)[before:]})
-    told = _told(watching)[before:]
-    assert {one[1:] for one in told} == set(expected)
-    assert len({one[0] for one in told}) == len(expected)
+        watching.wait_for(
+            "both answers", lambda wanted=wanted: wanted <= {one[1:] for one in _reported(watching)[before:]}
+        )
+    reported = _reported(watching)[before:]
+    assert {one[1:] for one in reported} == set(expected)
+    assert len({one[0] for one in reported}) == len(expected)
 
     watching.wait_for("the last note", lambda: _note(watching)["pending"] == [])
     end("triggerer")
     watching.start_component("triggerer")
     _wait_for_polls(watching, portal, 3)
-    assert _told(watching)[before:] == told, "what was noted is not told again"
+    assert _reported(watching)[before:] == reported, "what was noted is not reported again"

@@ -1,4 +1,4 @@
-"""Answers of one run that undo one another: what is told as proven is in place when the run is over."""
+"""Answers of one run that undo one another: what is reported as proven is in place when the run is over."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def hook(portal: Portal) -> Iterator[Bitrix24CalendarHook]:
         yield hook
 
 
-def _told_is_true(hook: Bitrix24CalendarHook, portal: Portal, wanted: dict[int, str]) -> list[int]:
-    """Set statuses and check what is told of them; return the ids with an error."""
+def _reported_is_true(hook: Bitrix24CalendarHook, portal: Portal, wanted: dict[int, str]) -> list[int]:
+    """Set statuses and check what is reported of them; return the ids with an error."""
     changes = hook.set_meeting_statuses(wanted)
     assert list(changes) == list(wanted)
     for event_id, change in changes.items():
@@ -84,40 +84,40 @@ def test_a_series_does_not_undo_its_dates(
         portal.answer(event_id, 1, letter)
     wanted = {SERIES: "Y", DATE: "N", OTHER_DATE: "Q"}
     others = dict.fromkeys(SINGLE[:among], "N")
-    assert _told_is_true(hook, portal, {**{key: wanted[key] for key in order}, **others}) == []
+    assert _reported_is_true(hook, portal, {**{key: wanted[key] for key in order}, **others}) == []
 
 
 @pytest.mark.parametrize("among", [0, len(SINGLE)], ids=["few", "many"])
 def test_a_date_that_accepts_its_series(among: int, hook: Bitrix24CalendarHook, portal: Portal) -> None:
     portal.answer(OTHER_DATE, 1, "N")
     wanted = {OTHER_DATE: "N", DATE: "Y", **dict.fromkeys(SINGLE[:among], "Q")}
-    assert _told_is_true(hook, portal, wanted) == []
+    assert _reported_is_true(hook, portal, wanted) == []
 
 
 @pytest.mark.parametrize("among", [0, len(SINGLE)], ids=["few", "many"])
 @pytest.mark.parametrize("letters", ["YN", "NY", "YQ", "QY", "NQ", "QN"])
 @pytest.mark.parametrize("before", "YNQ")
-def test_of_two_ids_of_one_meeting_one_is_told(
+def test_of_two_ids_of_one_meeting_one_is_reported(
     before: str, letters: str, among: int, hook: Bitrix24CalendarHook, portal: Portal
 ) -> None:
     meeting = SINGLE[0]
     portal.answer(meeting, 1, before)
     wanted = dict(zip((meeting, _own(meeting)), letters, strict=True)) | dict.fromkeys(SINGLE[1:among], "Y")
-    failed = _told_is_true(hook, portal, wanted)
+    failed = _reported_is_true(hook, portal, wanted)
     assert failed in ([meeting], [_own(meeting)])
 
 
 def test_what_one_answer_cannot_undo_costs_nothing_more(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     """Different statuses, so few that one request writes and reads them all."""
-    assert _told_is_true(hook, portal, {1001: "Y", 1002: "N", 1003: "Q", SERIES: "Q"}) == []
+    assert _reported_is_true(hook, portal, {1001: "Y", 1002: "N", 1003: "Q", SERIES: "Q"}) == []
     assert _count(portal) == (2, 2)
 
 
 def test_requests_of_many_with_different_statuses(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     half = len(SINGLE) // 2
     wanted = {event_id: "YN"[number % 2] for number, event_id in enumerate(SINGLE)}
-    assert _told_is_true(hook, portal, wanted) == []
+    assert _reported_is_true(hook, portal, wanted) == []
     # Thirty of each: one request reads them, two write them and read them back; at last the first are read again.
     assert _count(portal) == (3 + 3 + 1, 2 * half)
-    assert _told_is_true(hook, portal, wanted) == []
+    assert _reported_is_true(hook, portal, wanted) == []
     assert _count(portal) == (3 + 3 + 1 + 2, 2 * half)

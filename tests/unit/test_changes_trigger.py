@@ -46,26 +46,26 @@ class Enough(BaseException):
 
 
 def _watch(clock: Clock, seconds: float, store: Store | None = None, **arguments: Any) -> list[dict[str, Any]]:
-    """Run a watcher for so many seconds of the clock, and return what it told."""
+    """Run a watcher for so many seconds of the clock, and return what it reported."""
     trigger = Bitrix24AttendanceChangesTrigger(**arguments)
     trigger.asset_state_store = store  # type: ignore[assignment]
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def stop() -> None:
         raise Enough
 
     async def watch() -> None:
         async for event in trigger.run():
-            told.append(event.payload)  # noqa: PERF401 - what was told before the end counts
+            reported.append(event.payload)  # noqa: PERF401 - what was reported before the end counts
 
     clock.later(seconds, stop)
     with pytest.raises(Enough):
         asyncio.run(watch())
-    return told
+    return reported
 
 
-def _brief(told: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    return [(one["parent_id"], one["user_id"], one["old"], one["new"]) for one in told]
+def _brief(reported: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(one["parent_id"], one["user_id"], one["old"], one["new"]) for one in reported]
 
 
 def _answers(portal: Portal, *given: tuple[int, int, str]) -> Callable[[], None]:
@@ -79,11 +79,16 @@ def _answers(portal: Portal, *given: tuple[int, int, str]) -> Callable[[], None]
 def test_one_event_for_each_change(connection: str, portal: Portal, clock: Clock) -> None:
     clock.later(100, _answers(portal, (SILENT, 1, "Y"), (SILENT, 3, "N"), (HOSTED, 2, "Y")))
     clock.later(200, _answers(portal, (SILENT, 3, "Y")))
-    told = _watch(clock, 400)
-    assert _brief(told) == [(SILENT, 1, "Q", "Y"), (SILENT, 3, "Q", "N"), (HOSTED, 2, "Q", "Y"), (SILENT, 3, "N", "Y")]
-    assert told[0]["occurrence_start"] == SEEN
-    assert len({one["change_id"] for one in told}) == 4
-    assert CANARY not in json.dumps(told)
+    reported = _watch(clock, 400)
+    assert _brief(reported) == [
+        (SILENT, 1, "Q", "Y"),
+        (SILENT, 3, "Q", "N"),
+        (HOSTED, 2, "Q", "Y"),
+        (SILENT, 3, "N", "Y"),
+    ]
+    assert reported[0]["occurrence_start"] == SEEN
+    assert len({one["change_id"] for one in reported}) == 4
+    assert CANARY not in json.dumps(reported)
 
 
 def test_only_what_is_asked_for(connection: str, portal: Portal, clock: Clock) -> None:
@@ -95,8 +100,8 @@ def test_single_meetings_one_masked_and_one_unknown(connection: str, portal: Por
     clock.later(100, _answers(portal, (FOREIGN, 3, "Y"), (SILENT, 3, "Y"), (HOSTED, 2, "Y")))
     clock.later(200, lambda: portal.remove(SILENT, 3))
     clock.later(300, lambda: portal.invite(SILENT, 3))
-    told = _watch(clock, 400, event_ids=[FOREIGN, SILENT, 99_999])
-    assert _brief(told) == [(SILENT, 3, "Q", "Y"), (SILENT, 3, "Y", None), (SILENT, 3, None, "Q")]
+    reported = _watch(clock, 400, event_ids=[FOREIGN, SILENT, 99_999])
+    assert _brief(reported) == [(SILENT, 3, "Q", "Y"), (SILENT, 3, "Y", None), (SILENT, 3, None, "Q")]
 
 
 def test_a_restart_goes_on_from_what_was_kept(connection: str, portal: Portal, clock: Clock) -> None:
@@ -115,10 +120,10 @@ def test_a_restart_goes_on_from_what_was_kept(connection: str, portal: Portal, c
     assert len(store.kept) == 2, "a watcher of something else has its own"
 
 
-def test_what_was_told_but_not_noted_comes_again_with_the_same_id(
+def test_what_was_reported_but_not_noted_comes_again_with_the_same_id(
     connection: str, portal: Portal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, told = Store(), []
+    store, reported = Store(), []
     _watch(clock, 100, store)
     portal.answer(SILENT, 1, "Y")
     portal.answer(HOSTED, 2, "N")
@@ -127,18 +132,18 @@ def test_what_was_told_but_not_noted_comes_again_with_the_same_id(
         trigger = Bitrix24AttendanceChangesTrigger()
         trigger.asset_state_store = store  # type: ignore[assignment]
         async for event in trigger.run():
-            told.append(event.payload)
+            reported.append(event.payload)
             return
 
     asyncio.run(die_after_the_first())
     again = _watch(clock, 100, store)
-    assert again[0] == told[0]
+    assert again[0] == reported[0]
     assert _brief(again) == [(SILENT, 1, "Q", "Y"), (HOSTED, 2, "Q", "N")]
     assert _watch(clock, 100, store) == []
 
 
 def test_an_event_that_airflow_may_have_lost_comes_again(connection: str, portal: Portal, clock: Clock) -> None:
-    """Airflow's triggerer hands events on once a second, and not any more when it was told to stop."""
+    """Airflow's triggerer hands events on once a second, and not any more when it was reported to stop."""
     store = Store()
     clock.later(100, _answers(portal, (SILENT, 1, "Y")))
     first = _watch(clock, 122, store)
@@ -181,7 +186,7 @@ def test_a_store_that_cannot_be_written_to_holds_nothing_up(connection: str, por
     assert _watch(clock, 100, store) == []
 
 
-def test_nothing_is_told_before_it_is_known_what_was(connection: str, portal: Portal, clock: Clock) -> None:
+def test_nothing_is_reported_before_it_is_known_what_was(connection: str, portal: Portal, clock: Clock) -> None:
     class Silent(Store):
         silent = True
 
@@ -246,7 +251,7 @@ def test_a_store_of_several_assets_is_none(connection: str, portal: Portal, cloc
     assert _brief(_watch(clock, 200, Ambiguous())) == [(SILENT, 1, "Q", "Y")]
 
 
-@pytest.mark.parametrize("kept", [None, [], {}, {"answers": {"x": {}}}, {"since": 1, "told": "x", "answers": {}}])
+@pytest.mark.parametrize("kept", [None, [], {}, {"answers": {"x": {}}}, {"since": 1, "reported": "x", "answers": {}}])
 def test_a_memory_of_another_kind_is_none(kept: Any) -> None:
     assert state_from_json(kept) is None
 

@@ -37,7 +37,7 @@ def _context(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("returned", "told"),
+    ("returned", "reported"),
     [
         (None, r"Invalid return value of decide None: expected a mapping such as \{651: \"Y\"\}"),
         ("Y", "Invalid return value of decide 'Y': expected a mapping"),
@@ -50,14 +50,14 @@ def _context(**more: Any) -> dict[str, Any]:
     ],
 )
 def test_what_it_returns_is_checked_before_anything_is_sent(
-    returned: Any, told: str, connection: str, portal: Portal
+    returned: Any, reported: str, connection: str, portal: Portal
 ) -> None:
     def decide() -> Any:
         return returned
 
-    with pytest.raises(errors.InvalidArgumentError, match=told):
+    with pytest.raises(errors.InvalidArgumentError, match=reported):
         _task(decide).execute(_context())
-    with pytest.raises(AirflowFailException, match=told):
+    with pytest.raises(AirflowFailException, match=reported):
         _task(decide, retry_permanent_errors=False).execute(_context())
     count: Any = portal.count()
     assert count["requests"] == 0

@@ -423,10 +423,10 @@ def test_the_operator_says_when_xcom_has_too_much(
     """A list with gaps would be taken for whole, so that all of it is returned."""
     window = {"window_start": SEPTEMBER.start, "window_end": SEPTEMBER.end}
     rows = _run(**window)
-    assert "not made for so many" not in caplog.text + capsys.readouterr().out
+    assert "which is meant for less" not in caplog.text + capsys.readouterr().out
     monkeypatch.setattr("airflow_provider_b24cal.xcom.XCOM_LIMIT", 500)
     assert _run(**window) == rows
-    assert "not made for so many" in caplog.text + capsys.readouterr().out
+    assert "which is meant for less" in caplog.text + capsys.readouterr().out
 
 
 def test_the_operator_does_not_count_whom_it_cannot_see(connection: str) -> None:

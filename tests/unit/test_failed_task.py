@@ -83,7 +83,7 @@ def test_one_meeting_of_which_the_task_bears_the_failure(connection: str, lines:
     _execute(Bitrix24SetMeetingStatusOperator(task_id="t", event_id=FOREIGN, status="Y", fail_on="none"))
     assert "\n".join(lines).count("is not invited to this meeting") == 1
     assert lines[-1] == (
-        "1 of 1 meetings failed (event 105), and the task goes on because of fail_on='none': 1 x NotInvitedError"
+        "1 of 1 meetings failed (event 105); the task continues because of fail_on='none': 1 x NotInvitedError"
     )
 
 
@@ -98,7 +98,7 @@ def test_several_meetings_are_named(connection: str, lines: list[str]) -> None:
         "6 x NoSuchMeetingError (code ''), 1 x NotInvitedError, 1 x OrganiserError. "
         "The errors are in the log and in XCom."
     )
-    told = "\n".join(lines)
-    assert told.count("Event 105: The acting user is not invited to this meeting. Check the id") == 1
-    assert told.count("Event 104: The acting user is the organiser of this meeting. Leave it out: ") == 1
-    assert told.count("The portal has no such meeting. Check the id") == 6
+    reported = "\n".join(lines)
+    assert reported.count("Event 105: The acting user is not invited to this meeting. Check the id") == 1
+    assert reported.count("Event 104: The acting user is the organiser of this meeting. Leave it out: ") == 1
+    assert reported.count("The portal has no such meeting. Check the id") == 6

@@ -204,11 +204,11 @@ asked, may_ask = os.pipe()
 
 def in_the_child():
     first = take(0.2)
-    os.write(told, b"1")
+    os.write(shown, b"1")
     os.read(asked, 1)
     return [first, take(30.0)]
 
-tells, told = os.pipe()
+tells, shown = os.pipe()
 child = fork(in_the_child)
 os.read(tells, 1)
 leave.set()

@@ -179,7 +179,7 @@ def test_set_a_hundred_and_twenty(hook: Bitrix24CalendarHook, portal: Portal) ->
     assert _requests(portal) == 3 + 5
 
 
-def test_two_ids_of_one_meeting_cannot_both_be_told_true(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+def test_two_ids_of_one_meeting_cannot_both_be_reported_true(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     """The parent's id and the attendee's own reach the same row; the last write wins, and reading back shows it."""
     parent, own = MANY[0], MANY[0] + 1000
     changes = hook.set_meeting_statuses({parent: "Y", own: "N"})
@@ -224,7 +224,7 @@ def test_a_batch_with_a_reference_is_refused_whole(count: int, hook: Bitrix24Cal
 
 
 @pytest.mark.parametrize(
-    ("calls", "told"),
+    ("calls", "reported"),
     [
         (None, "Invalid calls None: expected a list of pairs"),
         ("xy", "Invalid calls 'xy'"),
@@ -237,10 +237,12 @@ def test_a_batch_with_a_reference_is_refused_whole(count: int, hook: Bitrix24Cal
         ([("scope", {"a": []})], "A batch would drop a=[] of scope"),
     ],
 )
-def test_calls_that_are_no_pairs_are_refused(calls: Any, told: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
+def test_calls_that_are_no_pairs_are_refused(
+    calls: Any, reported: str, hook: Bitrix24CalendarHook, portal: Portal
+) -> None:
     with pytest.raises(errors.InvalidArgumentError) as caught:
         hook.batch(calls)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
     assert _requests(portal) == 0
 
 
@@ -357,13 +359,13 @@ def test_connections_are_kept(hook: Bitrix24CalendarHook, portal: Portal) -> Non
     assert after["connections"]["seen"] - before["connections"]["seen"] == 1
 
 
-def test_what_was_done_beside_a_hopeless_request_counts(hook: Bitrix24CalendarHook, portal: Portal) -> None:
+def test_what_was_done_beside_a_unreachable_request_counts(hook: Bitrix24CalendarHook, portal: Portal) -> None:
     """The first request is slow and then finds the webhook refused; those beside it were quicker."""
     portal.plan({"method": "batch", "delay": 1.0, "error": "INVALID_CREDENTIALS", "http_status": 401})
     changes = hook.set_meeting_statuses(dict.fromkeys(MANY, "Y"))
-    told = {key for key, change in changes.items() if change.error is None}
-    assert told == {key for key in MANY if portal.status(key, 1) == "Y"}
-    assert told, "one request of three has failed, and the others were under way"
+    reported = {key for key, change in changes.items() if change.error is None}
+    assert reported == {key for key in MANY if portal.status(key, 1) == "Y"}
+    assert reported, "one request of three has failed, and the others were under way"
     assert {type(change.error) for change in changes.values() if change.error} == {errors.CredentialsError}
 
 

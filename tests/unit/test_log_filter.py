@@ -20,7 +20,7 @@ from airflow_provider_b24cal.client.log_filter import MAX_KNOWN, keep_out_of_log
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import CANARY, SILENT
 from tests.faults.leaks import Evidence
-from tests.sync import PATIENCE
+from tests.sync import TIMEOUT
 from tests.wires import CARRIERS, GOOD, Carry, Listener, answer, settings_for
 
 LOGINS = {"number": "1", "e-mail": "anna@example.com", "Cyrillic": "Анна Орлова", "percent": "50%"}
@@ -81,7 +81,7 @@ def carry(request: pytest.FixtureRequest) -> Carry:
 def _settings(origin: str, login: str, code: str) -> Settings:
     """Return settings as of a pasted URL, which can hold any character."""
     url = f"{origin}/rest/{quote(login, safe='')}/{quote(code, safe='')}/"
-    return read_settings(host=None, login=None, password=url, port=None, extra={"timeout": PATIENCE})
+    return read_settings(host=None, login=None, password=url, port=None, extra={"timeout": TIMEOUT})
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
@@ -211,7 +211,7 @@ def test_threads_register_at_once(ear: Ear) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert len(ear.of("urllib3.connectionpool sees ***")) == len(secrets)
 
 

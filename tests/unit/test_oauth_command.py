@@ -22,7 +22,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentErro
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.oauth import read_response
 from tests.conftest import SILENT
-from tests.sync import FOR_A_PROCESS, PATIENCE, ending
+from tests.sync import FOR_A_PROCESS, TIMEOUT, ending
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def _agree(process: subprocess.Popen[str], secret: str) -> tuple[str, str]:
     process.stdin.flush()
     for line in process.stderr:
         if found := re.search(r"http://\S+/oauth/authorize/\S+", line):
-            led = requests.get(found[0], timeout=PATIENCE).url
+            led = requests.get(found[0], timeout=TIMEOUT).url
             return led, led.split("code=")[1].split("&")[0]
     raise AssertionError("no address was printed")
 

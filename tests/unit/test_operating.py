@@ -124,7 +124,7 @@ def test_inside_a_batch_the_others_are_not_disturbed(busy: Callable[..., Portal]
         assert hook.scopes() == ("calendar",), "another method"
     clock.now += 180.0
     with Bitrix24CalendarHook() as hook:
-        # What the batch itself has told is known: its first command is forgotten 420 s later.
+        # What the batch itself has reported is known: its first command is forgotten 420 s later.
         outcomes = hook.get_meeting_statuses([ACCEPTED, DECLINED])
     assert [type(outcome.error) for outcome in outcomes.values()] == [type(None), OperatingLimitError]
     assert clock.slept == []
@@ -217,7 +217,7 @@ def test_a_broken_file_tells_nothing(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "resets_in"),
+    ("reported", "resets_in"),
     [
         ({"operating": 3.5, "operating_reset_at": 1600, "start": 1000.5}, 599.5),
         ({"operating": 0, "operating_reset_at": 1600, "start": 1000}, 600.0),
@@ -233,17 +233,17 @@ def test_a_broken_file_tells_nothing(content: bytes, tmp_path: Path) -> None:
         ({"operating": 1}, None),
     ],
 )
-def test_what_an_answer_tells(told: object, resets_in: float | None) -> None:
-    assert isinstance(told, dict)
+def test_what_an_answer_tells(reported: object, resets_in: float | None) -> None:
+    assert isinstance(reported, dict)
     wanted = None if resets_in is None else BEGAN + resets_in
-    assert read_operating_time(told, BEGAN) == OperatingTime(BEGAN, told["operating"], wanted)
+    assert read_operating_time(reported, BEGAN) == OperatingTime(BEGAN, reported["operating"], wanted)
 
 
 @pytest.mark.parametrize(
-    "told", [None, [], "", 7, {}, {"start": 1}, {"operating": "much"}, {"operating": None}, {"operating": 10**400}]
+    "reported", [None, [], "", 7, {}, {"start": 1}, {"operating": "much"}, {"operating": None}, {"operating": 10**400}]
 )
-def test_an_answer_that_tells_nothing(told: object) -> None:
-    assert read_operating_time(told, BEGAN) is None
+def test_an_answer_that_tells_nothing(reported: object) -> None:
+    assert read_operating_time(reported, BEGAN) is None
 
 
 @pytest.mark.parametrize(

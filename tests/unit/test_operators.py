@@ -70,9 +70,9 @@ def test_set_that_fails_tells_why_in_xcom_first(event_id: int, error: type[Excep
         operator.execute({"ti": ti})
     summary = ti.pushed["return_value"]
     assert (summary["failed"], summary["changed"]) == (1, 0)
-    told = summary["failures"][str(event_id)]
-    assert (told["error"], told["code"]) == (error.__name__, "" if event_id == UNKNOWN else None)
-    assert told["text"][:150] == str(caught.value)[:150]
+    reported = summary["failures"][str(event_id)]
+    assert (reported["error"], reported["code"]) == (error.__name__, "" if event_id == UNKNOWN else None)
+    assert reported["text"][:150] == str(caught.value)[:150]
 
 
 BAD_IDS: list[Any] = [

@@ -16,7 +16,7 @@ from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import MANY, Clock
 
 
-def _told(clock: Clock, total: int, steps: list[tuple[float, int]]) -> list[str]:
+def _reported(clock: Clock, total: int, steps: list[tuple[float, int]]) -> list[str]:
     """Return the lines of a run that gets so many more done after so many seconds each."""
     lines: list[str] = []
     progress = Progress(total, lambda line, *values: lines.append(line % values), clock.time)
@@ -43,7 +43,7 @@ def _told(clock: Clock, total: int, steps: list[tuple[float, int]]) -> list[str]
     ],
 )  # fmt: skip
 def test_lines(total: int, steps: list[tuple[float, int]], lines: list[str], clock: Clock) -> None:
-    assert _told(clock, total, steps) == lines
+    assert _reported(clock, total, steps) == lines
 
 
 def _set(hook: Bitrix24CalendarHook) -> None:
@@ -92,9 +92,9 @@ def test_every_way_of_asking_many_tells(
 
     def lines() -> list[str]:
         # Airflow's newer versions print; older ones use the logging of Python, and some of them print it as well.
-        told = [re.findall(r"[0-9]+ of [0-9]+ done", logged) for logged in (caplog.text, capsys.readouterr().out)]
+        reported = [re.findall(r"[0-9]+ of [0-9]+ done", logged) for logged in (caplog.text, capsys.readouterr().out)]
         caplog.clear()
-        return told[0] or told[1]
+        return reported[0] or reported[1]
 
     run(hook)
     assert lines() == [], "a short run"

@@ -105,8 +105,8 @@ def test_nor_does_it_get_the_key_of_an_application() -> None:
 
 
 def test_the_test_button_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"conn_type": "bitrix24", "host": "http://127.0.0.1:9", "login": "1", "password": CANARY}
-    monkeypatch.setenv("AIRFLOW_CONN_ANY", json.dumps({**told, "extra": {"proxy": "http://proxy.example:3128"}}))
+    reported = {"conn_type": "bitrix24", "host": "http://127.0.0.1:9", "login": "1", "password": CANARY}
+    monkeypatch.setenv("AIRFLOW_CONN_ANY", json.dumps({**reported, "extra": {"proxy": "http://proxy.example:3128"}}))
     good, text = Bitrix24CalendarHook("any").test_connection()
     assert not good
     assert "Remove the proxy, use https, or set Allow plain http" in text

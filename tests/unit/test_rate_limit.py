@@ -100,7 +100,7 @@ def test_the_test_button_does_not_wait_longer_than_ten_seconds(connect: Connect,
     for _ in range(2):
         good, text = hook.test_connection()
         assert not good
-        # A place that is not waited for is left to others, so the second test is told no more.
+        # A place that is not waited for is left to others, so the second test is reported no more.
         assert "The rate limit is used up: the next request can be sent in 3" in text
     after: Any = portal.count()
     assert (len(clock.slept), after["requests"]) == (waited, before["requests"])

@@ -32,10 +32,10 @@ def connect(server: SandboxServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
     def make(auth: str = "webhook") -> None:
-        told = json.loads(server.connection_json(1) if auth == "webhook" else server.oauth_connection_json(1))
-        told["host"] = f"http://old.bitrix24.test:{server.port}"
-        told["extra"]["allow_http"] = True
-        monkeypatch.setenv("AIRFLOW_CONN_MOVED", json.dumps(told))
+        reported = json.loads(server.connection_json(1) if auth == "webhook" else server.oauth_connection_json(1))
+        reported["host"] = f"http://old.bitrix24.test:{server.port}"
+        reported["extra"]["allow_http"] = True
+        monkeypatch.setenv("AIRFLOW_CONN_MOVED", json.dumps(reported))
 
     return make
 
@@ -46,7 +46,7 @@ def _new(server: SandboxServer, host: str = "new.bitrix24.test") -> str:
 
 @pytest.mark.parametrize("auth", ["webhook", "oauth"])
 @pytest.mark.parametrize("driver", ["blocking", "asynchronous"])
-def test_a_new_name_in_the_same_zone_is_followed_and_told(
+def test_a_new_name_in_the_same_zone_is_followed_and_reported(
     auth: str, driver: str, connect: Any, server: SandboxServer, portal: Portal, caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -112,7 +112,7 @@ def test_the_connection_test_follows_and_tells(connect: Any, server: SandboxServ
         "http://[bad",
     ],
 )
-def test_other_places_are_refused_and_told_nothing(
+def test_other_places_are_refused_and_reported_nothing(
     there: str, write: bool, auth: str, connect: Any, server: SandboxServer, portal: Portal
 ) -> None:
     connect(auth)
@@ -127,7 +127,7 @@ def test_other_places_are_refused_and_told_nothing(
     assert caught.value.permanence == "permanent"
     assert CANARY not in repr(caught.value)
     host = where.removeprefix("http://").removeprefix("https://").removeprefix("ftp://").split(":")[0]
-    assert any(told in str(caught.value) for told in (host, "another page of its own", "unreadable"))
+    assert any(reported in str(caught.value) for reported in (host, "another page of its own", "unreadable"))
 
 
 def test_a_circle_ends_at_its_second_turn(connect: Any, server: SandboxServer, portal: Portal) -> None:
@@ -142,7 +142,7 @@ def test_a_circle_ends_at_its_second_turn(connect: Any, server: SandboxServer, p
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_redirect_on_the_same_host_is_told_as_what_it_is(
+def test_a_redirect_on_the_same_host_is_reported_as_what_it_is(
     whole: bool, connection: str, server: SandboxServer, portal: Portal
 ) -> None:
     """A web server's login page; it has nothing to do with where the secret may go."""

@@ -74,7 +74,7 @@ class Silent:
 
 
 @pytest.mark.parametrize(
-    ("operator", "told"),
+    ("operator", "reported"),
     [
         (Bitrix24SetMeetingStatusOperator(task_id="t", event_id=FOREIGN, status="Y"), "NotInvitedError: "),
         (
@@ -90,11 +90,11 @@ class Silent:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_permanent_errors_end_the_task_if_told_so(operator: Any, told: str, connection: str) -> None:
+def test_permanent_errors_end_the_task_if_reported_so(operator: Any, reported: str, connection: str) -> None:
     with pytest.raises(errors.Bitrix24Error):
         operator.execute({"ti": Silent()})
     operator.retry_permanent_errors = False
-    with pytest.raises(AirflowFailException, match=told):
+    with pytest.raises(AirflowFailException, match=reported):
         operator.execute({"ti": Silent()})
 
 

@@ -128,9 +128,10 @@ def test_a_reply_of_an_authorisation_server(
         return Answer({"error": "expired_token", "error_description": "Words of the portal"}, 401)
 
     with serve(answer) as url:
-        told = {"auth": "oauth", "client_id": "app.1", "client_secret": "s3cr3tC0de000000", "access_token": "0ld4cc3ss",
-                "refresh_token": "0ldr3fr3sh", "auth_server": url, "token_store": f"file:{tmp_path}"}  # fmt: skip
-        fields = {"conn_type": "bitrix24", "host": url, "extra": {"plan": "self_hosted", **told}}
+        reported = {"auth": "oauth", "client_id": "app.1", "client_secret": "s3cr3tC0de000000",
+                    "access_token": "0ld4cc3ss", "refresh_token": "0ldr3fr3sh", "auth_server": url,
+                    "token_store": f"file:{tmp_path}"}  # fmt: skip
+        fields = {"conn_type": "bitrix24", "host": url, "extra": {"plan": "self_hosted", **reported}}
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(fields))
         with Bitrix24CalendarHook(retry=RetryPolicy(attempts=1)) as hook:
             assert hook.whoami().user_id == 5

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from airflow_provider_b24cal.bitrix24.urls import calendar_page, event_page
-from tests.sync import PATIENCE
+from tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
     from bitrix24_sandbox.server import SandboxServer
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def page(server: SandboxServer) -> requests.Response:
-    return requests.get(server.url + "/", timeout=PATIENCE)
+    return requests.get(server.url + "/", timeout=TIMEOUT)
 
 
 def test_is_served(page: requests.Response) -> None:
@@ -37,13 +37,13 @@ def test_is_served(page: requests.Response) -> None:
     ],
 )
 def test_is_what_a_link_to_the_portal_opens(server: SandboxServer, page: requests.Response, address: str) -> None:
-    linked = requests.get(server.url + address, timeout=PATIENCE)
+    linked = requests.get(server.url + address, timeout=TIMEOUT)
     assert (linked.status_code, linked.text) == (200, page.text)
 
 
 def test_other_addresses_are_not_found(server: SandboxServer) -> None:
     for address in ("/company/personal/user/x/calendar/", "/company/personal/user/1/", "/calendar/x", "/x"):
-        assert requests.get(server.url + address, timeout=PATIENCE).status_code == 404
+        assert requests.get(server.url + address, timeout=TIMEOUT).status_code == 404
 
 
 def test_is_self_contained(page: requests.Response) -> None:

@@ -54,8 +54,8 @@ WAITS = [
     Wait("comes later", {"101": "Y"}, answers=((130, "Y"),), polls=4),
     Wait("declines first, then accepts", {"101": "Y"}, answers=((30, "N"), (130, "Y")), polls=4),
     Wait("another target", {"101": "N"}, arguments={"target_status": "n"}, answers=((30, "N"),), polls=2),
-    Wait("declined and told to fail", errors.UnwantedStatusError, DECLINED, {"fail_on_statuses": ["n"]}, polls=1),
-    Wait("declines later and told to fail", errors.UnwantedStatusError, SILENT, {"fail_on_statuses": "N"},
+    Wait("declined and reported to fail", errors.UnwantedStatusError, DECLINED, {"fail_on_statuses": ["n"]}, polls=1),
+    Wait("declines later and reported to fail", errors.UnwantedStatusError, SILENT, {"fail_on_statuses": "N"},
          answers=((70, "N"),), polls=3),
     Wait("fails red in spite of soft_fail", errors.UnwantedStatusError, SILENT,
          {"fail_on_statuses": ["N"], "soft_fail": True}, answers=((70, "N"),)),
@@ -206,7 +206,7 @@ def test_execution_timeout_bounds_the_deferral(connection: str, clock: Clock) ->
     )
     deferral = _deferred(sensor, clock)
     assert deferral.trigger.deadline == clock.now + 90
-    # A trigger that does not end is ended from outside, after a last poll has had its patience.
+    # A trigger that does not end is ended from outside, after a last poll has had its timeout.
     assert deferral.timeout == timedelta(seconds=90 + 90)
     longer = Bitrix24MeetingStatusSensor(
         task_id="longer", event_id=SILENT, deferrable=True, timeout=60, execution_timeout=timedelta(hours=1)

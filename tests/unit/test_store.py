@@ -293,7 +293,7 @@ def test_later_names_stay(store: AttendanceStore) -> None:
 
 
 def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) -> None:
-    """Both create, both write; the readings overlap, as those of two runs do, and none is told twice."""
+    """Both create, both write; the readings overlap, as those of two runs do, and none is reported twice."""
     store.write(_reading(0, *(_event(number, FIRST + number * DAY, "QQQ") for number in range(1, 21))))
     gate, failures = threading.Barrier(2), []
 
@@ -322,8 +322,8 @@ def test_two_at_once_give_the_tables_of_one(url: URL, store: AttendanceStore) ->
     assert (len(meetings), len(attendance)) == (20, 80)
     for user in (10, 11, 12):
         for number in range(1, 21):
-            told = sorted((row[6], row[4], row[5]) for row in changes if (row[1], row[3]) == (number, user))
-            letters = [(old, new) for _, old, new in told]
+            reported = sorted((row[6], row[4], row[5]) for row in changes if (row[1], row[3]) == (number, user))
+            letters = [(old, new) for _, old, new in reported]
             # One of the two may have written all three hours before the other came to its first.
             assert letters == [("Q", "Y"), ("Y", "N"), ("N", "Q")]
 

@@ -17,7 +17,7 @@ from tests.conftest import ACCEPTED, FOREIGN, MANY, SILENT
 from tests.sensor_runner import Lines
 
 
-def _told(operator: Any) -> list[str]:
+def _reported(operator: Any) -> list[str]:
     lines = Lines()
     # The logger is a property, another one in each version of Airflow.
     kind = type(operator)
@@ -34,13 +34,13 @@ def acting(server: Any, connection: str) -> str:
 
 def test_one_meeting(acting: str) -> None:
     set_one = {"task_id": "t", "event_id": SILENT, "status": "Y"}
-    assert _told(Bitrix24SetMeetingStatusOperator(**set_one)) == [
+    assert _reported(Bitrix24SetMeetingStatusOperator(**set_one)) == [
         acting, f"Event {SILENT}, wanted accepted: not answered -> accepted, set, verified",
     ]  # fmt: skip
-    assert _told(Bitrix24SetMeetingStatusOperator(**set_one)) == [
+    assert _reported(Bitrix24SetMeetingStatusOperator(**set_one)) == [
         acting, f"Event {SILENT}, wanted accepted: unchanged",
     ]  # fmt: skip
-    assert _told(Bitrix24GetMeetingStatusOperator(task_id="t", event_id=SILENT)) == [
+    assert _reported(Bitrix24GetMeetingStatusOperator(task_id="t", event_id=SILENT)) == [
         acting, f"Event {SILENT}: accepted",
     ]  # fmt: skip
 
@@ -50,8 +50,8 @@ def test_whom_a_token_acts_as_is_not_asked_for(server: Any, tmp_path: Any, monke
     connection = server.oauth_connection_json(1, token_store=f"file:{tmp_path}")
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", connection)
     server.portal.plan({"method": "profile", "error": "ACCESS_DENIED", "times": 9})
-    told = _told(Bitrix24GetMeetingStatusOperator(task_id="t", event_id=SILENT))
-    assert told == [f"Acting as the user of the access token on {server.url}", f"Event {SILENT}: not answered"]
+    reported = _reported(Bitrix24GetMeetingStatusOperator(task_id="t", event_id=SILENT))
+    assert reported == [f"Acting as the user of the access token on {server.url}", f"Event {SILENT}: not answered"]
     assert server.portal.counters.requests == 1
 
 
@@ -59,8 +59,8 @@ def test_several_meetings_are_a_folded_table(acting: str) -> None:
     operator = Bitrix24SetMeetingStatusOperator(
         task_id="t", event_ids=[SILENT, ACCEPTED, FOREIGN], status="Y", fail_on="none"
     )
-    told = _told(operator)
-    assert told[:-2] == [
+    reported = _reported(operator)
+    assert reported[:-2] == [
         acting,
         "3 meetings: 1 changed, 1 unchanged, 1 failed",
         "::group::Changes (3)",
@@ -70,22 +70,22 @@ def test_several_meetings_are_a_folded_table(acting: str) -> None:
         "105    accepted  -             NotInvitedError",
         "::endgroup::",
     ]
-    assert told[-2].startswith("Event 105: ")
+    assert reported[-2].startswith("Event 105: ")
 
 
 def test_a_table_has_an_end(acting: str) -> None:
-    told = _told(Bitrix24GetMeetingStatusOperator(task_id="t", event_ids=list(MANY)))
-    assert told[2] == "::group::Statuses (120)"
-    assert told[-2:] == ["... and 20 more", "::endgroup::"]
-    assert len(told) == 2 + 1 + 1 + 100 + 2
+    reported = _reported(Bitrix24GetMeetingStatusOperator(task_id="t", event_ids=list(MANY)))
+    assert reported[2] == "::group::Statuses (120)"
+    assert reported[-2:] == ["... and 20 more", "::endgroup::"]
+    assert len(reported) == 2 + 1 + 1 + 100 + 2
 
 
 def test_events(acting: str) -> None:
     window = {"window_start": "2026-09-16T00:00:00Z", "window_end": "2026-09-17T00:00:00Z"}
-    told = _told(Bitrix24ListEventsOperator(task_id="t", **window, statuses=["H"]))
-    assert told[0] == acting
-    assert told[2:4] == ["::group::Events (1)", "event  start              status     name"]
-    assert told[4].split() == ["104", "2026-09-16", told[4].split()[2], "organiser", "My", "own"]
+    reported = _reported(Bitrix24ListEventsOperator(task_id="t", **window, statuses=["H"]))
+    assert reported[0] == acting
+    assert reported[2:4] == ["::group::Events (1)", "event  start              status     name"]
+    assert reported[4].split() == ["104", "2026-09-16", reported[4].split()[2], "organiser", "My", "own"]
 
 
 def test_a_name_cannot_break_the_table() -> None:

@@ -245,7 +245,7 @@ def test_a_process_that_has_slept_for_a_day_reads_again(
     assert _query(warehouse, "SELECT DISTINCT parent_id FROM bitrix24_meetings") == [(DAILY,)]
 
 
-def test_a_clock_that_runs_ahead_is_told(
+def test_a_clock_that_runs_ahead_is_reported(
     connection: str, warehouse: URL, portal: Portal, server: SandboxServer, clock: Clock
 ) -> None:
     """Another worker's readings are always later than ours, which say something else."""
@@ -261,8 +261,8 @@ def test_a_clock_that_runs_ahead_is_told(
     task = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", **{**SEPTEMBER, **SOME_DAYS})  # type: ignore[arg-type]
     log = _log(task)
     assert len([line for line in log if "reading again" in line]) == 3
-    (told,) = [line for line in log if "clocks" in line]
-    assert "3 occurrences differ from later reads" in told
+    (reported,) = [line for line in log if "clocks" in line]
+    assert "3 occurrences differ from later reads" in reported
     count: Any = portal.count()
     assert count["requests"] == before["requests"] + 4  # type: ignore[operator]
 
@@ -319,7 +319,7 @@ def test_a_webhook_that_acts_as_somebody_else_writes_nothing(
     assert _query(warehouse, "SELECT * FROM bitrix24_meetings ORDER BY parent_id, occurrence_start") == before
 
 
-def test_a_calendar_that_shows_nothing_any_more_is_told(
+def test_a_calendar_that_shows_nothing_any_more_is_reported(
     connection: str, warehouse: URL, portal: Portal, clock: Clock, tmp_path: Path
 ) -> None:
     """A portal answers the same to whoever may not look and where nothing is."""
@@ -328,16 +328,16 @@ def test_a_calendar_that_shows_nothing_any_more_is_told(
     files = Bitrix24AttendanceToObjectStorageOperator(task_id="files", path=f"file://{tmp_path}", **asked)  # type: ignore[arg-type]
     assert not [line for one in (task, files) for line in _log(one) if "group:7" in line]
     _delete(portal, GROUP)
-    (told,) = [line for line in _log(task) if "group:7" in line]
-    assert told.startswith("group:7 is empty from 2026-09-01T00:00:00+00:00 ")
-    assert "it had 1 occurrences" in told
-    assert "may no longer look" in told
+    (reported,) = [line for line in _log(task) if "group:7" in line]
+    assert reported.startswith("group:7 is empty from 2026-09-01T00:00:00+00:00 ")
+    assert "it had 1 occurrences" in reported
+    assert "may no longer look" in reported
     assert not [line for line in _log(task) if "group:7" in line], "once"
     for event_id in (BUDGET, DAILY, DAYS, PRIVATE, COMPANY):
         _delete(portal, event_id)
-    (told,) = [line for line in _log(files) if "removed" in line]
-    assert "14 files" in told
-    assert "may no longer look" in told
+    (reported,) = [line for line in _log(files) if "removed" in line]
+    assert "14 files" in reported
+    assert "may no longer look" in reported
 
 
 def test_permanent_errors_can_end_the_task(connection: str, warehouse: URL, portal: Portal, tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_the_log_says_as_whom(connection: str, warehouse: URL, server: SandboxSe
 
 
 def _log(task: Any) -> list[str]:
-    """Run a task and return what it has told."""
+    """Run a task and return what it has reported."""
     lines: list[str] = []
 
     def keep(message: str, *values: Any) -> None:
@@ -465,16 +465,16 @@ def test_names_can_be_left_out_of_files(connection: str, tmp_path: Path, clock: 
         _store(tmp_path, meeting_names="no")
 
 
-def test_created_tables_are_told(
+def test_created_tables_are_reported(
     connection: str, warehouse: URL, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InvalidArgumentError, match="CREATE TABLE"):
         _sync(create_tables=False)
     capsys.readouterr()
     _sync()
-    told = capsys.readouterr().out
-    assert "CREATE TABLE bitrix24_attendance_changes" in told
-    assert CANARY not in told
+    reported = capsys.readouterr().out
+    assert "CREATE TABLE bitrix24_attendance_changes" in reported
+    assert CANARY not in reported
     assert _sync(create_tables=False)["new"] == 0
 
 
@@ -567,9 +567,9 @@ def test_lineage_names_the_calendars_and_the_tables(
     monkeypatch.setattr("airflow_provider_b24cal._airflow.lineage_collector", lambda: collector)
     _sync(calendars=["user:1", "company_calendar"], changes_table="what changed?")
     old = not hasattr(type(collector), "collected_assets")
-    told = collector.collected_datasets if old else collector.collected_assets
+    reported = collector.collected_datasets if old else collector.collected_assets
     inputs, outputs = (
-        sorted((one.dataset if old else one.asset).uri for one in some) for some in (told.inputs, told.outputs)
+        sorted((one.dataset if old else one.asset).uri for one in some) for some in (reported.inputs, reported.outputs)
     )
     host = portal_host(connection)
     assert inputs == [f"b24cal://{host}/{path}" for path in ("company_calendar", "user/1")]
@@ -577,7 +577,9 @@ def test_lineage_names_the_calendars_and_the_tables(
     assert all(str(warehouse.database).strip("/") in uri for uri in outputs)
     assert outputs[0].endswith("/bitrix24_attendance")
     assert outputs[2].endswith("/what%20changed%3F")
-    assert CANARY not in f"{told!r} {[vars(one.context) for one in told.inputs]}", "nor in what the hook would show"
+    assert CANARY not in f"{reported!r} {[vars(one.context) for one in reported.inputs]}", (
+        "nor in what the hook would show"
+    )
 
 
 def test_lineage_that_fails_takes_nothing_back(
@@ -657,8 +659,8 @@ def test_files_by_day(connection: str, tmp_path: Path, portal: Portal, clock: Cl
     (row,) = map(json.loads, files["meetings/day=2026-09-03/bitrix24.jsonl"].splitlines())
     assert (row["parent_id"], row["name"], row["share"]) == (BUDGET, "Budget", 0.5)
     assert (row["occurrence_start"], row["zone"]) == ("2026-09-03T08:00:00+00:00", "Europe/Berlin")
-    told = [json.loads(line) for line in files["attendance/day=2026-09-03/bitrix24.jsonl"].splitlines()]
-    assert [(one["user_id"], one["status"], one["is_host"]) for one in told] == [
+    reported = [json.loads(line) for line in files["attendance/day=2026-09-03/bitrix24.jsonl"].splitlines()]
+    assert [(one["user_id"], one["status"], one["is_host"]) for one in reported] == [
         (ANNA, "Y", False), (MARTIN, "H", True), (DORA, "Q", False)
     ]  # fmt: skip
     _delete(portal, BUDGET)

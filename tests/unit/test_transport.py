@@ -19,7 +19,7 @@ from bitrix24_sandbox.server import SandboxServer
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from tests.conftest import CANARY, office
-from tests.sync import PATIENCE
+from tests.sync import TIMEOUT
 from tests.wires import CARRIERS, GOOD, Listener, read_more, read_request, settings_for
 
 Send = Callable[..., Reply]
@@ -108,7 +108,7 @@ class Dripping:
     def close(self) -> None:
         self._over.set()
         self._socket.close()
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
 
 
 _HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -323,7 +323,7 @@ class OpenTunnel:
             back = threading.Thread(target=self._pass_on, args=(portal, client), daemon=True)
             back.start()
             self._pass_on(client, portal)
-            back.join(PATIENCE)
+            back.join(TIMEOUT)
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -105,7 +105,7 @@ def test_every_poll_reads_the_connection_anew(
     assert clock.slept == [60, 60]
 
 
-def test_one_poll_bears_no_more_than_its_patience(connection: str, portal: Portal, clock: Clock) -> None:
+def test_one_poll_bears_no_more_than_its_timeout(connection: str, portal: Portal, clock: Clock) -> None:
     portal.plan({"method": "*", "times": 99, "error": "CONNECTION_ERROR"})
     (payload,) = asyncio.run(_payloads(_trigger(clock.now, deferred_at=clock.now - 60, retry_timeout=20.0)))
     assert payload["error"]["class"] == "AuthServerError"
@@ -209,8 +209,8 @@ def test_a_wait_without_news_says_so_now_and_then(
     trigger = _trigger(clock.now, seen="Q", poke_interval=200.0, deadline=clock.now + 2100)
     trigger._log = logging.getLogger("waits")
     asyncio.run(_payloads(trigger))
-    told = [record for record in caplog.records if "Waiting for event" in record.message]
-    assert 2 <= len(told) <= 4
+    reported = [record for record in caplog.records if "Waiting for event" in record.message]
+    assert 2 <= len(reported) <= 4
 
 
 def test_cancelling_closes_the_connections(connection: str, portal: Portal) -> None:

@@ -32,6 +32,6 @@ with DAG("watch", schedule=[answers], catchup=False, is_paused_upon_creation=Tru
 
     @task
     def note() -> None:
-        """Do nothing: what was told is seen in the asset's events."""
+        """Do nothing: what was reported is seen in the asset's events."""
 
     note()

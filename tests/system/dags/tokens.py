@@ -1,4 +1,4 @@
-"""A worker and a triggerer that meet worn tokens, for the system tests."""
+"""A worker and a triggerer that meet expired tokens, for the system tests."""
 
 from __future__ import annotations
 
