@@ -127,7 +127,7 @@ def read_settings(
         verify=known.get("verify", True),
         proxy=Secret(known["proxy"]) if "proxy" in known else None,
         plan=plan,
-        max_in_flight=int(known.get("max_in_flight", in_flight(plan))),
+        max_in_flight=int(known["max_in_flight"]) if "max_in_flight" in known else in_flight(plan),
         grant=grant,
     )
 

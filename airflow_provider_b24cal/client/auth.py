@@ -14,12 +14,11 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import TOKEN_METHOD, Acce
 from airflow_provider_b24cal.bitrix24.auth.renewal import Renewal, renew
 from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, unreachable, with_pair
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
-from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
+from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher, arun, run
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.lock import InterprocessLock
 from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from airflow_provider_b24cal.client.runner import arun, run
 from airflow_provider_b24cal.client.token_stores import load_pair, make_store, save_text
 
 if TYPE_CHECKING:

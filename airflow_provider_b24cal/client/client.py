@@ -29,13 +29,12 @@ from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, 
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.bitrix24.validation import check_conn_id
 from airflow_provider_b24cal.client.auth import CredentialManager, mask_all
-from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
+from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher, arun, arun_many, run, run_many
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.client.progress import Progress
 from airflow_provider_b24cal.client.rate_limiter import RateLimiter
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from airflow_provider_b24cal.client.runner import arun, arun_many, run, run_many
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence

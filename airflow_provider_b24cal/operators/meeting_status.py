@@ -64,7 +64,7 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
         with self._connect() as hook:
             if self.event_id is not None:
                 status = hook.get_meeting_status(check_event_id(self.event_id))
-                self.log.info("Event %s: %s", self.event_id, status_label(status))
+                self.log.info("Event %s: %s", self.event_id, status.label)
                 return status.value
             outcomes = hook.get_meeting_statuses(check_ids(self.event_ids))
         failed = {event_id: outcome.error for event_id, outcome in outcomes.items() if outcome.error is not None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
 from airflow_provider_b24cal.bitrix24.wording import printable
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def status_label(status: MeetingStatus | None, error: Bitrix24Error | None = Non
     """Return a status in words, or the class of its error."""
     if error is not None:
         return type(error).__name__
-    return "-" if status is None else WORDS.get(status, f"unknown letter {status.value}")
+    return "-" if status is None else status.label
 
 
 def as_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -51,7 +50,7 @@ def log_changes(log: Logger, changes: Sequence[Change]) -> None:
     """Log the changes: one line for one meeting, counts and a table for many."""
     if len(changes) == 1:
         (change,) = changes
-        log.info("Event %s, wanted %s: %s", change.event_id, status_label(change.wanted), _transition(change))
+        log.info("Event %s, wanted %s: %s", change.event_id, change.wanted.label, _transition(change))
         return
     failed = sum(change.error is not None for change in changes)
     changed = sum(change.changed for change in changes)
@@ -60,8 +59,7 @@ def log_changes(log: Logger, changes: Sequence[Change]) -> None:
         len(changes), changed, len(changes) - changed - failed, failed,
     )  # fmt: skip
     rows = [
-        (change.event_id, status_label(change.wanted), status_label(change.previous), _outcome(change))
-        for change in changes
+        (change.event_id, change.wanted.label, status_label(change.previous), _outcome(change)) for change in changes
     ]
     log_table(log, "Changes", ("event", "wanted", "before", "outcome"), rows)
 

@@ -295,10 +295,8 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         raise AssertionError("defer() does not return")
 
     def _time_out(self, wait: WaitCondition, why: str = "") -> NoReturn:
-        from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
-
         message = why or f"Timed out after {self._time_limit():g} s."
-        message = f"{message} Waited for {wait} to be {WORDS[wait.rule.target]} (require={wait.rule.quorum.text})."
+        message = f"{message} Waited for {wait} to be {wait.rule.target.label} (require={wait.rule.quorum.text})."
         if not why and self._time_limit() < self.timeout:
             raise AirflowTaskTimeout(message)
         if self.soft_fail:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.bitrix24.calendar.status import WORDS, MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     AttendanceError,
     Bitrix24Error,
@@ -108,8 +108,7 @@ def _error_of(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) ->
         text = f"{who}The organiser's status is always H and never becomes {rule.target.value}. Do not wait for it."
         return OrganiserError(text, event_id=event_id)
     if status in rule.fail_on:
-        word = WORDS.get(status, "unknown")
-        text = f"{who}The status is {status.value} ({word}), which is in fail_on_statuses."
+        text = f"{who}The status is {status.value} ({status.label}), which is in fail_on_statuses."
         return UnwantedStatusError(text, event_id=event_id)
     return None
 

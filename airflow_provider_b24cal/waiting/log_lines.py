@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.bitrix24.calendar.status import WORDS
 from airflow_provider_b24cal.bitrix24.protocol.errors import AttendanceError
 from airflow_provider_b24cal.bitrix24.wording import name_ids, printable
 from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
@@ -14,7 +13,6 @@ from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
     from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
     from airflow_provider_b24cal.waiting.evaluate import Evaluation
 
@@ -54,7 +52,7 @@ def log_lines(
 
 
 def _end(wait: WaitCondition, evaluation: Evaluation, ending: ResultKind) -> str:
-    target = WORDS[wait.rule.target]
+    target = wait.rule.target.label
     if ending is ResultKind.ARRIVED:
         label = target.capitalize()
     elif ending is ResultKind.TIMED_OUT:
@@ -78,12 +76,12 @@ def _standing(wait: WaitCondition, evaluation: Evaluation) -> str:
     """Return how many have arrived, and the ids by status."""
     keys: dict[str, list[int]] = {}
     for key, status in evaluation.statuses.items():
-        keys.setdefault(_word(status), []).append(key)
+        keys.setdefault(status.label, []).append(key)
     if _is_one_event(wait):
         return next(iter(keys), "no status")
     parts: list[str] = []
     if evaluation.total:
-        target = WORDS[wait.rule.target]
+        target = wait.rule.target.label
         parts.append(f"{len(keys.pop(target, ()))} of {evaluation.total} {target}")
         if evaluation.needed != evaluation.total:
             parts.append(f"{evaluation.needed} required")
@@ -102,13 +100,9 @@ def _changes(noun: str, before: Statuses, now: Statuses) -> Iterator[str]:
     """Yield a line for each status that has changed, of many changes the first and their number."""
     changed = [key for key, status in now.items() if key in before and before[key] != status]
     for key in changed[:_MAX_CHANGES]:
-        yield f"{noun.capitalize()} {key}: {_word(before[key])} -> {_word(now[key])}"
+        yield f"{noun.capitalize()} {key}: {before[key].label} -> {now[key].label}"
     if len(changed) > _MAX_CHANGES:
         yield f"... and {len(changed) - _MAX_CHANGES} more changes"
-
-
-def _word(status: MeetingStatus) -> str:
-    return WORDS.get(status, f"unknown letter {status.value}")
 
 
 def _short(text: str) -> str:

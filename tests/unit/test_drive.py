@@ -12,7 +12,7 @@ from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from airflow_provider_b24cal.client.runner import arun
+from airflow_provider_b24cal.client.dispatcher import arun
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.conftest import SILENT
 

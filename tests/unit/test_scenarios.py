@@ -20,10 +20,9 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, Steps, run_call
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.settings import read_settings
-from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher
+from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher, arun, run
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from airflow_provider_b24cal.client.runner import arun, run
 from tests.conftest import (
     ACCEPTED,
     CANARY,

@@ -12,7 +12,11 @@ class MeetingStatus(StrEnum):
 
     Portals hold a few letters that are not documented (``M`` in old rows). ``MeetingStatus("M")`` is a status too, but
     not a member: it equals none of the four below, and it can be overwritten.
+
+    :ivar label: the status in words, such as ``not answered``, for logs.
     """
+
+    label: str
 
     ACCEPTED = "Y"
     """The user takes part."""
@@ -31,16 +35,14 @@ class MeetingStatus(StrEnum):
 def _from_letter(letter: str) -> MeetingStatus:
     status = str.__new__(MeetingStatus, letter)
     status._name_ = status._value_ = letter
+    status.label = f"unknown letter {letter}"
     return status
 
 
 # One object for each letter, so that `is` and pickling work as for the four members.
 _LETTERS: Final = {letter: _from_letter(letter) for letter in ascii_uppercase}
 
-WORDS: Final = {
-    MeetingStatus.ACCEPTED: "accepted",
-    MeetingStatus.DECLINED: "declined",
-    MeetingStatus.NOT_ANSWERED: "not answered",
-    MeetingStatus.ORGANISER: "organiser",
-}
-"""The four statuses in words, for logs and pages."""
+MeetingStatus.ACCEPTED.label = "accepted"
+MeetingStatus.DECLINED.label = "declined"
+MeetingStatus.NOT_ANSWERED.label = "not answered"
+MeetingStatus.ORGANISER.label = "organiser"

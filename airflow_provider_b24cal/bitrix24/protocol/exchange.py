@@ -1,7 +1,7 @@
 """The exchange with a portal, written once as generators: pack, send, read, classify, retry.
 
 A generator yields a step (:class:`Send`, :class:`Pause`, ...), is sent the reply or the transport's error, and returns
-the result. ``client/runner.py`` runs it over sockets, in a thread or on an event loop; a test runs it over a list.
+the result. ``client/dispatcher.py`` runs it over sockets, in a thread or on an event loop; a test runs it over a list.
 Retries and token renewal are written nowhere else.
 """
 
