@@ -16,7 +16,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Package downloads stay inside the clone unless a shared cache is named.
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 
-.PHONY: help setup demo demo-ui test executors buckets lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui quick test executors buckets lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -41,6 +41,16 @@ demo: setup ## Run the main job against the sandbox and show what happened
 
 demo-ui: setup ## Leave Airflow and the sandbox running for a person to click
 	@$(BIN)/python -m dev.demo dags_examples --ui
+
+# No Airflow command, browser or database of Airflow is needed by these, and each takes seconds.
+QUICK := sandbox/tests tests/unit/bitrix24 $(addprefix tests/contract/test_,architecture.py terms.py public_face.py) \
+  $(addprefix tests/unit/test_,answers_undone.py decorator.py drive.py hook.py hook_copies.py inputs.py operating.py \
+    operators.py pace.py progress.py renamed.py reply_bodies.py retry_policy.py samples.py scenarios.py store.py \
+    task_log.py trigger.py) \
+  $(addprefix tests/property/test_,set_bound.py waiting.py rotation.py zones.py)
+
+quick: lint types ## Check style and types and run the quick tests (about three minutes)
+	@$(BIN)/python -m pytest -q -n 2 $(QUICK)
 
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

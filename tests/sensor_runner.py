@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_b24cal.sensors.base import Bitrix24WaitSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from tests.conftest import Clock
+from tests.clock import Clock
 
 MODES = ("poke", "reschedule", "deferrable")
 

@@ -15,7 +15,7 @@ from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from tests.conftest import CANARY
+from tests.portal_data import CANARY
 from tests.sync import TIMEOUT
 
 Carry = Callable[..., Reply]

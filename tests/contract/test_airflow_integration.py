@@ -17,7 +17,7 @@ from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.conftest import CANARY, office
+from tests.portal_data import CANARY, portal_data
 
 pytestmark = pytest.mark.xdist_group("at_home")
 DAGS = Path(__file__).with_name("dags")
@@ -48,7 +48,7 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     home = tmp_path_factory.mktemp("airflow")
-    there: Any = office()
+    there: Any = portal_data()
     there["events"] += LATER
     with SandboxServer(Portal(parse(there))) as server:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")} | {

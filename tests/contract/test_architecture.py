@@ -187,3 +187,10 @@ print(sorted({name.split(".")[0] for name in set(sys.modules) - before}
 def test_a_dag_file_loads_no_http_library() -> None:
     done = subprocess.run([sys.executable, "-c", PARSED], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("folder", ["tests", "sandbox/tests"])
+def test_nothing_imports_from_a_conftest(folder: str) -> None:
+    """What tests import is in a module that is named for it; a conftest has fixtures only."""
+    for path in sorted((Path(__file__).parents[2] / folder).rglob("*.py")):
+        assert not [module for _, module in _imports(path) if module.split(".")[-1] == "conftest"], path

@@ -39,7 +39,7 @@ from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
-from tests.conftest import CANARY
+from tests.portal_data import CANARY
 from tests.sync import TIMEOUT
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,8 @@ from airflow_provider_b24cal.operators.meeting_status import (
 )
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from tests.conftest import MANY, NOTIFYING, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import MANY, NOTIFYING, SILENT
 
 PAIR = list(MANY[:2])
 """The meetings that the deferred sensor waits for."""

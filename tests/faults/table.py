@@ -163,7 +163,7 @@ def lasting(error: type[Bitrix24Error]) -> dict[str, Cell]:
 def of_many(error: type[Bitrix24Error]) -> Count:
     """Return the requests of three that fail to their last attempt.
 
-    No further request is sent to a portal that refuses every request, once one of them has given up; the others may have
+    A portal that refuses every request gets no further one once one of the three has given up; the others may have
     given up by then too.
     """
     return (8, 24) if error.default_permanence is Permanence.TRANSIENT else 24

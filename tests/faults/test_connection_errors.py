@@ -24,8 +24,8 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
-from tests.conftest import CANARY
 from tests.faults.leaks import Evidence, chain
+from tests.portal_data import CANARY
 
 PACKAGE = str(Path(airflow_provider_b24cal.__file__).parent)
 PORTAL = "https://portal.invalid"

@@ -10,10 +10,10 @@ from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
-from tests.conftest import MANY, NOTIFYING, office
-from tests.faults.conftest import LocalAirflow, Player
 from tests.faults.paths import set_one
+from tests.faults.player import LocalAirflow, Player
 from tests.faults.table import FAULTS, SET, Fault
+from tests.portal_data import MANY, NOTIFYING, portal_data
 
 STRUCK = [fault for fault in FAULTS if "set" in fault.cells]
 
@@ -43,7 +43,7 @@ def test_a_retry_and_a_cleared_task_tell_the_organiser_no_more(fault: Fault, pla
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A portal whose every meeting notifies its organiser."""
-    people: Any = office()
+    people: Any = portal_data()
     for event in people["events"]:
         event["notify"] = True
     with SandboxServer(Portal(parse(people))) as server:

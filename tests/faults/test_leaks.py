@@ -21,10 +21,10 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from tests.conftest import CANARY
-from tests.faults.conftest import Ear, LocalAirflow, Player, filled
 from tests.faults.leaks import LOUD, Evidence
+from tests.faults.player import Ear, LocalAirflow, Player, filled
 from tests.faults.table import FAULTS
+from tests.portal_data import CANARY
 
 HALF = CANARY[:9]
 

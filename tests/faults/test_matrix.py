@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, MeetingsFailedError
-from tests.conftest import MANY, NOTIFYING, SILENT
-from tests.faults.conftest import LocalAirflow, Player
 from tests.faults.leaks import chain
 from tests.faults.paths import PAIR, Ran
+from tests.faults.player import LocalAirflow, Player
 from tests.faults.table import FAULTS, MATRIX, PATHS, SET, Cell, Fault
+from tests.portal_data import MANY, NOTIFYING, SILENT
 
 TIMEOUT_S = {"get": 300, "set": 300, "many": 900, "poke": 960, "wait": 960}
 """Seconds of waiting that a path bears at most: of many meetings each request by itself, of sensors each poll."""

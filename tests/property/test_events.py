@@ -22,7 +22,7 @@ from airflow_provider_b24cal.bitrix24.calendar.window import MARGIN, MAX_WINDOW,
 from airflow_provider_b24cal.bitrix24.protocol.call import Call
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
-from tests.conftest import CANARY
+from tests.portal_data import CANARY
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY)))
 ZONES = st.sampled_from([UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Etc/GMT+12")])

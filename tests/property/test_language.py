@@ -31,9 +31,9 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy, RetryS
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply, read
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_wanted_status
-from tests.conftest import CANARY
 from tests.contexts import context_for
 from tests.fuzz.replies import LONGEST_TEXT, throw
+from tests.portal_data import CANARY
 
 ENDPOINT = Endpoint("https://example.bitrix24.com", Webhook("1", Secret(CANARY)))
 WEEK = Window(datetime(2026, 9, 14, tzinfo=UTC), datetime(2026, 9, 21, tzinfo=UTC))

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from tests.system.browser import Window
 
+from tests.airflow_version import AIRFLOW
+
 ROOT = Path(__file__).parents[2]
-AIRFLOW = version("apache-airflow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,23 +51,23 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def office_server() -> Iterator[SandboxServer]:
+def data_server() -> Iterator[SandboxServer]:
     """The built-in office, whose ids the example DAGs use."""
     with SandboxServer() as server:
         yield server
 
 
 @pytest.fixture
-def portal(office_server: SandboxServer) -> Portal:
-    """The state of :func:`office_server`, as new."""
-    office_server.renew()
-    return office_server.portal
+def portal(data_server: SandboxServer) -> Portal:
+    """The state of :func:`data_server`, as new."""
+    data_server.renew()
+    return data_server.portal
 
 
 @pytest.fixture(scope="session")
-def auth_server(office_server: SandboxServer) -> AuthServer:
+def auth_server(data_server: SandboxServer) -> AuthServer:
     """The authorisation server that knows the tokens of the stage; a renewed portal has a new one."""
-    return office_server.portal.auth_server
+    return data_server.portal.auth_server
 
 
 @pytest.fixture(scope="session")
@@ -77,15 +78,15 @@ def hosts() -> int:
 
 @pytest.fixture(scope="session")
 def stage(
-    office_server: SandboxServer, auth_server: AuthServer, tmp_path_factory: pytest.TempPathFactory
+    data_server: SandboxServer, auth_server: AuthServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """Airflow's processes with the example DAGs and those of the system tests."""
     dags = tmp_path_factory.mktemp("dags")
     for source in (*ROOT.glob("dags_examples/*.py"), *ROOT.glob("tests/system/dags/*.py")):
         shutil.copy(source, dags)
     settings = {
-        "AIRFLOW_CONN_BITRIX24_DEFAULT": office_server.connection_json(1),
-        "AIRFLOW_CONN_BITRIX24_TOKENS": office_server.oauth_connection_json(1),
+        "AIRFLOW_CONN_BITRIX24_DEFAULT": data_server.connection_json(1),
+        "AIRFLOW_CONN_BITRIX24_TOKENS": data_server.oauth_connection_json(1),
     }
     with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
         running.migrate()

@@ -142,11 +142,11 @@ def test_says_what_belongs_where(page: Page) -> None:
 
 
 def test_is_tested_saved_reopened_and_used(
-    page: Page, office_server: SandboxServer, portal: Portal, site: LocalAirflow
+    page: Page, data_server: SandboxServer, portal: Portal, site: LocalAirflow
 ) -> None:
-    name, connected = "portal_of_anna", CONNECTED.format(url=office_server.url)
+    name, connected = "portal_of_anna", CONNECTED.format(url=data_server.url)
     _add(page, name)
-    page.get_by_label("Webhook URL", exact=True).fill(office_server.webhook_url(1))
+    page.get_by_label("Webhook URL", exact=True).fill(data_server.webhook_url(1))
     _field(page, "timeout").fill("30")
     _field(page, "allow_http").check()
     for number, port in enumerate(["", "0", "443"], start=1):
@@ -156,7 +156,7 @@ def test_is_tested_saved_reopened_and_used(
     _save(page)
 
     _edit(page, name)
-    assert office_server.secret(1) not in page.content()
+    assert data_server.secret(1) not in page.content()
     expect(page.get_by_label("Port (enter 443)", exact=True)).to_have_value("443")
     expect(_field(page, "timeout")).to_have_value("30")
     expect(_field(page, "allow_http")).to_be_checked()
@@ -169,7 +169,7 @@ def test_is_tested_saved_reopened_and_used(
     run = site.command("dags", "test", "by_connection", "--conf", json.dumps({"bitrix24_conn_id": name}))
     assert run.returncode == 0, run.stdout + run.stderr
     assert _xcoms(site) == ['"Q"']
-    assert office_server.secret(1) not in run.stdout + run.stderr
+    assert data_server.secret(1) not in run.stdout + run.stderr
 
 
 def _xcoms(site: LocalAirflow) -> list[str]:
@@ -180,14 +180,14 @@ def _xcoms(site: LocalAirflow) -> list[str]:
 
 
 def test_keeps_the_tokens_when_something_else_is_changed(
-    page: Page, office_server: SandboxServer, portal: Portal, site: LocalAirflow
+    page: Page, data_server: SandboxServer, portal: Portal, site: LocalAirflow
 ) -> None:
-    name, wanted = "application", json.loads(office_server.oauth_connection_json(1))
+    name, wanted = "application", json.loads(data_server.oauth_connection_json(1))
     _add(page, name)
     page.get_by_label("Portal", exact=True).fill(wanted["host"])
     for key, value in wanted["extra"].items():
         _field(page, key).fill(value)
-    assert CONNECTED.format(url=office_server.url) in _test(page)
+    assert CONNECTED.format(url=data_server.url) in _test(page)
     _save(page)
 
     _edit(page, name)
@@ -208,10 +208,10 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{kept.getsockname()[1]}"
 
 
-def test_says_what_is_wrong(nobody: str, page: Page, office_server: SandboxServer, portal: Portal) -> None:
+def test_says_what_is_wrong(nobody: str, page: Page, data_server: SandboxServer, portal: Portal) -> None:
     _add(page, "wrong")
     for webhook, wanted in (
-        (f"{office_server.url}/rest/1/n0suchc0de000000/", "The portal does not accept this webhook"),
+        (f"{data_server.url}/rest/1/n0suchc0de000000/", "The portal does not accept this webhook"),
         ("n0suchc0de000000", "Portal (host): expected the portal"),
         (f"{nobody}/rest/1/n0suchc0de000000/", "Check the portal's address in the connection"),
     ):
@@ -222,16 +222,14 @@ def test_says_what_is_wrong(nobody: str, page: Page, office_server: SandboxServe
 
 
 @pytest.mark.parametrize("form", ["json", "uri", "json with port 0", "json with port null"])
-def test_added_and_tested_by_command(
-    form: str, site: LocalAirflow, office_server: SandboxServer, portal: Portal
-) -> None:
+def test_added_and_tested_by_command(form: str, site: LocalAirflow, data_server: SandboxServer, portal: Portal) -> None:
     kind, _, port = form.partition(" with port ")
-    stored = office_server.connection_json(1)
+    stored = data_server.connection_json(1)
     if port:
         stored = json.dumps(json.loads(stored) | {"port": json.loads(port)})
     if kind == "uri":
         # This command breaks on a URI with two schemes, as is that of the sandbox.
-        stored = f"bitrix24://:{quote(office_server.webhook_url(1), safe='')}@/?timeout=30"
+        stored = f"bitrix24://:{quote(data_server.webhook_url(1), safe='')}@/?timeout=30"
     name = form.replace(" ", "_")
     added = site.command("connections", "add", name, f"--conn-{kind}", stored)
     assert added.returncode == 0, added.stdout + added.stderr
@@ -240,11 +238,11 @@ def test_added_and_tested_by_command(
     assert "Connection success!" in tested.stdout, tested.stdout + tested.stderr
     assert tested.returncode == 0
     assert portal.count()["requests"] == 1
-    assert office_server.secret(1) not in tested.stdout + tested.stderr
+    assert data_server.secret(1) not in tested.stdout + tested.stderr
 
 
-def test_a_test_by_command_says_what_to_do(site: LocalAirflow, office_server: SandboxServer, portal: Portal) -> None:
-    wrong = json.loads(office_server.connection_json(1)) | {"login": "3"}
+def test_a_test_by_command_says_what_to_do(site: LocalAirflow, data_server: SandboxServer, portal: Portal) -> None:
+    wrong = json.loads(data_server.connection_json(1)) | {"login": "3"}
     site.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
     tested = site.command("connections", "test", "of_somebody_else")
     # With exit code 0; Airflow 3 has another.

@@ -68,14 +68,14 @@ def test_says_what_belongs_where(window: Window) -> None:
 
 
 def test_is_saved_reopened_tested_and_used(
-    window: Window, office_server: SandboxServer, portal: Portal, stage: LocalAirflow
+    window: Window, data_server: SandboxServer, portal: Portal, stage: LocalAirflow
 ) -> None:
     page, name = window.page, "portal_of_anna"
     form = _add(page, name)
     secret = form.get_by_label("Webhook URL")
     expect(secret).to_have_attribute("type", "password")
     window.picture("connection_form", form)
-    secret.fill(office_server.webhook_url(1))
+    secret.fill(data_server.webhook_url(1))
     form.get_by_label("Port (enter 443)", exact=True).fill("443")
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     form.get_by_label("Timeout (seconds)").fill("30")
@@ -87,7 +87,7 @@ def test_is_saved_reopened_tested_and_used(
     expect(form.get_by_label("Port (enter 443)", exact=True)).to_have_value("443")
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     expect(form.get_by_label("Timeout (seconds)")).to_have_value("30")
-    assert office_server.secret(1) not in page.content()
+    assert data_server.secret(1) not in page.content()
     form.get_by_role("button", name="Standard Fields", exact=True).click()
     form.get_by_label("Description").fill("Answers of Anna")
     _save(form)
@@ -95,7 +95,7 @@ def test_is_saved_reopened_tested_and_used(
 
     shown = _test(page, name)
     window.picture("connection_test")
-    assert f"Connected to {office_server.url} as Anna Orlova (user 1); scopes: calendar." in shown
+    assert f"Connected to {data_server.url} as Anna Orlova (user 1); scopes: calendar." in shown
     assert portal.count()["requests"] == 1
 
     run_id = stage.run_dag("by_connection", {"bitrix24_conn_id": name})
@@ -121,10 +121,10 @@ def nobody() -> Iterator[str]:
     ],
 )
 def test_says_what_is_wrong(
-    name: str, webhook: str, wanted: str, nobody: str, window: Window, office_server: SandboxServer, portal: Portal
+    name: str, webhook: str, wanted: str, nobody: str, window: Window, data_server: SandboxServer, portal: Portal
 ) -> None:
     form = _add(window.page, name)
-    form.get_by_label("Webhook URL").fill(webhook.format(url=office_server.url, nobody=nobody))
+    form.get_by_label("Webhook URL").fill(webhook.format(url=data_server.url, nobody=nobody))
     form.get_by_label("Port (enter 443)", exact=True).fill("443")
     _save(form)
     shown = _test(window.page, name)

@@ -33,14 +33,14 @@ def test_opens_the_meeting_or_the_calendar(
     window: Window,
     stage: LocalAirflow,
     portal: Portal,
-    office_server: SandboxServer,
+    data_server: SandboxServer,
 ) -> None:
     run_id = stage.run_dag(dag_id, conf)
     stage.wait_for(f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"})
     window.page.goto(f"/dags/{dag_id}/runs/{quote(run_id)}/tasks/{task}/details")
     button = window.page.get_by_role("link", name="Open in Bitrix24")
-    expect(button).to_have_attribute("href", f"{office_server.url}/company/personal/user/1/calendar/{wanted}")
-    assert office_server.secret(1) not in window.page.content()
+    expect(button).to_have_attribute("href", f"{data_server.url}/company/personal/user/1/calendar/{wanted}")
+    assert data_server.secret(1) not in window.page.content()
     with window.page.expect_popup() as opened:
         button.click()
     expect(opened.value.get_by_role("heading", name="Sandbox portal")).to_be_visible()

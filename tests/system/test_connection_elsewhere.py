@@ -22,9 +22,9 @@ CONNECTED = "Connected to {url} as Martin Keller (user 2); scopes: calendar."
 
 @pytest.mark.parametrize("form", ["json", "uri"])
 def test_added_and_tested_by_command(
-    form: str, stage: LocalAirflow, office_server: SandboxServer, portal: Portal
+    form: str, stage: LocalAirflow, data_server: SandboxServer, portal: Portal
 ) -> None:
-    stored = getattr(office_server, f"connection_{form}")(MARTIN)
+    stored = getattr(data_server, f"connection_{form}")(MARTIN)
     added = stage.command("connections", "add", f"by_{form}", f"--conn-{form}", stored)
     assert added.returncode == 0, added.stdout + added.stderr
     tested = stage.command("connections", "test", f"by_{form}")
@@ -32,11 +32,11 @@ def test_added_and_tested_by_command(
     assert "Connection success!" in tested.stdout, tested.stdout + tested.stderr
     assert tested.returncode == 0
     assert portal.count()["requests"] == 1
-    assert office_server.secret(MARTIN) not in tested.stdout + tested.stderr
+    assert data_server.secret(MARTIN) not in tested.stdout + tested.stderr
 
 
-def test_a_test_by_command_says_what_to_do(stage: LocalAirflow, office_server: SandboxServer, portal: Portal) -> None:
-    wrong = json.loads(office_server.connection_json(MARTIN)) | {"login": "3"}
+def test_a_test_by_command_says_what_to_do(stage: LocalAirflow, data_server: SandboxServer, portal: Portal) -> None:
+    wrong = json.loads(data_server.connection_json(MARTIN)) | {"login": "3"}
     stage.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
     tested = stage.command("connections", "test", "of_somebody_else")
     # Before 3.3, Airflow's command ends with 0 all the same.
@@ -46,14 +46,14 @@ def test_a_test_by_command_says_what_to_do(stage: LocalAirflow, office_server: S
 
 @pytest.mark.parametrize("port", [{}, {"port": None}, {"port": 0}, {"port": 443}])
 def test_every_port_that_forms_send(
-    port: dict[str, int | None], stage: LocalAirflow, office_server: SandboxServer, portal: Portal
+    port: dict[str, int | None], stage: LocalAirflow, data_server: SandboxServer, portal: Portal
 ) -> None:
     tested = stage.request(
         "POST",
         "/connections/test",
-        {"connection_id": "sent", "conn_type": "bitrix24", "password": office_server.webhook_url(MARTIN), **port},
+        {"connection_id": "sent", "conn_type": "bitrix24", "password": data_server.webhook_url(MARTIN), **port},
     )
-    assert tested == {"status": True, "message": CONNECTED.format(url=office_server.url)}
+    assert tested == {"status": True, "message": CONNECTED.format(url=data_server.url)}
 
 
 @pytest.mark.skipif(

@@ -114,15 +114,15 @@ def broker(executor: str) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def office_server(executor: str) -> Iterator[SandboxServer]:
+def data_server(executor: str) -> Iterator[SandboxServer]:
     """The built-in office, on a portal with the limits of the standard plan."""
     with SandboxServer(Portal(default_seed_data(), Settings(plan="standard"))) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def auth_server(office_server: SandboxServer) -> AuthServer:
-    return office_server.portal.auth_server
+def auth_server(data_server: SandboxServer) -> AuthServer:
+    return data_server.portal.auth_server
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ def stage(
     metadata: Engine,
     tables: Engine,
     broker: dict[str, str],
-    office_server: SandboxServer,
+    data_server: SandboxServer,
     auth_server: AuthServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalAirflow]:
@@ -149,15 +149,15 @@ def stage(
     for source in (*ROOT.glob("dags_examples/*.py"), *ROOT.glob("tests/system/dags/*.py")):
         shutil.copy(source, dags)
     part = {"requests_per_second": 2 / hosts, "burst": 50 // hosts} if hosts > 1 else {}
-    connection = json.loads(office_server.connection_json(ME))
+    connection = json.loads(data_server.connection_json(ME))
     connection["extra"] |= part
     settings = {
         "AIRFLOW__CORE__EXECUTOR": executor,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _address(metadata),
         "AIRFLOW__TRIGGERER__CAPACITY": str(CAPACITY if hosts > 1 else 1000),
         "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
-        "AIRFLOW_CONN_BITRIX24_WHOLE": office_server.connection_json(ME),
-        "AIRFLOW_CONN_BITRIX24_TOKENS": office_server.oauth_connection_json(ME, **part),
+        "AIRFLOW_CONN_BITRIX24_WHOLE": data_server.connection_json(ME),
+        "AIRFLOW_CONN_BITRIX24_TOKENS": data_server.oauth_connection_json(ME, **part),
         "AIRFLOW_CONN_ATTENDANCE_DB": _as_connection(tables.url),
         "TMPDIR": str(tmp_path_factory.mktemp("host")),
         **broker,
@@ -179,7 +179,7 @@ def stage(
             host = {"TMPDIR": str(tmp_path_factory.mktemp("host"))}
             running.start_component("another triggerer", settings=host)
         yield running
-        _assert_not_stored(office_server.secret(ME), metadata)
+        _assert_not_stored(data_server.secret(ME), metadata)
 
 
 def _address(engine: Engine) -> str:

@@ -13,7 +13,7 @@ from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
 from dev.local_airflow import LocalAirflow, StageError
-from tests.system.conftest import AIRFLOW
+from tests.airflow_version import AIRFLOW
 from tests.system.runs import answer_once_deferred, finish, states_of
 
 # One Airflow serves all of them, so they run in one process one after the other.
@@ -108,10 +108,10 @@ def test_the_form_refuses_what_it_does_not_offer(stage: LocalAirflow, portal: Po
     assert count["requests"] == 0
 
 
-def test_several_people_one_at_a_time(stage: LocalAirflow, portal: Portal, office_server: SandboxServer) -> None:
+def test_several_people_one_at_a_time(stage: LocalAirflow, portal: Portal, data_server: SandboxServer) -> None:
     stage.request("POST", "/pools", {"name": "bitrix24", "slots": 1})
     for name, user_id in (("anna", 1), ("irina", 3)):
-        fields = json.loads(office_server.connection_json(user_id))
+        fields = json.loads(data_server.connection_json(user_id))
         stage.request(
             "POST", "/connections", fields | {"connection_id": f"bitrix24_{name}", "extra": json.dumps(fields["extra"])}
         )
@@ -122,7 +122,7 @@ def test_several_people_one_at_a_time(stage: LocalAirflow, portal: Portal, offic
     assert first["end_date"] <= second["start_date"], "the pool has one slot"
 
 
-def test_waits(stage: LocalAirflow, portal: Portal, office_server: SandboxServer) -> None:
+def test_waits(stage: LocalAirflow, portal: Portal, data_server: SandboxServer) -> None:
     """Real deferrals end as poke mode would have ended them, and the secret is seen nowhere."""
     waiting = (
         "declined_later",
@@ -162,7 +162,7 @@ def test_waits(stage: LocalAirflow, portal: Portal, office_server: SandboxServer
     assert stage.xcom("waits", run_id, "attendee_declines") == {"accepted": [], "declined": [1], "silent": []}
     assert stage.xcom("waits", run_id, "not_a_meeting")["failures"]["1"]["error"] == "NoSuchMeetingError"
     assert "accident: ***" in stage.task_logs(), "the masker knows the whole URL"
-    _assert_nowhere(office_server.secret(1), stage)
+    _assert_nowhere(data_server.secret(1), stage)
 
 
 def test_tokens(hosts: int, stage: LocalAirflow, portal: Portal, auth_server: AuthServer) -> None:

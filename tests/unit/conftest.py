@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.tokens import CONNECTION, Asynchronous, Blocking, Connect
 
 

@@ -17,7 +17,8 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentErro
 from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
 from airflow_provider_b24cal.triggers.outbox import LONGEST_PAUSE
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
-from tests.conftest import CANARY, FOREIGN, HOSTED, NOTIFYING, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import CANARY, FOREIGN, HOSTED, NOTIFYING, SILENT
 
 SEEN = "2026-09-16T10:00:00+00:00"
 

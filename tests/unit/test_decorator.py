@@ -21,7 +21,7 @@ from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.decorators.statuses import Bitrix24StatusesDecoratedOperator, bitrix24_statuses_task
-from tests.conftest import ACCEPTED, FOREIGN, SILENT
+from tests.portal_data import ACCEPTED, FOREIGN, SILENT
 
 
 def _task(decide: Callable[..., Any], **more: Any) -> Any:

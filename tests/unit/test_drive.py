@@ -14,7 +14,7 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.client.dispatcher import arun
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import SILENT
+from tests.portal_data import SILENT
 
 LARGE = Reply(200, b" " * 200_000)
 

@@ -22,7 +22,8 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.validation import check_letters
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
-from tests.conftest import CANARY, Clock
+from tests.clock import Clock
+from tests.portal_data import CANARY
 
 SINGLE, DECLINED, DAILY, MOVED, OWN, PRIVATE, DAYS, GROUP, COMPANY, ACROSS, NIGHT = range(10, 120, 10)
 ANNA, MARTIN, DORA = 1, 2, 5

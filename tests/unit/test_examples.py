@@ -1,4 +1,4 @@
-"""What the example DAGs decide, in a fixed office on a fixed day; that they run is shown in a real Airflow."""
+"""What the example DAGs decide, on fixed data and a fixed day; that they run is shown in a real Airflow."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="the examples are written for Airflow 3")
 
-from bitrix24_sandbox import demo
 from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
+
+from dev import demo
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 RUN = SimpleNamespace(run_after=datetime(2026, 9, 15, 9, tzinfo=UTC))
@@ -68,7 +69,7 @@ def serving() -> Iterator[SandboxServer]:
 
 
 @pytest.fixture(autouse=True)
-def office(serving: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def fixed_portal(serving: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     serving.renew()
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", serving.connection_json(1))
 

@@ -16,7 +16,8 @@ from airflow_provider_b24cal.operators.meeting_status import (
 )
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from tests.conftest import FOREIGN, HOSTED, MANY, UNKNOWN, Clock
+from tests.clock import Clock
+from tests.portal_data import FOREIGN, HOSTED, MANY, UNKNOWN
 from tests.sensor_runner import MODES, Lines, run_sensor
 
 FAILURES = [

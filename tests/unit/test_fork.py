@@ -15,7 +15,7 @@ from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from tests.conftest import ACCEPTED, MANY, SILENT, office
+from tests.portal_data import ACCEPTED, MANY, SILENT, portal_data
 from tests.sync import ending
 
 # A child that hangs is ended by the alarm, and counts as failed.
@@ -86,7 +86,7 @@ def portal(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
         files = {"certfile": pem, "keyfile": pem}
-    with SandboxServer(Portal(parse(office())), **files) as server:
+    with SandboxServer(Portal(parse(portal_data())), **files) as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
         yield server.portal
 

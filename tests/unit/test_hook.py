@@ -20,7 +20,19 @@ from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import ACCEPTED, CANARY, DECLINED, FOREIGN, HOSTED, MANY, NOTIFYING, SILENT, UNKNOWN, Clock, office
+from tests.clock import Clock
+from tests.portal_data import (
+    ACCEPTED,
+    CANARY,
+    DECLINED,
+    FOREIGN,
+    HOSTED,
+    MANY,
+    NOTIFYING,
+    SILENT,
+    UNKNOWN,
+    portal_data,
+)
 
 
 def _requests(portal: Portal) -> int:
@@ -109,7 +121,7 @@ def test_requests_are_under_way_at_once_on_few_connections(monkeypatch: pytest.M
     async def sleep(_: float) -> None:
         await asyncio.wait_for(met.wait(), 120)
 
-    with SandboxServer(Portal(parse(office())), sleep=sleep) as server:
+    with SandboxServer(Portal(parse(portal_data())), sleep=sleep) as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
         server.portal.configure({"latency_ms": 1})
         before: Any = server.portal.count()

@@ -13,7 +13,7 @@ from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import ACCEPTED, CANARY, SILENT
+from tests.portal_data import ACCEPTED, CANARY, SILENT
 
 
 class TeamHook(Bitrix24CalendarHook):

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import ACCEPTED, FOREIGN, SILENT
+from tests.portal_data import ACCEPTED, FOREIGN, SILENT
 
 try:
     SERDE: Any = import_module("airflow.sdk.serde")

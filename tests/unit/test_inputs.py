@@ -22,7 +22,7 @@ from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatus
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
-from tests.conftest import SILENT
+from tests.portal_data import SILENT
 
 SEPTEMBER = {"window_start": "2026-09-01T00:00:00+00:00", "window_end": "2026-10-01T00:00:00+00:00"}
 HINT = r"render_template_as_native_obj=True.*\.output"

@@ -18,8 +18,8 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.client.log_filter import MAX_KNOWN, keep_out_of_logs
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import CANARY, SILENT
 from tests.faults.leaks import Evidence
+from tests.portal_data import CANARY, SILENT
 from tests.sync import TIMEOUT
 from tests.wires import CARRIERS, GOOD, Carry, Listener, answer, settings_for
 

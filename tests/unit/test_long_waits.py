@@ -11,7 +11,8 @@ from bitrix24_sandbox.portal import Portal
 from airflow_provider_b24cal._airflow import AirflowSensorTimeout
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
-from tests.conftest import SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import SILENT
 from tests.sensor_runner import MODES, run_sensor
 
 HUGE = [timedelta.max, 1e12, 2_000_000_000, timedelta(days=365_000)]

@@ -18,7 +18,7 @@ from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
-from tests.conftest import CANARY
+from tests.portal_data import CANARY
 
 NOW = datetime(2026, 9, 16, 8, tzinfo=UTC)
 NEAREST, BY_ID = "calendar.event.get.nearest", "calendar.event.getbyid"

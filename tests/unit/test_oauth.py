@@ -16,7 +16,8 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24GetMeetingStatusOperator
-from tests.conftest import ACCEPTED, MANY, NOTIFYING, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import ACCEPTED, MANY, NOTIFYING, SILENT
 from tests.tokens import CONNECTION, Blocking, Connect, issued, stored
 
 

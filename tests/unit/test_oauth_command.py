@@ -21,7 +21,7 @@ from bitrix24_sandbox.server import SandboxServer
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.oauth import read_response
-from tests.conftest import SILENT
+from tests.portal_data import SILENT
 from tests.sync import FOR_A_PROCESS, TIMEOUT, ending
 
 

@@ -12,7 +12,8 @@ import pytest
 from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import MANY, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import MANY, SILENT
 from tests.tokens import CONNECTION, Blocking, Connect, issued, stored
 
 

@@ -13,7 +13,8 @@ from airflow_provider_b24cal.bitrix24.auth.tokens import Application, read_store
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from tests.conftest import MANY, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import MANY, SILENT
 from tests.tokens import Connect, issued
 
 

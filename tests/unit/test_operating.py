@@ -24,7 +24,8 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import (
 )
 from airflow_provider_b24cal.client.operating import OperatingTimes, operating_times
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import ACCEPTED, CANARY, DECLINED, SILENT, Clock, office
+from tests.clock import Clock
+from tests.portal_data import ACCEPTED, CANARY, DECLINED, SILENT, portal_data
 
 BEGAN = 1_800_000_000.0
 """Where the clock begins: the first second of a minute, 08:00:00 UTC."""
@@ -34,7 +35,7 @@ ONCE = RetryPolicy(attempts=1)
 @pytest.fixture
 def busy(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Portal]]:
     """Starts a portal on the test's clock where a call of ``status.get`` takes 3 s of 5 s in ten minutes."""
-    portal = Portal(parse(office()), clock=lambda: clock.now + skew)
+    portal = Portal(parse(portal_data()), clock=lambda: clock.now + skew)
     skew = 0.0
     with SandboxServer(portal) as running:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", running.connection_json(1))

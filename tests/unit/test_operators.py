@@ -18,7 +18,8 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.xcom import cap_letters
-from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, SILENT, UNKNOWN, Clock
+from tests.clock import Clock
+from tests.portal_data import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, SILENT, UNKNOWN
 
 
 class Pushes(SimpleNamespace):

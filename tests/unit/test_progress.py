@@ -13,7 +13,8 @@ import pytest
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.client.progress import Progress
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import MANY, Clock
+from tests.clock import Clock
+from tests.portal_data import MANY
 
 
 def _reported(clock: Clock, total: int, steps: list[tuple[float, int]]) -> list[str]:

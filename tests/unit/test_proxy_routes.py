@@ -12,7 +12,7 @@ from bitrix24_sandbox.server import SandboxServer
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import CANARY, SILENT
+from tests.portal_data import CANARY, SILENT
 from tests.wires import CARRIERS, GOOD, Carry, Listener, settings_for
 
 VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")

@@ -14,7 +14,8 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol.limits import HEADROOM
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import SILENT
 
 Connect = Callable[[float, float], None]
 

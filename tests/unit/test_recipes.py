@@ -13,15 +13,15 @@ from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingS
 
 
 @pytest.fixture
-def office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
+def sandbox_portal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
     with SandboxServer() as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
         yield server.portal
 
 
-def test_my_task_accepts(office: Portal) -> None:
+def test_my_task_accepts(sandbox_portal: Portal) -> None:
     Bitrix24SetMeetingStatusOperator(task_id="accept", event_id=668, status="Y").execute({})
-    assert office.status(668, 1) == "Y"
+    assert sandbox_portal.status(668, 1) == "Y"
 
 
 # [END howto_test_without_a_portal]
@@ -40,8 +40,8 @@ WHEN = {"dag_run": SimpleNamespace(run_after=NOW), "macros": SimpleNamespace(tim
 """What Airflow fills templates with."""
 
 
-def test_outcomes(office: Portal) -> None:
-    office.answer(681, 1, "N")
+def test_outcomes(sandbox_portal: Portal) -> None:
+    sandbox_portal.answer(681, 1, "N")
     # [START howto_outcomes]
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
@@ -55,7 +55,7 @@ def test_outcomes(office: Portal) -> None:
     assert "no such meeting" in wrong[999_999]
 
 
-def test_calendars_in_python(office: Portal) -> None:
+def test_calendars_in_python(sandbox_portal: Portal) -> None:
     # [START howto_hook_events]
     from datetime import UTC, datetime, timedelta
 
@@ -79,7 +79,7 @@ def test_calendars_in_python(office: Portal) -> None:
     assert set(busy) == {1, 2, 3}
 
 
-def test_tables_of_the_days_ahead(office: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_the_days_ahead(sandbox_portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("airflow.providers.sqlite")
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
     # [START howto_sync_ahead]
@@ -101,7 +101,7 @@ def test_tables_of_the_days_ahead(office: Portal, tmp_path: Path, monkeypatch: p
     assert (stored, calendars) == (counts["new"], 4)
 
 
-def test_files_by_day(office: Portal, tmp_path: Path) -> None:
+def test_files_by_day(sandbox_portal: Portal, tmp_path: Path) -> None:
     # [START howto_files]
     from airflow_provider_b24cal.transfers.attendance_to_object_storage import (
         Bitrix24AttendanceToObjectStorageOperator,

@@ -15,7 +15,8 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import ACCEPTED, CANARY, MANY, NOTIFYING, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import ACCEPTED, CANARY, MANY, NOTIFYING, SILENT
 
 Connect = Callable[[str], None]
 

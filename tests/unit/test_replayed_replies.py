@@ -17,7 +17,8 @@ from airflow_provider_b24cal.bitrix24.calendar.set_status import MAX_SETS
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import CANARY, MANY, NOTIFYING, Clock
+from tests.clock import Clock
+from tests.portal_data import CANARY, MANY, NOTIFYING
 
 Choose = Callable[[str, list[bytes]], bytes | None]
 """Given the method and the replies so far, what to answer in place of the portal; ``None`` for its own reply."""

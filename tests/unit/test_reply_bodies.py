@@ -27,8 +27,8 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import CANARY
 from tests.contexts import context_for
+from tests.portal_data import CANARY
 from tests.wires import CARRIERS, GOOD, Carry, Listener, answer, settings_for
 
 TEXT = json.dumps({"result": "Y" * 300_000}).encode()

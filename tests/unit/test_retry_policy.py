@@ -15,7 +15,7 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.retry_policy import Bitrix24RetryPolicy
-from tests.conftest import FOREIGN
+from tests.portal_data import FOREIGN
 
 needs_policies = pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="retry policies came with Airflow 3.3")
 

@@ -23,7 +23,8 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import CANARY, Clock
+from tests.clock import Clock
+from tests.portal_data import CANARY
 from tests.standin import Answer, Request, serve, webhook
 
 SAMPLES = Path(__file__).parent.parent / "samples"

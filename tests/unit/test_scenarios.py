@@ -23,7 +23,9 @@ from airflow_provider_b24cal.bitrix24.settings import read_settings
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher, arun, run
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from tests.conftest import (
+from tests.clock import Clock
+from tests.contexts import context_for
+from tests.portal_data import (
     ACCEPTED,
     CANARY,
     DECLINED,
@@ -34,9 +36,7 @@ from tests.conftest import (
     PLAIN,
     SILENT,
     UNKNOWN,
-    Clock,
 )
-from tests.contexts import context_for
 
 GET, SET = methods.STATUS_GET, methods.STATUS_SET
 Faults = list[dict[str, Any]]

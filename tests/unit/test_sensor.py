@@ -20,7 +20,8 @@ from airflow_provider_b24cal._airflow import (
 )
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
-from tests.conftest import DECLINED, FOREIGN, HOSTED, PLAIN, SILENT, UNKNOWN, Clock
+from tests.clock import Clock
+from tests.portal_data import DECLINED, FOREIGN, HOSTED, PLAIN, SILENT, UNKNOWN
 from tests.sensor_runner import MODES, context_of, run_sensor
 
 GET = "calendar.meeting.status.get"

@@ -21,7 +21,7 @@ from airflow_provider_b24cal.triggers import shared_poll
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from airflow_provider_b24cal.waiting.conditions import AttendeesCondition, MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule
-from tests.conftest import CANARY, FOREIGN, MANY, SILENT, UNKNOWN
+from tests.portal_data import CANARY, FOREIGN, MANY, SILENT, UNKNOWN
 from tests.sync import Gate, await_until
 
 GET = "calendar.meeting.status.get"

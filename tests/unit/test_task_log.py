@@ -13,7 +13,7 @@ from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24SetMeetingStatusOperator,
 )
 from airflow_provider_b24cal.operators.task_log import as_table
-from tests.conftest import ACCEPTED, FOREIGN, MANY, SILENT
+from tests.portal_data import ACCEPTED, FOREIGN, MANY, SILENT
 from tests.sensor_runner import Lines
 
 

@@ -43,8 +43,9 @@ from airflow_provider_b24cal.client.dispatcher import Stopped
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
-from tests.conftest import CANARY, Clock
+from tests.clock import Clock
 from tests.databases import database
+from tests.portal_data import CANARY
 from tests.sync import Gate, wait_until
 
 ANNA, MARTIN, DORA = 1, 2, 5

@@ -18,7 +18,7 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
-from tests.conftest import CANARY, office
+from tests.portal_data import CANARY, portal_data
 from tests.sync import TIMEOUT
 from tests.wires import CARRIERS, GOOD, Listener, read_more, read_request, settings_for
 
@@ -292,7 +292,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     certificate = authority.issue_cert("127.0.0.1", "portal.invalid")
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    serving = SandboxServer(Portal(parse(office())), certfile=folder / "cert.pem", keyfile=folder / "key.pem")
+    serving = SandboxServer(Portal(parse(portal_data())), certfile=folder / "cert.pem", keyfile=folder / "key.pem")
     with serving as server:
         yield server.url, folder / "ca.pem"
 

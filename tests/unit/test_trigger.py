@@ -19,7 +19,8 @@ from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigge
 from airflow_provider_b24cal.triggers.shared_poll import shared_poll
 from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule
-from tests.conftest import CANARY, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import CANARY, SILENT
 from tests.sync import Gate, await_until
 
 

@@ -21,7 +21,8 @@ from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from airflow_provider_b24cal.triggers.attendance_changes import Bitrix24AttendanceChangesTrigger
-from tests.conftest import CANARY, Clock
+from tests.clock import Clock
+from tests.portal_data import CANARY
 from tests.standin import Answer, Request, serve, webhook
 
 WINDOW = {"window_start": "2026-09-01T00:00:00+00:00", "window_end": "2026-09-20T00:00:00+00:00"}

@@ -25,13 +25,14 @@ from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatus
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
 from airflow_provider_b24cal.waiting.conditions import MOST_DEFERRED, MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule
-from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, PLAIN, SILENT, UNKNOWN, Clock
+from tests.clock import Clock
+from tests.portal_data import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, PLAIN, SILENT, UNKNOWN
 from tests.sensor_runner import MODES, context_of, run_sensor
 
 GET = "calendar.meeting.status.get"
 FIVE = [SILENT, DECLINED, 1001, 1002, 1003]
 START = datetime(2026, 9, 16, 10, tzinfo=UTC).timestamp()
-"""When every event of the test office starts."""
+"""When every event of the test portal starts."""
 
 
 @dataclass(frozen=True)

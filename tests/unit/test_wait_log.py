@@ -21,7 +21,8 @@ from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State
 from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.quorum import check_quorum
 from airflow_provider_b24cal.waiting.trigger_event import ResultKind
-from tests.conftest import ACCEPTED, DECLINED, FOREIGN, HOSTED, SILENT, Clock
+from tests.clock import Clock
+from tests.portal_data import ACCEPTED, DECLINED, FOREIGN, HOSTED, SILENT
 from tests.sensor_runner import MODES, Lines, run_sensor
 
 Y, N, Q = MeetingStatus.ACCEPTED, MeetingStatus.DECLINED, MeetingStatus.NOT_ANSWERED

@@ -14,7 +14,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidConnectionEr
 from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
 from airflow_provider_b24cal.bitrix24.settings import FORM_STAND_IN, Settings, read_settings
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
-from tests.conftest import CANARY
+from tests.portal_data import CANARY
 
 ORIGIN = "https://example.bitrix24.com"
 
