@@ -44,9 +44,9 @@ def check_calendars(value: object, argument: str = "calendars") -> list[Calendar
     """
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple | set | frozenset) or not names:
-        raise invalid(argument, value, f"a list of names: {_EXPECTED}")
+        raise invalid(argument, value, f"a list of names: {_EXPECTED}", text=False)
     if isinstance(value, str) and value.lstrip().startswith(("[", "(", "{")):
-        raise invalid(argument, value, f"a list, or one name: {_EXPECTED}")
+        raise invalid(argument, value, f"a list, or one name: {_EXPECTED}", text=False)
     return list(dict.fromkeys(check_calendar(name, argument) for name in names))
 
 

@@ -217,7 +217,7 @@ def test_a_zone_that_cannot_be_had(hook: Bitrix24CalendarHook, portal: Portal) -
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"days": -1}, "Invalid days -1: expected a whole number from 0 to 1461"),
+        ({"days": -1}, "Invalid days -1: expected a whole number from 0 to 1,461"),
         ({"days": 1462}, "Invalid days 1462"),
         ({"days": True}, "Invalid days True"),
         ({"days": 1.5}, "Invalid days 1.5"),

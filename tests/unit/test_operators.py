@@ -171,7 +171,7 @@ def test_set_by_statuses(connection: str, portal: Portal) -> None:
     [
         ({}, "expected exactly one of event_id, event_ids, statuses; got none"),
         ({"event_id": 1, "statuses": {1: "Y"}}, "got event_id and statuses"),
-        ({"statuses": {1: "Y"}, "status": "Y"}, "statuses names each status itself"),
+        ({"statuses": {1: "Y"}, "status": "Y"}, "expected none together with statuses"),
         ({"statuses": [1]}, r"Invalid statuses \[1\]: expected a mapping"),
         ({"statuses": {1: "Y", "1": "N"}}, "one status for event 1; got two"),
         ({"event_ids": 5, "status": "Y"}, "Invalid event_ids 5: expected a list of ids"),

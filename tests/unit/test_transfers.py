@@ -332,13 +332,13 @@ def test_a_calendar_that_shows_nothing_any_more_is_reported(
     (reported,) = [line for line in _log(task) if "group:7" in line]
     assert reported.startswith("group:7 is empty from 2026-09-01T00:00:00+00:00 ")
     assert "it had 1 occurrences" in reported
-    assert "may no longer look" in reported
+    assert "has lost access" in reported
     assert not [line for line in _log(task) if "group:7" in line], "once"
     for event_id in (BUDGET, DAILY, DAYS, PRIVATE, COMPANY):
         _delete(portal, event_id)
     (reported,) = [line for line in _log(files) if "removed" in line]
     assert "14 files" in reported
-    assert "may no longer look" in reported
+    assert "has lost access" in reported
 
 
 def test_permanent_errors_can_end_the_task(connection: str, warehouse: URL, portal: Portal, tmp_path: Path) -> None:
