@@ -36,7 +36,7 @@ def test_each_failure_is_repeated_as_it_deserves(stage: LocalAirflow, portal: Po
     assert "NoSuchMeetingError" in stage.task_logs("task_id=not_a_meeting")
     if HAS_RETRY_POLICIES:
         assert _decided(stage, "over_the_limit") == [
-            (600.0, "OperatingLimitError: not before the time that the portal has named")
+            (600.0, "OperatingLimitError: retrying at the time that the portal has named")
         ]
         assert _decided(stage, "passing") == [
             (1.0, "ConnectError: backing off after try 1"),
