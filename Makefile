@@ -69,6 +69,7 @@ lint: setup ## Check style and formatting
 
 types: setup ## Check types
 	@$(BIN)/python -m mypy
+	@$(BIN)/python -m mypy --config-file tests/mypy.ini
 
 docs: setup ## Build the documentation into docs/_build/html, warnings are errors
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
