@@ -91,28 +91,28 @@ def measure(interval: int, answers: int, components: Sequence[str]) -> list[dict
         (dags / "waiting.py").write_text(DAG_FILE.format(interval=interval), "utf-8")
         settings = {
             "AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(1),
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "5",  # Airflow's own; the stage is quicker
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "5",  # Airflow's default; LocalAirflow sets 1
         }
-        with LocalAirflow(home, dags, settings) as stage:
-            stage.migrate()
-            stage.start(components)
-            stage.wait_for("the first poll", lambda: _polls(server.portal) >= 2)
+        with LocalAirflow(home, dags, settings) as airflow:
+            airflow.migrate()
+            airflow.start(components)
+            airflow.wait_for("the first poll", lambda: _polls(server.portal) >= 2)
             dice = random.Random(1)
-            return [_one(stage, server.portal, interval * dice.random(), number) for number in range(answers)]
+            return [_one(airflow, server.portal, interval * dice.random(), number) for number in range(answers)]
 
 
-def _one(stage: LocalAirflow, portal: Portal, pause: float, number: int) -> dict[str, float]:
+def _one(airflow: LocalAirflow, portal: Portal, pause: float, number: int) -> dict[str, float]:
     time.sleep(pause)
     answered = datetime.now(UTC)
     portal.answer(101, 1, "NY"[number % 2])
 
     def runs() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = stage.request("GET", "/dags/waiting/dagRuns?limit=1000")["dag_runs"]
+        found: list[dict[str, Any]] = airflow.request("GET", "/dags/waiting/dagRuns?limit=1000")["dag_runs"]
         return [run for run in found if run["start_date"]]
 
-    stage.wait_for("the run", lambda: len(runs()) > number)
+    airflow.wait_for("the run", lambda: len(runs()) > number)
     begun = max(_moment(run["start_date"]) for run in runs())
-    events = stage.request("GET", "/assets/events?limit=1000")["asset_events"]
+    events = airflow.request("GET", "/assets/events?limit=1000")["asset_events"]
     event = max(_moment(one["timestamp"]) for one in events)
     return {"event": (event - answered).total_seconds(), "run": (begun - answered).total_seconds()}
 

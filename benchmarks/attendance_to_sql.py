@@ -36,7 +36,7 @@ WINDOW = {"window_start": "2026-01-01T00:00:00+00:00", "window_end": "2026-04-11
 POSTGRESQL = os.environ.get("B24CAL_TEST_POSTGRESQL", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres")
 
 
-def office() -> dict[str, Any]:
+def calendar_data() -> dict[str, Any]:
     """Return a hundred daily series that person 1 has called, each with eight attendees."""
     people = [{"id": number, "name": f"Person {number}"} for number in range(1, ATTENDEES + 2)]
     people[0]["webhook"] = {"secret": "benchmark0000000"}
@@ -56,10 +56,10 @@ def office() -> dict[str, Any]:
 
 
 @contextmanager
-def office_portal(folder: Path) -> Iterator[tuple[str, str]]:
-    """Serve the office from another process; yield its address and the connection of user 1."""
-    data = folder / "office.json"
-    data.write_text(json.dumps(office()), "utf-8")
+def serve_data(folder: Path) -> Iterator[tuple[str, str]]:
+    """Serve the calendar from another process; yield its address and the connection of user 1."""
+    data = folder / "calendar.json"
+    data.write_text(json.dumps(calendar_data()), "utf-8")
     with portal("--data", str(data)) as (url, connection):
         yield url, json.dumps(connection)
 
@@ -211,7 +211,7 @@ def compare(kind: str) -> bool:
         if found is None:
             return True
         engine = own_engine(found)
-        with office_portal(Path(name)) as (url, stored):
+        with serve_data(Path(name)) as (url, stored):
             connections = {"AIRFLOW_CONN_BITRIX24_DEFAULT": stored, "AIRFLOW_CONN_WAREHOUSE": found}
             firsts, seconds, portals, upserts, requests = [], [], [], [], 0
             # By turns, and the best of each: a machine that others use as well is now faster and now slower.

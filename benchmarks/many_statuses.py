@@ -162,7 +162,7 @@ def sixteen_processes(_url: str, connection: dict[str, Any]) -> Callable[[], Non
 def with_sdk(url: str, connection: dict[str, Any]) -> Callable[[], None]:
     """Read every status with the official SDK's ``call_batches``.
 
-    The SDK speaks only https; the portal here is plain, so its one base address is replaced. Nothing else is.
+    The SDK supports only https; the portal here uses http, so its one base address is replaced. Nothing else is.
     """
     from b24pysdk import BitrixWebhook, Client
 

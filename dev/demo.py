@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from bitrix24_sandbox.server import SandboxServer
 
-from dev.local_airflow import LocalAirflow, StageError
+from dev.local_airflow import LocalAirflow, LocalAirflowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,16 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="b24cal-demo-") as folder,
-            _running(Path(folder), options.dags.resolve(), began) as (server, stage),
+            _running(Path(folder), options.dags.resolve(), began) as (server, airflow),
         ):
             if options.ui:
-                return _stay(server, stage)
-            return _show(server, stage, began)
+                return _stay(server, airflow)
+            return _show(server, airflow, began)
     except KeyboardInterrupt:
         left = _started_in(folder)
         print(f"\nStopped; {f'still running: {left}' if left else 'nothing is left running'}.")
         return 130
-    except StageError as problem:
+    except LocalAirflowError as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
 
@@ -82,13 +82,13 @@ def _started_in(folder: str) -> list[int]:
 def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxServer, LocalAirflow]]:
     with SandboxServer() as server:
         _tell(began, f"Sandbox portal at {server.url}")
-        with LocalAirflow(folder, dags, connections(server, folder)) as stage:
+        with LocalAirflow(folder, dags, connections(server, folder)) as airflow:
             _tell(began, "Creating Airflow's database ...")
-            stage.migrate()
+            airflow.migrate()
             _tell(began, "Starting api-server, scheduler, dag-processor and triggerer ...")
-            stage.start()
-            _tell(began, f"Airflow at {stage.url}")
-            yield server, stage
+            airflow.start()
+            _tell(began, f"Airflow at {airflow.url}")
+            yield server, airflow
             _tell(began, "Stopping ...")
 
 
@@ -104,9 +104,9 @@ def connections(server: SandboxServer, folder: Path) -> dict[str, str]:
     }
 
 
-def _stay(server: SandboxServer, stage: LocalAirflow) -> int:
+def _stay(server: SandboxServer, airflow: LocalAirflow) -> int:
     print(
-        f"\n  Airflow  {stage.url}   user admin, password {stage.password}\n"
+        f"\n  Airflow  {airflow.url}   user admin, password {airflow.password}\n"
         f"  Portal   {server.url}   the calendar that the DAGs act on\n\n"
         "  Try the DAG answer_from_the_form: unpause it, trigger it, name meetings and choose an answer.\n"
         "  sync_company_calendar fills tables in the database attendance_db; attendance_report draws them.\n\n"
@@ -119,16 +119,16 @@ def _stay(server: SandboxServer, stage: LocalAirflow) -> int:
     return 0
 
 
-def _show(server: SandboxServer, stage: LocalAirflow, began: float) -> int:
+def _show(server: SandboxServer, airflow: LocalAirflow, began: float) -> int:
     before = {event_id: server.portal.status(event_id, ME) for event_id in (*CHOSEN, AWAITED)}
-    run_id = stage.run_dag(DAG_ID, {"event_ids": list(CHOSEN), "awaited_id": AWAITED})
+    run_id = airflow.run_dag(DAG_ID, {"event_ids": list(CHOSEN), "awaited_id": AWAITED})
     _tell(began, f"DAG {DAG_ID} runs ...")
     seen: dict[str, str] = {}
     answering: threading.Timer | None = None
     deadline = time.monotonic() + _RUN_TIMEOUT
     try:
-        while (state := stage.run_state(DAG_ID, run_id)) in {"queued", "running"}:
-            for name, now in _states(stage.task_instances(DAG_ID, run_id)).items():
+        while (state := airflow.run_state(DAG_ID, run_id)) in {"queued", "running"}:
+            for name, now in _states(airflow.task_instances(DAG_ID, run_id)).items():
                 if seen.get(name) != now and now != "None":
                     seen[name] = now
                     _tell(began, f"  {name}: {now}")
@@ -137,16 +137,16 @@ def _show(server: SandboxServer, stage: LocalAirflow, began: float) -> int:
                 answering = threading.Timer(_ANSWER_AFTER, server.portal.answer, (AWAITED, ME, "Y"))
                 answering.start()
             if time.monotonic() > deadline:
-                raise StageError(f"the run is still {state} after {_RUN_TIMEOUT:.0f} s\n{stage.task_logs()}")
+                raise LocalAirflowError(f"the run is still {state} after {_RUN_TIMEOUT:.0f} s\n{airflow.task_logs()}")
             time.sleep(0.5)
     finally:
         if answering is not None:
             answering.cancel()
     if state != "success":
-        raise StageError(f"the run ended as {state}\n{stage.task_logs()}")
+        raise LocalAirflowError(f"the run ended as {state}\n{airflow.task_logs()}")
     _tell(began, f"  {DAG_ID}: {state}")
     print()
-    rows = _rows(server, stage, run_id, before)
+    rows = _rows(server, airflow, run_id, before)
     for row in rows:
         print("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, _widths(rows), strict=True)).rstrip())
     counts: Any = server.portal.count()
@@ -168,16 +168,16 @@ def _states(instances: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _rows(
-    server: SandboxServer, stage: LocalAirflow, run_id: str, before: dict[int, str | None]
+    server: SandboxServer, airflow: LocalAirflow, run_id: str, before: dict[int, str | None]
 ) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("event", "meeting", "before", "after", "verified", "waited")]
     for event_id in (*CHOSEN, AWAITED):
         after = server.portal.status(event_id, ME)
         if event_id == AWAITED:
-            read = stage.xcom(DAG_ID, run_id, "await_answer")[str(event_id)]
-            waited = _seconds_of(stage.task_instances(DAG_ID, run_id), "await_answer")
+            read = airflow.xcom(DAG_ID, run_id, "await_answer")[str(event_id)]
+            waited = _seconds_of(airflow.task_instances(DAG_ID, run_id), "await_answer")
         else:
-            read, waited = stage.xcom(DAG_ID, run_id, "read_back", CHOSEN.index(event_id)), "-"
+            read, waited = airflow.xcom(DAG_ID, run_id, "read_back", CHOSEN.index(event_id)), "-"
         name = server.portal.book.events[event_id].name
         verified = "yes" if read == after == "Y" else f"no: read {read}"
         rows.append((str(event_id), name, _WORDS[before[event_id]], _WORDS[after], verified, waited))

@@ -45,11 +45,11 @@ _LAST_LINES = 40
 _SERVER_ERRORS = 500
 
 
-class StageError(RuntimeError):
+class LocalAirflowError(RuntimeError):
     """Airflow did not do what was asked of it; the message holds the end of the log."""
 
 
-class _NotNowError(StageError):
+class _NotReadyError(LocalAirflowError):
     """Airflow could not answer; it may a moment later."""
 
 
@@ -66,12 +66,12 @@ class LocalAirflow:
     def __init__(self, home: Path, dags: Path, settings: Mapping[str, str]) -> None:
         self.home = home
         # Nobody else is given the port in the time until Airflow listens on it.
-        self._held = _held_port()
-        self.port = int(self._held.getsockname()[1])
+        self._reserved = _reserve_port()
+        self.port = int(self._reserved.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self._airflow = str(Path(sys.executable).with_name("airflow"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._beheaded: list[subprocess.Popen[bytes]] = []
+        self._orphaned: list[subprocess.Popen[bytes]] = []
         self._token = ""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
         self.environment = inherited | {
@@ -111,8 +111,8 @@ class LocalAirflow:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop every process, the gentle way first."""
-        with _undisturbed():
+        """Stop every process: interrupt, then terminate, then kill."""
+        with _ignoring_interrupts():
             for signal_number, timeout in (
                 (signal.SIGINT, 12.0),
                 (signal.SIGTERM, 4.0),
@@ -124,8 +124,8 @@ class LocalAirflow:
                 while any(map(self._lives, self._started())) and time.monotonic() < deadline:
                     time.sleep(0.05)
             self._processes.clear()
-            self._beheaded.clear()
-            self._held.close()
+            self._orphaned.clear()
+            self._reserved.close()
 
     @property
     def password(self) -> str:
@@ -137,7 +137,7 @@ class LocalAirflow:
         """Create the database."""
         done = self.command("db", "migrate")
         if done.returncode:
-            raise StageError(f"airflow db migrate failed:\n{done.stdout}{done.stderr}")
+            raise LocalAirflowError(f"airflow db migrate failed:\n{done.stdout}{done.stderr}")
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of Airflow's commands to its end, such as ``connections list``, and return what it wrote."""
@@ -184,15 +184,15 @@ class LocalAirflow:
     def stop_component(self, name: str) -> None:
         """End one component as an administrator does, and wait for it; :meth:`start_component` starts it again.
 
-        :raises StageError: it does not end.
+        :raises LocalAirflowError: it does not end.
         """
         process = self._processes.pop(name)
         process.terminate()
         try:
             process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self._beheaded.append(process)
-            raise StageError(f"airflow {name} does not stop:\n{self._tail(name)}") from None
+            self._orphaned.append(process)
+            raise LocalAirflowError(f"airflow {name} does not stop:\n{self._tail(name)}") from None
 
     def kill_component(self, name: str, *, alone: bool = False) -> None:
         """End one component without any warning; :meth:`start_component` starts it again.
@@ -203,7 +203,7 @@ class LocalAirflow:
         process = self._processes.pop(name)
         if alone:
             process.kill()
-            self._beheaded.append(process)
+            self._orphaned.append(process)
         else:
             while self._lives(process):
                 self._signal(process, signal.SIGKILL)
@@ -214,7 +214,7 @@ class LocalAirflow:
         """Call Airflow's REST API as ``admin``.
 
         :param path: below ``/api/v2``.
-        :raises StageError: Airflow refused.
+        :raises LocalAirflowError: Airflow refused.
         """
         if not self._token:
             login = {"username": "admin", "password": self.password}
@@ -226,16 +226,16 @@ class LocalAirflow:
 
         What Airflow cannot answer at the moment is asked again.
 
-        :raises StageError: a component ended, or the time-out passed.
+        :raises LocalAirflowError: a component ended, or the time-out passed.
         """
         deadline = time.monotonic() + timeout
-        while not (found := _now(done)):
+        while not (found := _try(done)):
             for name, process in self._processes.items():
                 if process.poll() is not None:
-                    raise StageError(f"airflow {name} ended with {process.returncode}:\n{self._tail(name)}")
+                    raise LocalAirflowError(f"airflow {name} ended with {process.returncode}:\n{self._tail(name)}")
             if time.monotonic() > deadline:
                 tails = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self._processes)
-                raise StageError(f"waited {timeout:.0f} s in vain for {what}\n{tails}")
+                raise LocalAirflowError(f"not after {timeout:.0f} s: {what}\n{tails}")
             time.sleep(0.25)
         return found
 
@@ -278,7 +278,7 @@ class LocalAirflow:
         return "\n".join(reported)
 
     def _started(self) -> list[subprocess.Popen[bytes]]:
-        return [*self._processes.values(), *self._beheaded]
+        return [*self._processes.values(), *self._orphaned]
 
     def _signal(self, component: subprocess.Popen[bytes], number: int) -> None:
         for member in self._members(component):
@@ -305,9 +305,9 @@ class LocalAirflow:
     def _knows(self, dag_id: str) -> bool:
         try:
             self.request("GET", f"/dags/{dag_id}")
-        except _NotNowError:
+        except _NotReadyError:
             raise
-        except StageError:
+        except LocalAirflowError:
             return False
         return True
 
@@ -315,7 +315,7 @@ class LocalAirflow:
         try:
             self._send("GET", "/api/v2/version", None)
             return bool(self.password)
-        except (StageError, OSError, ValueError):
+        except (LocalAirflowError, OSError, ValueError):
             return False
 
     def _send(self, verb: str, path: str, body: Mapping[str, Any] | None) -> Any:
@@ -330,10 +330,10 @@ class LocalAirflow:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as refusal:
             reported = refusal.read().decode("utf-8", "replace")[:500]
-            kind = StageError if refusal.code < _SERVER_ERRORS else _NotNowError
+            kind = LocalAirflowError if refusal.code < _SERVER_ERRORS else _NotReadyError
             raise kind(f"{verb} {path}: HTTP {refusal.code}: {reported}") from None
         except OSError as trouble:
-            raise _NotNowError(f"{verb} {path}: {trouble}") from None
+            raise _NotReadyError(f"{verb} {path}: {trouble}") from None
 
     def _log_of(self, name: str) -> Path:
         return self.home / f"{name}.out"
@@ -345,14 +345,14 @@ class LocalAirflow:
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _now(done: Any) -> Any:
+def _try(done: Any) -> Any:
     try:
         return done()
-    except _NotNowError:
+    except _NotReadyError:
         return None
 
 
-def _held_port() -> socket.socket:
+def _reserve_port() -> socket.socket:
     """Return a socket that holds a free port without listening; a server that reuses addresses can."""
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -361,8 +361,8 @@ def _held_port() -> socket.socket:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let an impatient second Ctrl-C not stop the stopping."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Ignore a second Ctrl-C while the processes are stopped."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

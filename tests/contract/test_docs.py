@@ -302,7 +302,7 @@ def test_connections_are_read_as_the_page_says(monkeypatch: pytest.MonkeyPatch) 
 
 # What tasks return
 
-OFFICE = {
+DATA = {
     "people": [
         {"id": 1, "name": "Anna", "webhook": {"secret": CANARY, "scopes": ["calendar"]}},
         *({"id": number, "name": f"Person {number}"} for number in range(2, 7)),
@@ -329,7 +329,7 @@ def _shown(page: str) -> Any:
 
 
 def test_results_are_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    with SandboxServer(Portal(parse(OFFICE))) as server:
+    with SandboxServer(Portal(parse(DATA))) as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
         rows = Bitrix24ListEventsOperator(task_id="list", **SEPTEMBER).execute({})
         done = Bitrix24SetMeetingStatusOperator(task_id="set", event_id=651, status="Y").execute({})
@@ -351,7 +351,7 @@ def test_queries_find_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "attendance.db"
     monkeypatch.setenv("AIRFLOW_CONN_TABLES", json.dumps({"conn_type": "sqlite", "host": str(path)}))
     sync = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="tables", create_tables=True, **SEPTEMBER)
-    with SandboxServer(Portal(parse(OFFICE))) as server:
+    with SandboxServer(Portal(parse(DATA))) as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
         sync.execute({})
         server.portal.answer(650, 6, "Y")

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what the stage cannot do: Airflow 2 has other processes and another REST API."""
+    """Skip what is written for Airflow 3: Airflow 2 has other processes and another REST API."""
     if not AIRFLOW.startswith("3."):
         reason = f"written for the processes, the REST API and the web UI of Airflow 3, this is {AIRFLOW}"
         for item in items:
@@ -52,7 +52,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_server() -> Iterator[SandboxServer]:
-    """The built-in office, whose ids the example DAGs use."""
+    """The seed data, whose ids the example DAGs use."""
     with SandboxServer() as server:
         yield server
 
@@ -66,18 +66,18 @@ def portal(data_server: SandboxServer) -> Portal:
 
 @pytest.fixture(scope="session")
 def auth_server(data_server: SandboxServer) -> AuthServer:
-    """The authorisation server that knows the tokens of the stage; a renewed portal has a new one."""
+    """The authorisation server that knows the tokens of :func:`airflow`; a reset portal has a new one."""
     return data_server.portal.auth_server
 
 
 @pytest.fixture(scope="session")
 def hosts() -> int:
-    """On how many hosts the stage is, as far as the provider can tell."""
+    """The number of hosts that Airflow runs on, as the provider sees it."""
     return 1
 
 
 @pytest.fixture(scope="session")
-def stage(
+def airflow(
     data_server: SandboxServer, auth_server: AuthServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """Airflow's processes with the example DAGs and those of the system tests."""
@@ -131,19 +131,19 @@ def open_window(browser: Browser, tmp_path: Path, pytestconfig: pytest.Config) -
 
 
 @pytest.fixture(scope="module")
-def signed_in(browser: Browser, stage: LocalAirflow) -> StorageState:
+def signed_in(browser: Browser, airflow: LocalAirflow) -> StorageState:
     """What a browser keeps of somebody who has signed in to Airflow."""
     from tests.system.browser import TIMEOUT_MS, sign_in
 
     if tuple(map(int, version("apache-airflow").split(".")[:2])) < (3, 3):
         pytest.skip("written for the web UI of Airflow 3.3")
-    with browser.new_context(base_url=stage.url) as context:
+    with browser.new_context(base_url=airflow.url) as context:
         context.set_default_timeout(TIMEOUT_MS)
-        sign_in(context.new_page(), stage.password)
+        sign_in(context.new_page(), airflow.password)
         return context.storage_state()
 
 
 @pytest.fixture
-def window(open_window: Callable[..., Window], stage: LocalAirflow, signed_in: StorageState) -> Window:
+def window(open_window: Callable[..., Window], airflow: LocalAirflow, signed_in: StorageState) -> Window:
     """A window on Airflow, signed in."""
-    return open_window(stage.url, signed_in)
+    return open_window(airflow.url, signed_in)

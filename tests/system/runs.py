@@ -1,4 +1,4 @@
-"""Runs of DAGs on a stage, for the tests of this folder."""
+"""Runs of DAGs, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from dev.local_airflow import LocalAirflow
 ENDED = {"success", "failed"}
 
 
-def states_of(stage: LocalAirflow, dag_id: str, run_id: str) -> dict[str, str]:
+def states_of(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, str]:
     """Return the states of a run's tasks by name; a mapped one has its number behind the name."""
     return {
         f"{instance['task_id']}{'' if instance['map_index'] < 0 else instance['map_index']}": instance["state"]
-        for instance in stage.task_instances(dag_id, run_id)
+        for instance in airflow.task_instances(dag_id, run_id)
     }
 
 
 def finish(
-    stage: LocalAirflow, dag_id: str, conf: dict[str, Any], meanwhile: Callable[[dict[str, str]], None] | None = None
+    airflow: LocalAirflow, dag_id: str, conf: dict[str, Any], meanwhile: Callable[[dict[str, str]], None] | None = None
 ) -> str:
     """Run a DAG to its end, whatever that is, and return the run's id.
 
     :param meanwhile: is shown the states again and again.
     """
-    run_id = stage.run_dag(dag_id, conf)
+    run_id = airflow.run_dag(dag_id, conf)
 
     def ended() -> bool:
         if meanwhile is not None:
-            meanwhile(states_of(stage, dag_id, run_id))
-        return stage.run_state(dag_id, run_id) in ENDED
+            meanwhile(states_of(airflow, dag_id, run_id))
+        return airflow.run_state(dag_id, run_id) in ENDED
 
     try:
-        stage.wait_for(f"the end of {dag_id}", ended)
+        airflow.wait_for(f"the end of {dag_id}", ended)
     finally:
-        pause(stage, dag_id)
+        pause(airflow, dag_id)
     return run_id
 
 
-def pause(stage: LocalAirflow, dag_id: str) -> None:
+def pause(airflow: LocalAirflow, dag_id: str) -> None:
     """Have a DAG do nothing more: one with a schedule would go on by itself and disturb what comes next."""
-    stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": True})
+    airflow.request("PATCH", f"/dags/{dag_id}", {"is_paused": True})
 
     def rests() -> bool:
-        runs = stage.request("GET", f"/dags/{dag_id}/dagRuns?order_by=-run_after&limit=20")["dag_runs"]
-        states = {state for run in runs for state in states_of(stage, dag_id, run["dag_run_id"]).values()}
+        runs = airflow.request("GET", f"/dags/{dag_id}/dagRuns?order_by=-run_after&limit=20")["dag_runs"]
+        states = {state for run in runs for state in states_of(airflow, dag_id, run["dag_run_id"]).values()}
         return not states & {"queued", "running"}
 
-    stage.wait_for(f"{dag_id} to rest", rests)
+    airflow.wait_for(f"{dag_id} to rest", rests)
 
 
 def answer_once_deferred(portal: Portal, event_id: int, letter: str, *waiting: str) -> Callable[[dict[str, str]], None]:

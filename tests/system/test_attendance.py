@@ -34,7 +34,7 @@ DAYS = {ON_FIRST: FIRST, NEXT_DAY: FIRST + timedelta(days=1), LAST_WINDOW: FIRST
         TOO_LATE: FIRST + timedelta(days=17), AHEAD: TODAY + timedelta(days=4)}  # fmt: skip
 
 
-def _office() -> object:
+def _calendar_data() -> object:
     def meeting(event_id: int, **status: str) -> dict[str, Any]:
         day = f"{DAYS[event_id]:%Y-%m-%d}"
         guests = [{"user": MARTIN, "status": "Y"}]
@@ -61,8 +61,8 @@ def _office() -> object:
 
 
 @pytest.fixture(scope="module")
-def office() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(parse(_office()))) as server:
+def server() -> Iterator[SandboxServer]:
+    with SandboxServer(Portal(parse(_calendar_data()))) as server:
         yield server
 
 
@@ -73,12 +73,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def airflow(office: SandboxServer, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def airflow(server: SandboxServer, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     dags = tmp_path_factory.mktemp("dags")
     for name in USED:
         shutil.copy(EXAMPLES / f"{name}.py", dags)
     settings = {
-        "AIRFLOW_CONN_BITRIX24_DEFAULT": office.connection_json(ANNA),
+        "AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(ANNA),
         "AIRFLOW_CONN_ATTENDANCE_DB": json.dumps({"conn_type": "sqlite", "host": str(place / "attendance.db")}),
         "TMPDIR": str(place),
     }
@@ -88,14 +88,14 @@ def airflow(office: SandboxServer, place: Path, tmp_path_factory: pytest.TempPat
         yield running
 
 
-def _ended(stage: LocalAirflow, dag_id: str) -> list[dict[str, Any]]:
-    runs: list[dict[str, Any]] = stage.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+def _ended(airflow: LocalAirflow, dag_id: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = airflow.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
     return [run for run in runs if run["state"] in ENDED]
 
 
-def _unpause(stage: LocalAirflow, dag_id: str) -> None:
-    stage.wait_for_dag(dag_id)
-    stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+def _unpause(airflow: LocalAirflow, dag_id: str) -> None:
+    airflow.wait_for_dag(dag_id)
+    airflow.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
 
 def _rows(place: Path, columns: str, table: str) -> list[tuple[Any, ...]]:
@@ -112,25 +112,25 @@ def _nine(event_id: int) -> str:
     return f"{DAYS[event_id]:%Y-%m-%d} 09:00"
 
 
-def _backfill(stage: LocalAirflow, *more: str) -> None:
+def _backfill(airflow: LocalAirflow, *more: str) -> None:
     """Run what the example's comment says, for three days."""
     days = ["--from-date", f"{FIRST:%Y-%m-%d}", "--to-date", f"{FIRST + timedelta(days=3):%Y-%m-%d}"]
     # SQLite refuses a writer that has read before another wrote, and does not wait for it.
     others = ("scheduler", "triggerer", "dag-processor")
     for name in others:
-        stage.stop_component(name)
-    done = stage.command("backfill", "create", "--dag-id", SYNC, *days, "--max-active-runs", "1", *more)
+        airflow.stop_component(name)
+    done = airflow.command("backfill", "create", "--dag-id", SYNC, *days, "--max-active-runs", "1", *more)
     for name in others:
-        stage.start_component(name)
+        airflow.start_component(name)
     assert done.returncode == 0, done.stdout + done.stderr
 
     def over() -> bool:
-        backfills = stage.request("GET", f"/backfills?dag_id={SYNC}")["backfills"]
+        backfills = airflow.request("GET", f"/backfills?dag_id={SYNC}")["backfills"]
         return all(backfill["completed_at"] for backfill in backfills)
 
-    stage.wait_for("the end of the backfill", over)
-    runs = [run for run in _ended(stage, SYNC) if run["run_type"] == "backfill"]
-    assert [run["state"] for run in runs] == ["success"] * 3, stage.task_logs("task_id=sync")
+    airflow.wait_for("the end of the backfill", over)
+    runs = [run for run in _ended(airflow, SYNC) if run["run_type"] == "backfill"]
+    assert [run["state"] for run in runs] == ["success"] * 3, airflow.task_logs("task_id=sync")
 
 
 def test_the_nightly_sync_starts_the_report(airflow: LocalAirflow, place: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_nightly_sync_starts_the_report(airflow: LocalAirflow, place: Path) 
 
 
 def test_days_before_are_filled_and_later_answers_become_history(
-    airflow: LocalAirflow, office: SandboxServer, place: Path
+    airflow: LocalAirflow, server: SandboxServer, place: Path
 ) -> None:
     pytest.importorskip("airflow.providers.sqlite")
     _backfill(airflow)
@@ -172,7 +172,7 @@ def test_days_before_are_filled_and_later_answers_become_history(
     ]
     assert _rows(place, "parent_id", "attendance_changes") == []
 
-    office.portal.answer(NEXT_DAY, ANNA, "N")
+    server.portal.answer(NEXT_DAY, ANNA, "N")
     _backfill(airflow, "--reprocess-behavior", "completed")
     assert _rows(place, "parent_id, user_id, old_status, new_status", "attendance_changes") == [
         (NEXT_DAY, ANNA, "Q", "N")
@@ -180,7 +180,7 @@ def test_days_before_are_filled_and_later_answers_become_history(
     assert _counts(place)[1] == (NEXT_DAY, _nine(NEXT_DAY), 1, 1, 0, 2, None)
 
 
-def test_an_answer_starts_a_dag(airflow: LocalAirflow, office: SandboxServer) -> None:
+def test_an_answer_starts_a_dag(airflow: LocalAirflow, server: SandboxServer) -> None:
     """The watcher's first reading tells nothing; the answer given after it starts one run."""
     dag_id = "start_when_the_customer_accepts"
     _unpause(airflow, dag_id)
@@ -190,7 +190,7 @@ def test_an_answer_starts_a_dag(airflow: LocalAirflow, office: SandboxServer) ->
         return any("Watching" in path.read_text("utf-8", "replace") for path in logs)
 
     airflow.wait_for("the watcher", watched)
-    office.portal.answer(AHEAD, ANNA, "Y")
+    server.portal.answer(AHEAD, ANNA, "Y")
     airflow.wait_for("the run", lambda: _ended(airflow, dag_id))
     (run,) = _ended(airflow, dag_id)
     assert run["state"] == "success", airflow.task_logs("task_id=prepare")

@@ -68,7 +68,7 @@ def test_says_what_belongs_where(window: Window) -> None:
 
 
 def test_is_saved_reopened_tested_and_used(
-    window: Window, data_server: SandboxServer, portal: Portal, stage: LocalAirflow
+    window: Window, data_server: SandboxServer, portal: Portal, airflow: LocalAirflow
 ) -> None:
     page, name = window.page, "portal_of_anna"
     form = _add(page, name)
@@ -98,10 +98,10 @@ def test_is_saved_reopened_tested_and_used(
     assert f"Connected to {data_server.url} as Anna Orlova (user 1); scopes: calendar." in shown
     assert portal.count()["requests"] == 1
 
-    run_id = stage.run_dag("by_connection", {"bitrix24_conn_id": name})
-    stage.wait_for("the reading", lambda: stage.run_state("by_connection", run_id) in {"success", "failed"})
-    assert stage.run_state("by_connection", run_id) == "success", stage.task_logs("dag_id=by_connection")
-    assert stage.xcom("by_connection", run_id, "read") == "Q"
+    run_id = airflow.run_dag("by_connection", {"bitrix24_conn_id": name})
+    airflow.wait_for("the reading", lambda: airflow.run_state("by_connection", run_id) in {"success", "failed"})
+    assert airflow.run_state("by_connection", run_id) == "success", airflow.task_logs("dag_id=by_connection")
+    assert airflow.xcom("by_connection", run_id, "read") == "Q"
 
 
 @pytest.fixture

@@ -31,12 +31,12 @@ def test_opens_the_meeting_or_the_calendar(
     task: str,
     wanted: str,
     window: Window,
-    stage: LocalAirflow,
+    airflow: LocalAirflow,
     portal: Portal,
     data_server: SandboxServer,
 ) -> None:
-    run_id = stage.run_dag(dag_id, conf)
-    stage.wait_for(f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"})
+    run_id = airflow.run_dag(dag_id, conf)
+    airflow.wait_for(f"the end of {dag_id}", lambda: airflow.run_state(dag_id, run_id) in {"success", "failed"})
     window.page.goto(f"/dags/{dag_id}/runs/{quote(run_id)}/tasks/{task}/details")
     button = window.page.get_by_role("link", name="Open in Bitrix24")
     expect(button).to_have_attribute("href", f"{data_server.url}/company/personal/user/1/calendar/{wanted}")

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.xdist_group("airflow")
 DAG_ID = "answer_from_the_form"
 
 
-def _open_the_form(page: Page, stage: LocalAirflow) -> Locator:
-    stage.wait_for_dag(DAG_ID)
+def _open_the_form(page: Page, airflow: LocalAirflow) -> Locator:
+    airflow.wait_for_dag(DAG_ID)
     page.goto(f"/dags/{DAG_ID}")
     page.get_by_role("button", name="Trigger").first.click()
     form = page.get_by_role("dialog")
@@ -31,9 +31,9 @@ def _fill(form: Locator, event_ids: str, answer: str) -> None:
     form.page.get_by_role("option", name=answer, exact=True).click()
 
 
-def test_meetings_are_declined_in_the_form(window: Window, stage: LocalAirflow, portal: Portal) -> None:
+def test_meetings_are_declined_in_the_form(window: Window, airflow: LocalAirflow, portal: Portal) -> None:
     page = window.page
-    form = _open_the_form(page, stage)
+    form = _open_the_form(page, airflow)
     for title in ("Meetings", "Answer"):
         expect(form.get_by_text(title).first).to_be_visible()
     _fill(form, "668\n681\n689\n", "Decline")
@@ -62,11 +62,11 @@ def test_meetings_are_declined_in_the_form(window: Window, stage: LocalAirflow, 
         page.get_by_role("button", name="Expand all").click()
         return '"changed": 3' in " ".join(result.inner_text().split())  # its spaces are not plain ones
 
-    stage.wait_for("the whole result", unfolded)
+    airflow.wait_for("the whole result", unfolded)
 
 
-def test_the_form_says_what_it_does_not_take(window: Window, stage: LocalAirflow, portal: Portal) -> None:
-    form = _open_the_form(window.page, stage)
+def test_the_form_says_what_it_does_not_take(window: Window, airflow: LocalAirflow, portal: Portal) -> None:
+    form = _open_the_form(window.page, airflow)
     _fill(form, "668\n651abc", "Accept")
     form.get_by_role("button", name="Trigger").click()
     expect(form.get_by_text(re.compile("'the number of a meeting, such as 668' was expected"))).to_be_visible()

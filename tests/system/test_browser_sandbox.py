@@ -33,7 +33,7 @@ def _serving() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def server(_serving: SandboxServer) -> SandboxServer:
-    """The built-in office on that Monday, as new."""
+    """The seed data on that Monday, as new."""
     _serving.renew()
     return _serving
 

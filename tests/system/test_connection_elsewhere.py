@@ -22,12 +22,12 @@ CONNECTED = "Connected to {url} as Martin Keller (user 2); scopes: calendar."
 
 @pytest.mark.parametrize("form", ["json", "uri"])
 def test_added_and_tested_by_command(
-    form: str, stage: LocalAirflow, data_server: SandboxServer, portal: Portal
+    form: str, airflow: LocalAirflow, data_server: SandboxServer, portal: Portal
 ) -> None:
     stored = getattr(data_server, f"connection_{form}")(MARTIN)
-    added = stage.command("connections", "add", f"by_{form}", f"--conn-{form}", stored)
+    added = airflow.command("connections", "add", f"by_{form}", f"--conn-{form}", stored)
     assert added.returncode == 0, added.stdout + added.stderr
-    tested = stage.command("connections", "test", f"by_{form}")
+    tested = airflow.command("connections", "test", f"by_{form}")
     # Airflow's command prints this in place of the hook's words.
     assert "Connection success!" in tested.stdout, tested.stdout + tested.stderr
     assert tested.returncode == 0
@@ -35,10 +35,10 @@ def test_added_and_tested_by_command(
     assert data_server.secret(MARTIN) not in tested.stdout + tested.stderr
 
 
-def test_a_test_by_command_says_what_to_do(stage: LocalAirflow, data_server: SandboxServer, portal: Portal) -> None:
+def test_a_test_by_command_says_what_to_do(airflow: LocalAirflow, data_server: SandboxServer, portal: Portal) -> None:
     wrong = json.loads(data_server.connection_json(MARTIN)) | {"login": "3"}
-    stage.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
-    tested = stage.command("connections", "test", "of_somebody_else")
+    airflow.command("connections", "add", "of_somebody_else", "--conn-json", json.dumps(wrong))
+    tested = airflow.command("connections", "test", "of_somebody_else")
     # Before 3.3, Airflow's command ends with 0 all the same.
     assert "Connection success!" not in tested.stdout
     assert "Create a new one under Developer resources" in " ".join(tested.stdout.split())
@@ -46,9 +46,9 @@ def test_a_test_by_command_says_what_to_do(stage: LocalAirflow, data_server: San
 
 @pytest.mark.parametrize("port", [{}, {"port": None}, {"port": 0}, {"port": 443}])
 def test_every_port_that_forms_send(
-    port: dict[str, int | None], stage: LocalAirflow, data_server: SandboxServer, portal: Portal
+    port: dict[str, int | None], airflow: LocalAirflow, data_server: SandboxServer, portal: Portal
 ) -> None:
-    tested = stage.request(
+    tested = airflow.request(
         "POST",
         "/connections/test",
         {"connection_id": "sent", "conn_type": "bitrix24", "password": data_server.webhook_url(MARTIN), **port},
@@ -60,9 +60,9 @@ def test_every_port_that_forms_send(
     version("apache-airflow").startswith("3.0.") and find_spec("flask_appbuilder") is None,
     reason="Airflow 3.0 tells of fields only beside the provider fab, which is not installed",
 )
-def test_the_web_ui_is_reported_of_every_field(stage: LocalAirflow) -> None:
-    with httpx.Client(base_url=stage.url, timeout=120) as client:
-        login = client.post("/auth/token", json={"username": "admin", "password": stage.password}).json()
+def test_the_web_ui_is_reported_of_every_field(airflow: LocalAirflow) -> None:
+    with httpx.Client(base_url=airflow.url, timeout=120) as client:
+        login = client.post("/auth/token", json={"username": "admin", "password": airflow.password}).json()
         token = {"Authorization": f"Bearer {login['access_token']}"}
         reported = client.get("/ui/connections/hook_meta", headers=token).raise_for_status().json()
     (ours,) = [kind for kind in reported if kind["connection_type"] == "bitrix24"]

@@ -115,7 +115,7 @@ def broker(executor: str) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def data_server(executor: str) -> Iterator[SandboxServer]:
-    """The built-in office, on a portal with the limits of the standard plan."""
+    """The seed data, on a portal with the limits of the standard plan."""
     with SandboxServer(Portal(default_seed_data(), Settings(plan="standard"))) as server:
         yield server
 
@@ -134,7 +134,7 @@ def _within_the_limits(portal: Portal) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def stage(
+def airflow(
     executor: str,
     hosts: int,
     metadata: Engine,
@@ -207,7 +207,7 @@ def _assert_not_stored(secret: str, metadata: Engine) -> None:
             assert found == 0, name
 
 
-def _worked(stage: LocalAirflow, metadata: Engine, *run_ids: str) -> Counter[str]:
+def _worked(airflow: LocalAirflow, metadata: Engine, *run_ids: str) -> Counter[str]:
     """Return how many task instances of some runs each Celery worker has run, as Celery has noted it."""
     query = text(
         "SELECT m.worker, m.status FROM task_instance t "
@@ -220,7 +220,7 @@ def _worked(stage: LocalAirflow, metadata: Engine, *run_ids: str) -> Counter[str
         # Airflow hears of the end of a task before Celery does.
         return Counter(str(worker) for worker, _ in results) if {end for _, end in results} == {"SUCCESS"} else None
 
-    found: Counter[str] = stage.wait_for("Celery's results", noted)
+    found: Counter[str] = airflow.wait_for("Celery's results", noted)
     return found
 
 
@@ -230,97 +230,101 @@ def _unanswered(portal: Portal, count: int) -> list[int]:
     return [event_id for event_id in plain if portal.status(event_id, ME) == "Q"][:count]
 
 
-def test_runs_at_once(hosts: int, stage: LocalAirflow, portal: Portal, metadata: Engine) -> None:
+def test_runs_at_once(hosts: int, airflow: LocalAirflow, portal: Portal, metadata: Engine) -> None:
     """Seven runs, whose waits are more than one triggerer takes."""
     meetings = _unanswered(portal, 21)
     runs = {
-        stage.run_dag("attendance_round", {"event_ids": [one, two], "awaited_id": awaited}): (one, two, awaited)
+        airflow.run_dag("attendance_round", {"event_ids": [one, two], "awaited_id": awaited}): (one, two, awaited)
         for one, two, awaited in zip(meetings[::3], meetings[1::3], meetings[2::3], strict=True)
     }
 
     def instances() -> list[dict[str, Any]]:
         path = "/dags/attendance_round/dagRuns/~/taskInstances?limit=100&order_by=-id"
-        return [one for one in stage.request("GET", path)["task_instances"] if one["dag_run_id"] in runs]
+        return [one for one in airflow.request("GET", path)["task_instances"] if one["dag_run_id"] in runs]
 
     def triggerers() -> set[int] | None:
         waits = [one for one in instances() if one["task_id"] == "await_answer"]
         jobs = [one["triggerer_job"]["id"] for one in waits if one["triggerer_job"]]
         return set(jobs) if len(jobs) == len(runs) else None
 
-    found = stage.wait_for("all waits in triggerers", triggerers)
+    found = airflow.wait_for("all waits in triggerers", triggerers)
     for _, _, awaited in runs.values():
         portal.answer(awaited, ME, "Y")
     for run_id in runs:
-        stage.wait_for("the end of a run", lambda run_id=run_id: stage.run_state("attendance_round", run_id) in ENDED)
-    pause(stage, "attendance_round")
-    ended = [stage.run_state("attendance_round", run_id) for run_id in runs]
-    assert ended == ["success"] * len(runs), stage.task_logs("dag_id=attendance_round")
+        airflow.wait_for(
+            "the end of a run", lambda run_id=run_id: airflow.run_state("attendance_round", run_id) in ENDED
+        )
+    pause(airflow, "attendance_round")
+    ended = [airflow.run_state("attendance_round", run_id) for run_id in runs]
+    assert ended == ["success"] * len(runs), airflow.task_logs("dag_id=attendance_round")
     assert {portal.status(event_id, ME) for event_id in meetings} == {"Y"}
     for run_id, (one, _, awaited) in runs.items():
-        assert stage.xcom("attendance_round", run_id, "await_answer") == {str(awaited): "Y"}
-        assert stage.xcom("attendance_round", run_id, "accept", 0)["previous"] == {str(one): "Q"}
+        assert airflow.xcom("attendance_round", run_id, "await_answer") == {str(awaited): "Y"}
+        assert airflow.xcom("attendance_round", run_id, "accept", 0)["previous"] == {str(one): "Q"}
     assert {one["try_number"] for one in instances()} == {1}
     count: Any = portal.count()
     assert count["methods"]["calendar.meeting.status.set"] == 2 * len(runs), "each meeting was set once"
     assert len(found) == (2 if hosts > 1 else 1)
     if hosts > 1:
-        assert set(_worked(stage, metadata, *runs)) == {f"celery@{name}" for name in WORKERS}
+        assert set(_worked(airflow, metadata, *runs)) == {f"celery@{name}" for name in WORKERS}
 
 
-def _hurry(stage: LocalAirflow, portal: Portal, connection: str) -> str:
+def _hurry(airflow: LocalAirflow, portal: Portal, connection: str) -> str:
     """Run four tasks at once, together 120 requests, of which the portal takes fifty at once and two a second."""
-    run_id = stage.run_dag("hurry", {"bitrix24_conn_id": connection})
-    stage.wait_for("the end of hurry", lambda: stage.run_state("hurry", run_id) in ENDED)
-    pause(stage, "hurry")
-    assert states_of(stage, "hurry", run_id) == {f"ask{number}": "success" for number in range(4)}, stage.task_logs()
+    run_id = airflow.run_dag("hurry", {"bitrix24_conn_id": connection})
+    airflow.wait_for("the end of hurry", lambda: airflow.run_state("hurry", run_id) in ENDED)
+    pause(airflow, "hurry")
+    assert states_of(airflow, "hurry", run_id) == {f"ask{number}": "success" for number in range(4)}, (
+        airflow.task_logs()
+    )
     count: Any = portal.count()
     assert count["methods"] == {"calendar.meeting.status.get": 120}
     return run_id
 
 
-def test_in_a_hurry(hosts: int, stage: LocalAirflow, portal: Portal, metadata: Engine) -> None:
+def test_in_a_hurry(hosts: int, airflow: LocalAirflow, portal: Portal, metadata: Engine) -> None:
     """Each host keeps to its part of the rate, and nobody is refused."""
-    run_id = _hurry(stage, portal, "bitrix24_default")
+    run_id = _hurry(airflow, portal, "bitrix24_default")
     if hosts > 1:
         # A worker takes two at once.
-        assert _worked(stage, metadata, run_id) == {f"celery@{name}": 2 for name in WORKERS}
+        assert _worked(airflow, metadata, run_id) == {f"celery@{name}": 2 for name in WORKERS}
 
 
-def test_in_a_hurry_without_parts(hosts: int, stage: LocalAirflow, portal: Portal) -> None:
+def test_in_a_hurry_without_parts(hosts: int, airflow: LocalAirflow, portal: Portal) -> None:
     """Hosts that use the whole rate each are refused, and come to the same end."""
     if hosts == 1:
         pytest.skip("one host has the whole rate for itself")
-    _hurry(stage, portal, "bitrix24_whole")
+    _hurry(airflow, portal, "bitrix24_whole")
     count: Any = portal.count()
     assert count["refusals"]["QUERY_LIMIT_EXCEEDED"] > 0
     portal.reset()
 
 
 @contextmanager
-def _awake(stage: LocalAirflow, *dag_ids: str) -> Iterator[None]:
+def _awake(airflow: LocalAirflow, *dag_ids: str) -> Iterator[None]:
     """Let DAGs run as their schedules have it, until what is waited for has come."""
     for dag_id in dag_ids:
-        stage.wait_for_dag(dag_id)
-        stage.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        airflow.wait_for_dag(dag_id)
+        airflow.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
     yield
     for dag_id in dag_ids:
-        pause(stage, dag_id)
+        pause(airflow, dag_id)
 
 
-def _ended(stage: LocalAirflow, dag_id: str) -> list[dict[str, Any]]:
-    runs: list[dict[str, Any]] = stage.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+def _ended(airflow: LocalAirflow, dag_id: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = airflow.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
     return [run for run in runs if run["state"] in ENDED]
 
 
-def test_the_nightly_sync_starts_the_report(stage: LocalAirflow, portal: Portal, tables: Engine) -> None:
+def test_the_nightly_sync_starts_the_report(airflow: LocalAirflow, portal: Portal, tables: Engine) -> None:
     """The run of the last day, into tables on PostgreSQL; their assets start the DAG that draws."""
     portal.answer(668, ME, "Y")
-    with _awake(stage, "attendance_report", "sync_company_calendar"):
-        stage.wait_for("the sync", lambda: _ended(stage, "sync_company_calendar"))
-        stage.wait_for("the report", lambda: _ended(stage, "attendance_report"))
-    (sync,), report = _ended(stage, "sync_company_calendar"), _ended(stage, "attendance_report")[0]
-    assert (sync["state"], report["state"]) == ("success", "success"), stage.task_logs("task_id=")
-    counts = stage.xcom("sync_company_calendar", sync["dag_run_id"], "sync")
+    with _awake(airflow, "attendance_report", "sync_company_calendar"):
+        airflow.wait_for("the sync", lambda: _ended(airflow, "sync_company_calendar"))
+        airflow.wait_for("the report", lambda: _ended(airflow, "attendance_report"))
+    (sync,), report = _ended(airflow, "sync_company_calendar"), _ended(airflow, "attendance_report")[0]
+    assert (sync["state"], report["state"]) == ("success", "success"), airflow.task_logs("task_id=")
+    counts = airflow.xcom("sync_company_calendar", sync["dag_run_id"], "sync")
     with tables.connect() as connection:
         stored = connection.execute(text("SELECT parent_id, user_id, status FROM bitrix24_attendance")).all()
         meetings = connection.execute(text("SELECT count(*) FROM bitrix24_meetings")).scalar_one()
@@ -328,15 +332,15 @@ def test_the_nightly_sync_starts_the_report(stage: LocalAirflow, portal: Portal,
     assert counts["occurrences"] == meetings > 0
     different = [row for row in stored if row[1] == ME and row[2] not in (portal.status(row[0], ME), "H")]
     assert different == []
-    assert "accepted" in Path(stage.xcom("attendance_report", report["dag_run_id"], "draw")).read_text("utf-8")
+    assert "accepted" in Path(airflow.xcom("attendance_report", report["dag_run_id"], "draw")).read_text("utf-8")
 
 
-def test_an_answer_starts_a_dag(stage: LocalAirflow, portal: Portal, metadata: Engine) -> None:
+def test_an_answer_starts_a_dag(airflow: LocalAirflow, portal: Portal, metadata: Engine) -> None:
     """One run, though there may be two triggerers."""
     dag_id = "start_when_the_customer_accepts"
 
     def watched() -> bool:
-        logs = [path for path in stage.home.rglob("*") if path.suffix in {".log", ".out"}]
+        logs = [path for path in airflow.home.rglob("*") if path.suffix in {".log", ".out"}]
         return any("Watching" in path.read_text("utf-8", "replace") for path in logs)
 
     def rests() -> bool:
@@ -344,11 +348,11 @@ def test_an_answer_starts_a_dag(stage: LocalAirflow, portal: Portal, metadata: E
             query = text("SELECT count(*) FROM trigger WHERE classpath LIKE '%Changes%'")
             return int(connection.execute(query).scalar_one()) == 0
 
-    with _awake(stage, dag_id):
-        stage.wait_for("the watcher", watched)
+    with _awake(airflow, dag_id):
+        airflow.wait_for("the watcher", watched)
         portal.answer(668, ME, "Y")
-        stage.wait_for("the run", lambda: _ended(stage, dag_id))
-    stage.wait_for("the end of the watcher", rests)
-    (run,) = _ended(stage, dag_id)
-    assert run["state"] == "success", stage.task_logs("task_id=prepare")
-    assert stage.xcom(dag_id, run["dag_run_id"], "prepare") == [f"user {ME} comes to 668"]
+        airflow.wait_for("the run", lambda: _ended(airflow, dag_id))
+    airflow.wait_for("the end of the watcher", rests)
+    (run,) = _ended(airflow, dag_id)
+    assert run["state"] == "success", airflow.task_logs("task_id=prepare")
+    assert airflow.xcom(dag_id, run["dag_run_id"], "prepare") == [f"user {ME} comes to 668"]

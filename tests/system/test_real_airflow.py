@@ -12,7 +12,7 @@ from bitrix24_sandbox.oauth import AuthServer
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
-from dev.local_airflow import LocalAirflow, StageError
+from dev.local_airflow import LocalAirflow, LocalAirflowError
 from tests.airflow_version import AIRFLOW
 from tests.system.runs import answer_once_deferred, finish, states_of
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.xdist_group("airflow")
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 
 
-def test_attendance_round(stage: LocalAirflow, portal: Portal) -> None:
+def test_attendance_round(airflow: LocalAirflow, portal: Portal) -> None:
     answering = answer_once_deferred(portal, 702, "Y", "await_answer")
-    run_id = finish(stage, "attendance_round", {}, answering)
-    assert stage.run_state("attendance_round", run_id) == "success", stage.task_logs()
+    run_id = finish(airflow, "attendance_round", {}, answering)
+    assert airflow.run_state("attendance_round", run_id) == "success", airflow.task_logs()
     assert [portal.status(event_id, 1) for event_id in (668, 681, 689, 702)] == ["Y"] * 4
-    assert [stage.xcom("attendance_round", run_id, "read_back", index) for index in range(3)] == ["Y"] * 3
-    assert stage.xcom("attendance_round", run_id, "accept", 2)["previous"] == {"689": "Q"}
-    assert stage.xcom("attendance_round", run_id, "await_answer") == {"702": "Y"}
+    assert [airflow.xcom("attendance_round", run_id, "read_back", index) for index in range(3)] == ["Y"] * 3
+    assert airflow.xcom("attendance_round", run_id, "accept", 2)["previous"] == {"689": "Q"}
+    assert airflow.xcom("attendance_round", run_id, "await_answer") == {"702": "Y"}
     count: Any = portal.count()
     assert count["methods"]["calendar.meeting.status.set"] == 3
     assert count["notifications"] == {"689": {"accepted": 1}}
@@ -51,17 +51,17 @@ def test_attendance_round(stage: LocalAirflow, portal: Portal) -> None:
     ],
 )
 def test_example(
-    dag_id: str, conf: dict[str, Any], stored: dict[int, str], stage: LocalAirflow, portal: Portal
+    dag_id: str, conf: dict[str, Any], stored: dict[int, str], airflow: LocalAirflow, portal: Portal
 ) -> None:
     # One of the examples asks whether somebody else has accepted, one waits for an answer.
     portal.answer(668, 3, "Y")
     portal.answer(702, 1, "Y")
-    run_id = finish(stage, dag_id, conf)
-    assert stage.run_state(dag_id, run_id) == "success", stage.task_logs()
+    run_id = finish(airflow, dag_id, conf)
+    assert airflow.run_state(dag_id, run_id) == "success", airflow.task_logs()
     assert {event_id: portal.status(event_id, 1) for event_id in stored} == stored
 
 
-def test_quorum_then_act(stage: LocalAirflow, portal: Portal) -> None:
+def test_quorum_then_act(airflow: LocalAirflow, portal: Portal) -> None:
     portal.answer(681, 3, "Y")
     portal.answer(681, 12, "N")
 
@@ -70,19 +70,19 @@ def test_quorum_then_act(stage: LocalAirflow, portal: Portal) -> None:
             portal.answer(681, 1, "Y")
             portal.answer(681, 2, "Y")
 
-    run_id = finish(stage, "quorum_then_act", {}, answer)
-    assert stage.run_state("quorum_then_act", run_id) == "success", stage.task_logs()
-    assert stage.xcom("quorum_then_act", run_id, "enough") == {"accepted": [1, 2, 3], "declined": [12], "silent": []}
-    assert stage.xcom("quorum_then_act", run_id, "order_lunch") == 3
+    run_id = finish(airflow, "quorum_then_act", {}, answer)
+    assert airflow.run_state("quorum_then_act", run_id) == "success", airflow.task_logs()
+    assert airflow.xcom("quorum_then_act", run_id, "enough") == {"accepted": [1, 2, 3], "declined": [12], "silent": []}
+    assert airflow.xcom("quorum_then_act", run_id, "order_lunch") == 3
 
 
-def test_chase_the_silent(stage: LocalAirflow, portal: Portal) -> None:
+def test_chase_the_silent(airflow: LocalAirflow, portal: Portal) -> None:
     for user_id, letter in ((1, "Y"), (3, "N")):
         portal.answer(668, user_id, letter)
-    run_id = finish(stage, "chase_the_silent", {"hours_before": 24 * 30})
-    assert stage.run_state("chase_the_silent", run_id) == "success", stage.task_logs()
-    assert states_of(stage, "chase_the_silent", run_id) == {"everybody": "skipped", "chase": "success"}
-    assert stage.xcom("chase_the_silent", run_id, "chase") == [4, 5, 6, 7, 8, 9, 10, 11, 12]
+    run_id = finish(airflow, "chase_the_silent", {"hours_before": 24 * 30})
+    assert airflow.run_state("chase_the_silent", run_id) == "success", airflow.task_logs()
+    assert states_of(airflow, "chase_the_silent", run_id) == {"everybody": "skipped", "chase": "success"}
+    assert airflow.xcom("chase_the_silent", run_id, "chase") == [4, 5, 6, 7, 8, 9, 10, 11, 12]
 
 
 def test_every_example_is_tested() -> None:
@@ -100,29 +100,31 @@ def test_one_airflow_serves_all(request: pytest.FixtureRequest) -> None:
     assert request.node.nodeid.endswith("@airflow"), "pytest-xdist does not keep groups together"
 
 
-def test_the_form_refuses_what_it_does_not_offer(stage: LocalAirflow, portal: Portal) -> None:
+def test_the_form_refuses_what_it_does_not_offer(airflow: LocalAirflow, portal: Portal) -> None:
     for conf in ({"status": "H"}, {"event_ids": ["0"]}, {"event_ids": ["651abc"]}, {"event_ids": [""]}):
-        with pytest.raises(StageError, match="HTTP 4"):
-            stage.run_dag("answer_from_the_form", conf)
+        with pytest.raises(LocalAirflowError, match="HTTP 4"):
+            airflow.run_dag("answer_from_the_form", conf)
     count: Any = portal.count()
     assert count["requests"] == 0
 
 
-def test_several_people_one_at_a_time(stage: LocalAirflow, portal: Portal, data_server: SandboxServer) -> None:
-    stage.request("POST", "/pools", {"name": "bitrix24", "slots": 1})
+def test_several_people_one_at_a_time(airflow: LocalAirflow, portal: Portal, data_server: SandboxServer) -> None:
+    airflow.request("POST", "/pools", {"name": "bitrix24", "slots": 1})
     for name, user_id in (("anna", 1), ("irina", 3)):
         fields = json.loads(data_server.connection_json(user_id))
-        stage.request(
+        airflow.request(
             "POST", "/connections", fields | {"connection_id": f"bitrix24_{name}", "extra": json.dumps(fields["extra"])}
         )
-    run_id = finish(stage, "several_people", {})
-    assert stage.run_state("several_people", run_id) == "success", stage.task_logs("dag_id=several_people")
+    run_id = finish(airflow, "several_people", {})
+    assert airflow.run_state("several_people", run_id) == "success", airflow.task_logs("dag_id=several_people")
     assert [portal.status(668, user_id) for user_id in (1, 3)] == ["Y", "Y"]
-    first, second = sorted(stage.task_instances("several_people", run_id), key=lambda instance: instance["start_date"])
+    first, second = sorted(
+        airflow.task_instances("several_people", run_id), key=lambda instance: instance["start_date"]
+    )
     assert first["end_date"] <= second["start_date"], "the pool has one slot"
 
 
-def test_waits(stage: LocalAirflow, portal: Portal, data_server: SandboxServer) -> None:
+def test_waits(airflow: LocalAirflow, portal: Portal, data_server: SandboxServer) -> None:
     """Real deferrals end as poke mode would have ended them, and the secret is seen nowhere."""
     waiting = (
         "declined_later",
@@ -133,7 +135,7 @@ def test_waits(stage: LocalAirflow, portal: Portal, data_server: SandboxServer) 
         "quorum",
         "attendee_declines",
     )
-    run_id = finish(stage, "waits", {}, answer_once_deferred(portal, 702, "N", *waiting))
+    run_id = finish(airflow, "waits", {}, answer_once_deferred(portal, 702, "N", *waiting))
     wanted = {
         "time_out": "failed",
         "time_out_with_retries": "failed",
@@ -149,23 +151,23 @@ def test_waits(stage: LocalAirflow, portal: Portal, data_server: SandboxServer) 
         "not_a_meeting": "failed",
         "leak_by_accident": "success",
     }
-    states = states_of(stage, "waits", run_id)
+    states = states_of(airflow, "waits", run_id)
     different = {name: states.get(name) for name in wanted if states.get(name) != wanted[name]}
-    assert not different, "\n".join(stage.task_logs(f"task_id={name.rstrip('01')}") for name in different)
+    assert not different, "\n".join(airflow.task_logs(f"task_id={name.rstrip('01')}") for name in different)
     # What a rescheduled task knows lies in the state store, which came with 3.3.
     remembering = {"declined_later", "rescheduled"} if AIRFLOW >= "3.3" else {"declined_later"}
     for name in remembering:
-        assert "702: not answered -> declined" in stage.task_logs(f"task_id={name}"), "it knows of the poll before"
-    tries = {instance["task_id"]: instance["try_number"] for instance in stage.task_instances("waits", run_id)}
+        assert "702: not answered -> declined" in airflow.task_logs(f"task_id={name}"), "it knows of the poll before"
+    tries = {instance["task_id"]: instance["try_number"] for instance in airflow.task_instances("waits", run_id)}
     assert tries["time_out_with_retries"] == 1, "a time-out is not retried"
-    assert stage.xcom("waits", run_id, "quorum") == {"668": "Q", "681": "Q", "702": "N"}
-    assert stage.xcom("waits", run_id, "attendee_declines") == {"accepted": [], "declined": [1], "silent": []}
-    assert stage.xcom("waits", run_id, "not_a_meeting")["failures"]["1"]["error"] == "NoSuchMeetingError"
-    assert "accident: ***" in stage.task_logs(), "the masker knows the whole URL"
-    _assert_nowhere(data_server.secret(1), stage)
+    assert airflow.xcom("waits", run_id, "quorum") == {"668": "Q", "681": "Q", "702": "N"}
+    assert airflow.xcom("waits", run_id, "attendee_declines") == {"accepted": [], "declined": [1], "silent": []}
+    assert airflow.xcom("waits", run_id, "not_a_meeting")["failures"]["1"]["error"] == "NoSuchMeetingError"
+    assert "accident: ***" in airflow.task_logs(), "the masker knows the whole URL"
+    _assert_nowhere(data_server.secret(1), airflow)
 
 
-def test_tokens(hosts: int, stage: LocalAirflow, portal: Portal, auth_server: AuthServer) -> None:
+def test_tokens(hosts: int, airflow: LocalAirflow, portal: Portal, auth_server: AuthServer) -> None:
     """Workers that meet a expired token at once, and the triggerer, renew it through Airflow's variables."""
     portal.auth_server = auth_server
     portal.expire_tokens()
@@ -180,22 +182,22 @@ def test_tokens(hosts: int, stage: LocalAirflow, portal: Portal, auth_server: Au
         if expired and auth_server.issued["refresh_token"] == 2 and portal.status(702, 1) == "Q":
             portal.answer(702, 1, "Y")
 
-    run_id = finish(stage, "tokens", {}, look)
-    assert stage.run_state("tokens", run_id) == "success", stage.task_logs("dag_id=tokens")
+    run_id = finish(airflow, "tokens", {}, look)
+    assert airflow.run_state("tokens", run_id) == "success", airflow.task_logs("dag_id=tokens")
     assert [portal.status(event_id, 1) for event_id in (668, 681, 689)] == ["Y"] * 3
     assert auth_server.issued == {"refresh_token": 2}
     # One host asks once; of several that ask at the same moment all but one come too late.
     assert set(auth_server.refused) <= (set() if hosts == 1 else {"invalid_grant"})
-    logs = stage.task_logs("dag_id=tokens")
+    logs = airflow.task_logs("dag_id=tokens")
     assert "accident: ***" in logs, "the masker knows the renewed token"
     for pair in auth_server._by_access.values():
         for token in (pair.access, pair.refresh):
-            _assert_nowhere(token, stage)
+            _assert_nowhere(token, airflow)
 
 
-def _assert_nowhere(secret: str, stage: LocalAirflow) -> None:
+def _assert_nowhere(secret: str, airflow: LocalAirflow) -> None:
     """Look into the database (XCom, rendered fields, triggers), every task log and every component's output."""
-    for path in stage.home.rglob("*"):
+    for path in airflow.home.rglob("*"):
         if path.is_file():
             # Airflow 3.3 repeats what a task prints on the scheduler's own output without its masker, and 3.0 whatever
             # a task asks of it, the values of variables included.

@@ -69,13 +69,13 @@ def breakable(serving: SandboxServer, tmp_path_factory: pytest.TempPathFactory) 
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
     }
-    with LocalAirflow(home, dags, settings) as stage:
-        stage.migrate()
-        stage.start()
-        yield stage
+    with LocalAirflow(home, dags, settings) as airflow:
+        airflow.migrate()
+        airflow.start()
+        yield airflow
         serving.renew()
         _hold_the_batches(serving.portal)
-        _run_until_held(stage, serving.portal)
+        _run_until_held(airflow, serving.portal)
     assert _still_running(home) == [], "a task under way ends with its Airflow"
 
 
@@ -111,55 +111,55 @@ def _hold_the_batches(portal: Portal) -> None:
     )
 
 
-def _run_until_held(stage: LocalAirflow, portal: Portal) -> tuple[str, dict[str, Any]]:
+def _run_until_held(airflow: LocalAirflow, portal: Portal) -> tuple[str, dict[str, Any]]:
     """Start setting a hundred and twenty statuses; return when every request under way is held."""
-    run_id = stage.run_dag("accept_many", {})
-    stage.wait_for("the held answers", lambda: not portal.plan() and _accepted(portal))
+    run_id = airflow.run_dag("accept_many", {})
+    airflow.wait_for("the held answers", lambda: not portal.plan() and _accepted(portal))
     accepted = _accepted(portal)
     assert 0 < len(accepted) < len(MANY), "some are set, some are not"
-    return run_id, _instance(stage, "accept_many", run_id, "accept")
+    return run_id, _instance(airflow, "accept_many", run_id, "accept")
 
 
 def _accepted(portal: Portal) -> list[int]:
     return [event_id for event_id in MANY if portal.status(event_id, 1) == "Y"]
 
 
-def _instance(stage: LocalAirflow, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
-    return next(found for found in stage.task_instances(dag_id, run_id) if found["task_id"] == task_id)
+def _instance(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+    return next(found for found in airflow.task_instances(dag_id, run_id) if found["task_id"] == task_id)
 
 
-def _success(stage: LocalAirflow, dag_id: str, run_id: str) -> None:
-    stage.wait_for(f"the end of {dag_id}", lambda: stage.run_state(dag_id, run_id) in {"success", "failed"})
-    assert stage.run_state(dag_id, run_id) == "success", stage.task_logs()
+def _success(airflow: LocalAirflow, dag_id: str, run_id: str) -> None:
+    airflow.wait_for(f"the end of {dag_id}", lambda: airflow.run_state(dag_id, run_id) in {"success", "failed"})
+    assert airflow.run_state(dag_id, run_id) == "success", airflow.task_logs()
 
 
-def _assert_every_set_once(stage: LocalAirflow, portal: Portal, run_id: str) -> None:
+def _assert_every_set_once(airflow: LocalAirflow, portal: Portal, run_id: str) -> None:
     assert _accepted(portal) == list(MANY)
     count: Any = portal.count()
     reported = {event_id: count["notifications"].get(str(event_id)) for event_id in MANY}
     assert reported == {event_id: {"accepted": 1} for event_id in MANY}
-    summary = stage.xcom("accept_many", run_id, "accept")
+    summary = airflow.xcom("accept_many", run_id, "accept")
     assert (summary["failed"], set(summary["statuses"].values())) == (0, {"Y"})
     assert 0 < summary["unchanged"] < len(MANY), "the second try has found what the first had done"
 
 
-def _wait_deferred(stage: LocalAirflow) -> str:
-    run_id = stage.run_dag("wait_then_accept", {})
+def _wait_deferred(airflow: LocalAirflow) -> str:
+    run_id = airflow.run_dag("wait_then_accept", {})
 
     def under_way() -> bool:
-        instances = {found["task_id"]: found for found in stage.task_instances("wait_then_accept", run_id)}
+        instances = {found["task_id"]: found for found in airflow.task_instances("wait_then_accept", run_id)}
         return all(instances.get(name, {}).get("triggerer_job") for name in WAITS)
 
-    stage.wait_for("three waits in the triggerer", under_way)
+    airflow.wait_for("three waits in the triggerer", under_way)
     return run_id
 
 
-def _assert_every_wait_once(stage: LocalAirflow, portal: Portal, run_id: str) -> None:
-    tries = {found["task_id"]: found["try_number"] for found in stage.task_instances("wait_then_accept", run_id)}
+def _assert_every_wait_once(airflow: LocalAirflow, portal: Portal, run_id: str) -> None:
+    tries = {found["task_id"]: found["try_number"] for found in airflow.task_instances("wait_then_accept", run_id)}
     assert tries == dict.fromkeys((*WAITS, "accept"), 1)
-    assert stage.xcom("wait_then_accept", run_id, "one") == {"101": "Y"}
-    assert stage.xcom("wait_then_accept", run_id, "quorum") == {"101": "Y", "102": "Y", "103": "Q"}
-    assert stage.xcom("wait_then_accept", run_id, "attendees") == {"accepted": [1], "declined": [], "silent": []}
+    assert airflow.xcom("wait_then_accept", run_id, "one") == {"101": "Y"}
+    assert airflow.xcom("wait_then_accept", run_id, "quorum") == {"101": "Y", "102": "Y", "103": "Q"}
+    assert airflow.xcom("wait_then_accept", run_id, "attendees") == {"accepted": [1], "declined": [], "silent": []}
     count: Any = portal.count()
     assert count["notifications"]["103"] == {"accepted": 1}
 
@@ -259,37 +259,37 @@ def test_the_machine_of_scheduler_and_triggerer_is_lost(breakable: LocalAirflow,
     _assert_every_wait_once(breakable, portal, waiting)
 
 
-def _reported(stage: LocalAirflow) -> list[tuple[str, int, str, str]]:
+def _reported(airflow: LocalAirflow) -> list[tuple[str, int, str, str]]:
     """Return what the watcher has reported, oldest first: change_id, user, old and new letter."""
     # Not from the REST API, which refuses while the run that an event has made has not begun.
-    found = _stored(stage, "SELECT extra FROM asset_event ORDER BY id")
+    found = _stored(airflow, "SELECT extra FROM asset_event ORDER BY id")
     payloads = [json.loads(extra)["payload"] for (extra,) in found]
     return [(one["change_id"], one["user_id"], one["old"], one["new"]) for one in payloads]
 
 
-def _stored(stage: LocalAirflow, query: str) -> list[Any]:
-    with sqlite3.connect(stage.home / "airflow.db", timeout=30) as database:
+def _stored(airflow: LocalAirflow, query: str) -> list[Any]:
+    with sqlite3.connect(airflow.home / "airflow.db", timeout=30) as database:
         return database.execute(query).fetchall()
 
 
-def _fired(stage: LocalAirflow) -> int:
-    logs = [path for path in stage.home.rglob("*") if path.suffix in {".log", ".out"}]
+def _fired(airflow: LocalAirflow) -> int:
+    logs = [path for path in airflow.home.rglob("*") if path.suffix in {".log", ".out"}]
     return sum(path.read_text("utf-8", "replace").count("Trigger fired event") for path in logs)
 
 
-def _note(stage: LocalAirflow) -> dict[str, Any]:
+def _note(airflow: LocalAirflow) -> dict[str, Any]:
     """Return what the watcher has noted for a restart."""
-    found = _stored(stage, "SELECT value FROM asset_state_store WHERE key LIKE 'b24cal%'")
+    found = _stored(airflow, "SELECT value FROM asset_state_store WHERE key LIKE 'b24cal%'")
     return json.loads(found[0][0]) if found else {}
 
 
-def _wait_for_polls(stage: LocalAirflow, portal: Portal, polls: int) -> None:
+def _wait_for_polls(airflow: LocalAirflow, portal: Portal, polls: int) -> None:
     def made() -> int:
         count: Any = portal.count()
         return int(count["methods"].get("calendar.event.getbyid", 0))
 
     before = made()
-    stage.wait_for("polls of the watcher", lambda: made() >= before + polls)
+    airflow.wait_for("polls of the watcher", lambda: made() >= before + polls)
 
 
 @pytest.fixture

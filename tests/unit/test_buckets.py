@@ -19,7 +19,7 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
 
-OFFICE: dict[str, Any] = {
+DATA: dict[str, Any] = {
     "people": [
         {"id": 1, "name": "Anna", "webhook": {"secret": "b0cketC0de000000", "scopes": ["calendar"]}},
         {"id": 2, "name": "Martin"},
@@ -149,7 +149,7 @@ def cloud(playing: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
 @pytest.fixture(autouse=True)
 def portal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
-    with SandboxServer(Portal(parse(OFFICE))) as running:
+    with SandboxServer(Portal(parse(DATA))) as running:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", running.connection_json(1))
         yield running.portal
 

@@ -36,7 +36,7 @@ def _invited(row_id: int, status: str = "Q") -> list[dict[str, object]]:
     return [{"user": ANNA, "id": row_id, "status": status}]
 
 
-OFFICE: dict[str, Any] = {
+DATA: dict[str, Any] = {
     "people": [
         {"id": ANNA, "name": "Anna", "time_zone": "Asia/Almaty", "webhook": {"secret": CANARY}},
         {"id": MARTIN, "name": "Martin", "webhook": {"secret": "m4rt1nC0de000000"}},
@@ -64,7 +64,7 @@ OFFICE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(parse(OFFICE), clock=NOW.timestamp)) as running:
+    with SandboxServer(Portal(parse(DATA), clock=NOW.timestamp)) as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""The shared bucket: what it allows, across threads and processes, and what it survives."""
+"""The shared rate limiter: what it allows across threads and processes, and what it survives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of one run that undo one another: what is reported as proven is in place when the run is over."""
+"""Writes of one run that undo one another: what is reported as verified is in place when the run ends."""
 
 from __future__ import annotations
 

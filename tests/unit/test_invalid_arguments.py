@@ -1,4 +1,4 @@
-"""What DAG authors hand in by mistake: refused by name, before anything is sent or written."""
+"""Invalid arguments of DAG authors: refused by name, before anything is sent or written."""
 
 from __future__ import annotations
 

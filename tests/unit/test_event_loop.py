@@ -1,4 +1,4 @@
-"""The asynchronous driver beside the other work of its event loop, and the loop that a hook belongs to."""
+"""The asynchronous dispatcher beside the other work of its event loop, and the loop that a hook belongs to."""
 
 from __future__ import annotations
 
