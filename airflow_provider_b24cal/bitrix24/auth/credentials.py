@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,7 @@ _QUOTED_PATH: Final = re.compile(
 # A cloud portal: one name in a zone of Bitrix24, such as example.bitrix24.com or example.bitrix24.com.br.
 _ZONE: Final = re.compile(r"[a-z0-9-]+\.(?P<zone>bitrix24\.[a-z]{2,}(\.[a-z]{2})?)")
 _PORTS: Final = {"https": 443, "http": 80}
+_NOTHING: Final = "(?!)"  # matches no text
 _HOST: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 
 
@@ -119,15 +121,17 @@ class Scrubber:
     Python, for each character by itself.
     """
 
-    __slots__ = ("_pattern",)
-
     def __init__(self, *secrets: Secret) -> None:
-        texts = sorted({text for secret in secrets if (text := secret.reveal())}, key=len, reverse=True)
-        spelled = "|".join("".join(map(_spelled, text)) for text in texts)
-        self._pattern = re.compile(spelled, re.IGNORECASE) if spelled else None
+        self._secrets = secrets
 
     def __call__(self, text: str) -> str:
-        return hide_webhook_paths(text if self._pattern is None else self._pattern.sub(HIDDEN, text))
+        return hide_webhook_paths(self._pattern.sub(HIDDEN, text))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        # Compiled when it is first needed: most exchanges meet no error.
+        texts = sorted({text for secret in self._secrets if (text := secret.reveal())}, key=len, reverse=True)
+        return re.compile("|".join("".join(map(_spelled, text)) for text in texts) or _NOTHING, re.IGNORECASE)
 
     def __reduce__(self) -> Any:
         raise TypeError("a Scrubber is not pickled: its secrets would be stored in plain text")
