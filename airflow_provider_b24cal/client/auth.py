@@ -61,7 +61,7 @@ class CredentialManager:
         if self._store is not None:
             self._use(Renewal(self._store.load(), is_new=False))
 
-    def leave_to_parent(self) -> None:
+    def forget_after_fork(self) -> None:
         """Forget, in a child process, the lock of its parent and the pair that the parent has not stored yet."""
         self._changing = Lock()
         if self._store is not None:

@@ -1,7 +1,10 @@
 """The client of one Airflow connection: runs the hook's exchanges with the portal.
 
 It reads and masks the connection, opens the connections to the portal, keeps its rate limit, and logs the progress of
-long runs. Each method exists for workers and, with an ``a`` before its name, for event loops.
+long runs. Methods that run exchanges have an asynchronous twin with the prefix ``a``.
+
+Many *items*, such as event ids, are cut into *chunks* of fifty, one request each. *Stages* are groups of items that run
+one after the other.
 """
 
 from __future__ import annotations
@@ -46,21 +49,21 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps
     from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 
-# Not the generator that a DAG may seed: two runs with the same numbers would use the same names for their commands.
+# A DAG may seed the module's own generator, and the names of a batch's commands must still be unique.
 _RANDOM: Final = SystemRandom()
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-Answer = TypeVar("Answer", bound=Outcome[Any] | Change)
+ItemResult = TypeVar("ItemResult", bound=Outcome[Any] | Change)
 
 Exchange: TypeAlias = "Callable[[ExchangeContext], Steps[T]]"
 """Returns the steps of an exchange."""
 
-ChunkExchange: TypeAlias = "Callable[[Sequence[Item], ExchangeContext], Steps[list[Answer]]]"
-"""The same for up to fifty of many items; returns an answer for each."""
+ChunkExchange: TypeAlias = "Callable[[Sequence[Item], ExchangeContext], Steps[list[ItemResult]]]"
+"""The same for a chunk of items; returns a result for each."""
 
-Refusal: TypeAlias = "Callable[[Item, Bitrix24Error], Answer]"
-"""Makes the answer of an item that is not sent, because the portal would refuse it."""
+SkippedResult: TypeAlias = "Callable[[Item, Bitrix24Error], ItemResult]"
+"""Makes the result of an item that is not sent after a fatal error."""
 
 
 class Client:
@@ -87,22 +90,24 @@ class Client:
         _CLIENTS.add(self)
 
     def _reset(self) -> None:
-        """Set up as without connections, with locks that are free."""
+        """Drop the transports and make new locks."""
         self._transport: RequestsTransport | None = None
         self._async_transport: HttpxTransport | None = None
         self._lock = Lock()
         self._dispatchers: WeakSet[Dispatcher] = WeakSet()
 
-    def leave_to_parent(self) -> None:
-        """Forget, in a child process, the connections and locks of its parent; nothing is sent or closed there."""
+    def forget_after_fork(self) -> None:
+        """In a forked child process, drop the connections of the parent without closing them."""
         self._reset()
         if self._credentials is not None:
-            self._credentials.leave_to_parent()
+            self._credentials.forget_after_fork()
 
     def with_timeout(self, timeout: float, retry: RetryPolicy) -> Client:
-        """Return a client of the same connection with a time limit, which renews no token; close it by itself.
+        """Return another client of the connection for a test of it: with a time limit, and renewing no token.
 
-        :param timeout: seconds, for a reply and for all waits from now on.
+        The caller closes it.
+
+        :param timeout: seconds for a reply, and for all waits from now on; of the blocking methods only.
         """
         other = Client(self._conn_id, self._get_connection, retry.within(timeout), self._log)
         other._deadline = monotonic() + timeout
@@ -122,7 +127,7 @@ class Client:
         """Return the settings of the connection."""
         if self._settings is None:
             self._settings = _read_connection(await get_async_connection(check_conn_id(self._conn_id)))
-            # The masker blocks, and does nothing when called from a task that a trigger has created.
+            # The masker blocks, and in an asyncio task that a trigger has created it masks nothing.
             await sync_to_async(mask_all)(self._settings.secrets())
         return self._settings
 
@@ -145,23 +150,26 @@ class Client:
         return await arun(exchange(context), dispatcher)
 
     def run_chunks(
-        self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
-    ) -> list[Answer]:
+        self, items: Sequence[Item], exchange: ChunkExchange[Item, ItemResult], skipped: SkippedResult[Item, ItemResult]
+    ) -> list[ItemResult]:
         """Run an exchange for every fifty items, several at once; start no more after a fatal error.
 
-        :return: an answer per item, in the order given.
+        :return: a result per item, in the order given.
         """
-        return [answer for part in self.parts([items], exchange, refused) for answer in part]
+        return [result for part in self.parts([items], exchange, skipped) for result in part]
 
     def parts(
-        self, stages: Sequence[Sequence[Item]], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
-    ) -> Iterator[list[Answer]]:
-        """Run an exchange for every fifty items, several at once, and yield the answers of each.
+        self,
+        stages: Sequence[Sequence[Item]],
+        exchange: ChunkExchange[Item, ItemResult],
+        skipped: SkippedResult[Item, ItemResult],
+    ) -> Iterator[list[ItemResult]]:
+        """Run an exchange for every fifty items, several at once, and yield the results of each.
 
         :param stages: items by stage; a stage starts when the one before it is done.
         """
         context, dispatcher = self._prepare()
-        start = _until_fatal(exchange, context, refused)
+        start = _until_fatal(exchange, context, skipped)
         progress = Progress(sum(map(len, stages)), self._log.info, clock.time)
         for items in stages:
             for part in run_many(map(start, in_chunks(items)), dispatcher, self.settings().max_in_flight):
@@ -169,24 +177,24 @@ class Client:
                 yield part
 
     async def arun_chunks(
-        self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
-    ) -> list[Answer]:
+        self, items: Sequence[Item], exchange: ChunkExchange[Item, ItemResult], skipped: SkippedResult[Item, ItemResult]
+    ) -> list[ItemResult]:
         """Run an exchange for every fifty items on an event loop."""
-        async with aclosing(self.aparts(items, exchange, refused)) as parts:
-            return [answer async for part in parts for answer in part]
+        async with aclosing(self.aparts(items, exchange, skipped)) as parts:
+            return [result async for part in parts for result in part]
 
     async def aparts(
-        self, items: Sequence[Item], exchange: ChunkExchange[Item, Answer], refused: Refusal[Item, Answer]
-    ) -> AsyncGenerator[list[Answer], None]:
-        """Run an exchange for every fifty items on an event loop, and yield the answers of each when it is done."""
+        self, items: Sequence[Item], exchange: ChunkExchange[Item, ItemResult], skipped: SkippedResult[Item, ItemResult]
+    ) -> AsyncGenerator[list[ItemResult], None]:
+        """Run an exchange for every fifty items on an event loop, and yield the results of each when it is done."""
         context, dispatcher = await self._aprepare()
-        start = _until_fatal(exchange, context, refused)
+        start = _until_fatal(exchange, context, skipped)
         progress = Progress(len(items), self._log.info, clock.time)
         many = arun_many(map(start, in_chunks(items)), dispatcher, (await self.asettings()).max_in_flight)
         async with aclosing(many) as parts:
             async for part in parts:
-                yield part
                 progress.add(len(part))
+                yield part
 
     def close(self) -> None:
         """Close the blocking connections; they are opened again when needed.
@@ -252,28 +260,28 @@ class Client:
 _CLIENTS: Final[WeakSet[Client]] = WeakSet()
 
 
-def _leave_to_parent() -> None:
+def _forget_after_fork() -> None:
     for client in _CLIENTS:
-        client.leave_to_parent()
+        client.forget_after_fork()
 
 
-# After the functions that the transports' modules have registered.
-os.register_at_fork(after_in_child=_leave_to_parent)
+# The functions that the modules imported above have registered run before this one.
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _until_fatal(
-    exchange: ChunkExchange[Item, Answer], context: ExchangeContext, refused: Refusal[Item, Answer]
-) -> Callable[[Sequence[Item]], Steps[list[Answer]]]:
-    """Return a function that starts exchanges until one of them has a fatal error; exchanges in flight go on."""
+    exchange: ChunkExchange[Item, ItemResult], context: ExchangeContext, skipped: SkippedResult[Item, ItemResult]
+) -> Callable[[Sequence[Item]], Steps[list[ItemResult]]]:
+    """Return a function that makes exchanges; after a fatal error in one of them, the next ones send nothing."""
     found: list[Bitrix24Error] = []
 
-    def start(items: Sequence[Item]) -> Steps[list[Answer]]:
+    def start(items: Sequence[Item]) -> Steps[list[ItemResult]]:
         if found:
-            return [refused(item, found[0]) for item in items]
-        answers = yield from exchange(items, context)
-        if error := fatal_error(answers):
+            return [skipped(item, found[0]) for item in items]
+        results = yield from exchange(items, context)
+        if error := fatal_error(results):
             found.append(error)
-        return answers
+        return results
 
     return start
 

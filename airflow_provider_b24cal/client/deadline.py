@@ -105,7 +105,7 @@ class Connections:
                 with suppress(OSError):
                     opened.shutdown(SHUT_RDWR)
 
-    def leave_to_parent(self) -> None:
+    def forget_after_fork(self) -> None:
         """Forget, in a child process, the connections of its parent.
 
         Only the child's copies of the descriptors are closed: nothing is sent, so the parent's TLS goes on.
@@ -165,9 +165,9 @@ class _TlsPool(HTTPSConnectionPool):
 _ALL: Final[WeakSet[Connections]] = WeakSet()
 
 
-def _leave_to_parent() -> None:
+def _forget_after_fork() -> None:
     for connections in _ALL:
-        connections.leave_to_parent()
+        connections.forget_after_fork()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -56,7 +56,7 @@ def opened_state(name: str, folder: Path | None) -> Iterator[int]:
         close_state(descriptor)
 
 
-def _leave_to_parent() -> None:
+def _forget_after_fork() -> None:
     """Close, in a child process, the copies of descriptors whose locks belong to its parent."""
     for descriptor in _OPEN:
         with suppress(OSError):
@@ -64,7 +64,7 @@ def _leave_to_parent() -> None:
     _OPEN.clear()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 @lru_cache(maxsize=16)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 DEFERRABLE: Final = conf.getboolean("operators", "default_deferrable", fallback=False)
 """The default of Airflow's configuration."""
 
-_SEEN: Final = "bitrix24_seen"
-_EVENT_DEADLINE: Final = "The deadline before the event's start has passed."
+_STATE_KEY: Final = "bitrix24_seen"
+_BEFORE_START: Final = "The deadline before the event's start has passed."
 
 
 class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
@@ -48,10 +48,10 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         ones in the triggerer.
     """
 
-    _statuses: Statuses
-    _until: float | None
-    _evaluation: Evaluation | None
-    _logged: Statuses
+    _statuses: Statuses  # of the last poll
+    _until: float | None  # the deadline before the event's start
+    _evaluation: Evaluation | None  # of the last poll, until it is logged as the end of the wait
+    _logged: Statuses  # that the log has shown
     _logged_at: float | None
 
     def __init__(self, *, deferrable: bool = DEFERRABLE, **kwargs: Any) -> None:
@@ -71,18 +71,18 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
 
         :raises InvalidArgumentError: an argument is invalid; the task fails at once in every mode.
         """
-        # Not the execute of Airflow's sensors, which comes first among the base classes.
+        # By name, since BaseSensorOperator comes first among the base classes.
         return Bitrix24BaseOperator.execute(self, context)
 
     def _execute(self, context: Context) -> Any:
         from airflow_provider_b24cal.bitrix24.validation import check_conn_id
-        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
+        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, MIN_DEFERRAL
 
         check_conn_id(self.bitrix24_conn_id)
         self._condition()
         self._reset()
         time_limit = self._time_limit()
-        if not self.deferrable or time_limit <= SOONEST_EVENT:
+        if not self.deferrable or time_limit <= MIN_DEFERRAL:
             return self._execute_in_worker(context)
         deadline = clock.time() + min(time_limit, MAX_DEFERRAL)
         try:
@@ -111,7 +111,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         with Bitrix24CalendarHook(self.bitrix24_conn_id, retry=POLL_RETRY.within(self._time_limit())) as hook:
             if self._logged_at is None:
                 self.log.info("Acting as %s", hook.acting_as())
-            evaluation = wait.judge(hook.call_many(wait.calls(self._statuses)), self._statuses)
+            evaluation = wait.evaluate(hook.call_many(wait.calls(self._statuses)), self._statuses)
         self._statuses, self._evaluation = evaluation.statuses, evaluation
         self._until = self._until if evaluation.until is None else evaluation.until
         if evaluation.failure is not None:
@@ -121,11 +121,11 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
             return PokeReturnValue(is_done=True, xcom_value=wait.xcom(evaluation.statuses))
         if evaluation.until is not None and clock.time() >= evaluation.until:
             self._log_poll(ResultKind.EVENT_DEADLINE)
-            self._time_out(wait, _EVENT_DEADLINE)
+            self._time_out(wait, _BEFORE_START)
         return PokeReturnValue(is_done=False)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of the trigger's event, or raise its error.
+        """Return the result that the trigger's event carries, or raise its error.
 
         :raises TriggerEventError: the event is missing or unknown, or does not fulfil the condition.
         """
@@ -137,22 +137,22 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
         if result.ending is not ResultKind.ARRIVED:
             self._push_statuses(context)
         if result.ending in {ResultKind.TIMED_OUT, ResultKind.EVENT_DEADLINE}:
-            self._time_out(wait, _EVENT_DEADLINE if result.ending is ResultKind.EVENT_DEADLINE else "")
+            self._time_out(wait, _BEFORE_START if result.ending is ResultKind.EVENT_DEADLINE else "")
         if result.error is not None:
             raise result.error
-        if not wait.proves(result.statuses):
+        if not wait.is_met_by(result.statuses):
             raise TriggerEventError(f"The trigger reports arrived with {ascii(wait.xcom(result.statuses))[:200]}.")
         return wait.xcom(result.statuses)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume a deferred task, with the same result as in poke mode on every version of Airflow.
 
-        Airflow's own sensors skip any error of a deferred wait when ``soft_fail`` is set, and those of
+        Airflow's own sensors skip any ``AirflowException`` of a deferred wait when ``soft_fail`` is set, and those of
         2.11 retry a wait that timed out.
         """
         with fail_fast(permanent_errors=self.retry_permanent_errors):
             try:
-                # The operator's method, not the sensor's.
+                # BaseOperator's method, not BaseSensorOperator's.
                 return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
             except (AirflowSensorTimeout, AirflowSkipException):
                 raise
@@ -163,16 +163,17 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
             self._fail(failure)
 
     def _execute_in_worker(self, context: Context) -> Any:
+        # None before Airflow 3.3: then a rescheduled sensor reads every status again at each poll.
         memory = task_memory(context) if self.mode == "reschedule" else None
         if memory is not None:
-            self._restore(memory.get(_SEEN), context["ti"].try_number)
+            self._restore(memory.get(_STATE_KEY), context["ti"].try_number)
         try:
             return super().execute(context)
         except AirflowRescheduleException:
             if memory is not None:
                 wait = self._condition()
                 seen = {"statuses": wait.pack(self._statuses), "logged_at": self._logged_at}
-                memory.set(_SEEN, {"try": context["ti"].try_number, "wait": _identity(wait), **seen})
+                memory.set(_STATE_KEY, {"try": context["ti"].try_number, "wait": _identity(wait), **seen})
             raise
         except AirflowSkipException as skip:
             self._finish(context, skip)
@@ -190,13 +191,13 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
 
         Airflow calls it after each poll that does not end the wait.
         """
-        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, SOONEST_EVENT
+        from airflow_provider_b24cal.waiting.schedule import MAX_DEFERRAL, MIN_DEFERRAL
 
         now = clock.time()
         seconds = min(float(super()._get_next_poke_interval(started_at, run_duration, poke_count)), MAX_DEFERRAL)
         if self._until is not None:
-            # Airflow can take a rescheduled task that returns within seconds for one that has died.
-            least = SOONEST_EVENT if self.mode == "reschedule" else 1.0
+            # Airflow may mistake a task that is back within seconds for a dead one.
+            least = MIN_DEFERRAL if self.mode == "reschedule" else 1.0
             seconds = min(seconds, max(least, self._until - now))
         # When rescheduled, execution_timeout bounds each poll alone.
         bound = self.timeout if self.mode == "reschedule" else self._time_limit()
@@ -258,19 +259,22 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
             self._evaluation = None
 
     def _time_limit(self) -> float:
-        """Return the seconds that one try may take; Airflow applies neither bound to a deferred task."""
+        """Return the seconds that one try may take.
+
+        Airflow does not apply ``timeout`` to a deferred task, and only 2.11 applies ``execution_timeout``.
+        """
         if self.execution_timeout is None:
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
 
     def _defer_until(self, deadline: float) -> NoReturn:
         from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-        from airflow_provider_b24cal.waiting.schedule import POLL_RETRY, SOONEST_EVENT
+        from airflow_provider_b24cal.waiting.schedule import MIN_DEFERRAL, POLL_RETRY
 
         now = clock.time()
         # The first poll may have used up most of the time.
-        deadline = max(deadline, now + SOONEST_EVENT)
-        self._log_poll(next_poll=max(self.poke_interval, SOONEST_EVENT), deadline=deadline)
+        deadline = max(deadline, now + MIN_DEFERRAL)
+        self._log_poll(next_poll=max(self.poke_interval, MIN_DEFERRAL), deadline=deadline)
         retry_timeout = POLL_RETRY.within(self._time_limit()).total
         wait = self._condition()
         self.defer(
@@ -288,8 +292,8 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
                 silent_fail=self.silent_fail,
             ),
             method_name="execute_complete",
-            # The trigger keeps the deadline itself; this one is for a trigger that does not end. Its last poll may
-            # retry transient errors, as in poke mode.
+            # The trigger keeps the deadline itself; this is for a trigger that hangs. Its last poll may retry
+            # transient errors, as in poke mode.
             timeout=timedelta(seconds=deadline - now + retry_timeout),
         )
         raise AssertionError("defer() does not return")

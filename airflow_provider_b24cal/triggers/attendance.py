@@ -17,8 +17,8 @@ from airflow_provider_b24cal.waiting.evaluate import Evaluation, State
 from airflow_provider_b24cal.waiting.log_lines import log_lines
 from airflow_provider_b24cal.waiting.schedule import (
     HEARTBEAT,
+    MIN_DEFERRAL,
     POLL_RETRY,
-    SOONEST_EVENT,
     interval,
     tick_from,
     tick_until,
@@ -144,21 +144,21 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
 
     def _bound(self, until: float | None) -> float:
         """Return when the wait ends at the latest, not before an event may be fired."""
-        return self.deadline if until is None else min(self.deadline, max(until, self.deferred_at + SOONEST_EVENT))
+        return self.deadline if until is None else min(self.deadline, max(until, self.deferred_at + MIN_DEFERRAL))
 
     def _interval(self, polls: int) -> float:
         return interval(self.poke_interval, polls, exponential_backoff=self.exponential_backoff, max_wait=self.max_wait)
 
     def _first_poll(self, poll: SharedPoll, step: float) -> float:
         """Return when to poll first: an interval after the deferral, or at the next tick of other waits."""
-        own, now = self.deferred_at + max(step, SOONEST_EVENT), clock.time()
+        own, now = self.deferred_at + max(step, MIN_DEFERRAL), clock.time()
         if own <= now:
             return now  # the triggerer was down
-        return tick_from(max(now, self.deferred_at + SOONEST_EVENT), poll.origin(step, own), step)
+        return tick_from(max(now, self.deferred_at + MIN_DEFERRAL), poll.origin(step, own), step)
 
     async def _evaluate(self, wait: WaitCondition, poll: SharedPoll, before: Statuses) -> Evaluation:
         try:
-            return wait.judge(await self._poll(wait, poll, before), before)
+            return wait.evaluate(await self._poll(wait, poll, before), before)
         except Bitrix24Error as error:  # the connection itself cannot be used
             return Evaluation(State.UNREACHABLE, before, error=error)
         except Exception as error:
@@ -184,7 +184,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             }
             # All waits have the same jitter, so that those that failed together are retried together.
             pending, pause, state = plan_retries(failed, state, poll.jitter)
-            if pause is None or wait.judge(outcomes, before).state is not State.WAITING:
+            if pause is None or wait.evaluate(outcomes, before).state is not State.WAITING:
                 return outcomes
             self.log.warning("Waiting %.1f s before a retry: %s", pause.seconds, pause.error)
             await clock.asleep(pause.seconds)

@@ -24,7 +24,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
 )
 from airflow_provider_b24cal.bitrix24.validation import check_wanted_status, invalid
 from airflow_provider_b24cal.bitrix24.wording import name_ids
-from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State, judge, letters, of_status
+from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State, evaluate, letters, of_status
 from airflow_provider_b24cal.waiting.quorum import check_quorum
 from airflow_provider_b24cal.xcom import cap_letters
 
@@ -52,10 +52,10 @@ class WaitCondition(Protocol):
         :param before: statuses of the last poll; empty at the first one.
         """
 
-    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
+    def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
         """Evaluate the outcomes of :meth:`calls`; statuses that this poll did not read are those of the last poll."""
 
-    def proves(self, statuses: Statuses) -> bool:
+    def is_met_by(self, statuses: Statuses) -> bool:
         """Return whether statuses fulfil the condition."""
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
@@ -93,14 +93,14 @@ class MeetingsCondition:
         """Return a call for each meeting that has not arrived yet."""
         return [get_status(event_id) for event_id in self._open(before)]
 
-    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
+    def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
         """Evaluate the new outcomes together with the meetings that had arrived before."""
         new = dict(zip(self._open(before), outcomes, strict=True))
-        evaluation = judge({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
+        evaluation = evaluate({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
         # A meeting that could not be read keeps its last status.
         return replace(evaluation, statuses={**before, **evaluation.statuses})
 
-    def proves(self, statuses: Statuses) -> bool:
+    def is_met_by(self, statuses: Statuses) -> bool:
         """Whether enough of the meetings have the target."""
         arrived = set(of_status(statuses, self.rule.target)).intersection(self.event_ids)
         return len(arrived) >= self.rule.quorum.needed(len(self.event_ids))
@@ -152,7 +152,7 @@ class AttendeesCondition:
         """Return the call for the event, which has all answers."""
         return [get_event(self.event_id)]
 
-    def judge(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
+    def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
         """Evaluate the attendees' answers."""
         (outcome,) = outcomes
         error = outcome.error or self._unfit(outcome.unwrap())
@@ -162,12 +162,12 @@ class AttendeesCondition:
                 return Evaluation(State.UNREACHABLE, before, error=error)
             return Evaluation(State.WAITING, before, transient_error=error)
         event: CalendarEvent = outcome.unwrap()
-        evaluation = replace(judge(self._answers(event), self.rule, of_users=True), event_name=event.name)
+        evaluation = replace(evaluate(self._answers(event), self.rule, of_users=True), event_name=event.name)
         if self.seconds_before_start is None:
             return evaluation
         return replace(evaluation, until=event.start.timestamp() - self.seconds_before_start)
 
-    def proves(self, statuses: Statuses) -> bool:
+    def is_met_by(self, statuses: Statuses) -> bool:
         """Whether enough of the attendees have accepted."""
         total = len(statuses if self.user_ids is None else self.user_ids)
         return bool(total) and len(of_status(statuses, self.rule.target)) >= self.rule.quorum.needed(total)

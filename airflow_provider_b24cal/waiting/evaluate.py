@@ -76,7 +76,7 @@ class Evaluation:
         return self.error or self.transient_error
 
 
-def judge(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Evaluation:
+def evaluate(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Evaluation:
     """Evaluate the outcomes of all meetings or attendees.
 
     :param of_users: the keys are user ids rather than event ids.

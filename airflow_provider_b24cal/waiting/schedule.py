@@ -14,7 +14,7 @@ They take longer than those of other calls: a portal refuses a method for ten mi
 stay within one poll, because a rescheduled sensor is a new process at each poll.
 """
 
-SOONEST_EVENT: Final = 10.0
+MIN_DEFERRAL: Final = 10.0
 """Seconds after the deferral before which a trigger fires no event.
 
 Airflow's scheduler can fail a task whose trigger fires within a few seconds: it can then mistake the end of the

@@ -17,7 +17,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     NotInvitedError,
     UnexpectedReplyError,
 )
-from airflow_provider_b24cal.waiting.evaluate import Rule, State, judge
+from airflow_provider_b24cal.waiting.evaluate import Rule, State, evaluate
 from airflow_provider_b24cal.waiting.quorum import Quorum, check_quorum
 
 shares = st.fractions(0, 100, max_denominator=10**6).filter(bool).map(lambda share: f"{float(share):.9f}%")
@@ -79,7 +79,7 @@ def test_a_quorum_is_one_or_refused(value: Any) -> None:
 def test_a_wait_goes_on_exactly_as_long_as_it_can_arrive(
     outcomes: dict[int, Outcome[MeetingStatus]], rule: Rule
 ) -> None:
-    verdict = judge(outcomes, rule)
+    verdict = evaluate(outcomes, rule)
     arrived = [key for key, outcome in outcomes.items() if outcome.value == rule.target]
     assert verdict.needed == rule.quorum.needed(len(outcomes))
     assert (verdict.state is State.ARRIVED) == (len(arrived) >= verdict.needed)
@@ -91,7 +91,7 @@ def test_a_wait_goes_on_exactly_as_long_as_it_can_arrive(
         if isinstance(outcome.error, CredentialsError | UnexpectedReplyError)
     ]
     best = {key: outcome if key in lost else Outcome(rule.target) for key, outcome in outcomes.items()}
-    can_arrive = judge(best, rule).state is State.ARRIVED
+    can_arrive = evaluate(best, rule).state is State.ARRIVED
     if verdict.state is State.WAITING:
         assert can_arrive
     if verdict.state is State.UNREACHABLE:

@@ -38,7 +38,7 @@ SEEN = {
 """How many of each day accept, decline and are silent."""
 
 
-def _office() -> object:
+def _calendar_data() -> object:
     def meeting(day: str, hour: int, letters: str) -> dict[str, Any]:
         guests = [{"user": user, "status": letter} for user, letter in enumerate(letters, 2)]
         times = {"start": f"{day}T{hour:02}:00", "end": f"{day}T{hour + 1:02}:00", "time_zone": "UTC"}
@@ -55,7 +55,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page that the example draws from synced tables."""
     database = {"conn_type": "sqlite", "host": str(tmp_path / "attendance.db")}
     monkeypatch.setenv("AIRFLOW_CONN_ATTENDANCE_DB", json.dumps(database))
-    with SandboxServer(Portal(parse(_office()))) as server:
+    with SandboxServer(Portal(parse(_calendar_data()))) as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
         Bitrix24AttendanceToSqlOperator(
             task_id="sync",

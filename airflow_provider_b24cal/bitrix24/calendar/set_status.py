@@ -153,7 +153,7 @@ def change_statuses(items: Iterable[tuple[int, MeetingStatus]], context: Exchang
         }
         for event_id, error in failed.items():
             meetings[event_id].failure = error
-        retried, pause, state = plan_retries(failed, state, context.jitter())
+        retried, pause, state = plan_retries(failed, state, context.random())
         to_read = [meetings[event_id] for event_id in retried]
         if pause is not None:
             yield pause

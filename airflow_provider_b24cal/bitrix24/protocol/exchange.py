@@ -55,15 +55,15 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """The portal refused a request for its rate: its bucket is full, whatever the model says."""
+    """The portal's rate limit is exhausted, even if our own estimate says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
     """Renew the access token that the portal has refused; the error is thrown in if that fails.
 
-    The answer is whether the authorisation server has just issued the new one. A token that another task had stored
-    may be expired too.
+    The answer is ``True`` if the authorisation server has issued a new one, and ``False`` if a token that another task
+    had stored was taken, which may itself be expired.
 
     :param stale: the endpoint that holds the refused token.
     """
@@ -83,7 +83,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Blocking:
-    """Call a function that blocks, in a thread where an event loop runs; the answer is its result.
+    """Call a blocking function: directly in a worker, in a separate thread on an event loop. The answer is its result.
 
     :param function: takes no arguments; a :class:`Bitrix24Error` that it raises is thrown in.
     """
@@ -109,20 +109,21 @@ class ExchangeContext:
 
     :param source: holds the endpoint in use. Another exchange may renew its token or find that the portal has moved.
     :param policy: bounds of the retries.
-    :param jitter: draws a number from 0 up to 1, for delays and for the names of a batch's commands.
-    :param operating: keeps the operating time that the portal reports.
+    :param random: draws a number from 0 up to 1, for delays and for the names of a batch's commands.
+    :param operating: keeps the operating time that the portal reports: the seconds that it has worked for a method
+        within ten minutes. Above 480 it refuses the method.
     """
 
     source: EndpointSource
     policy: RetryPolicy
-    jitter: Callable[[], float]
+    random: Callable[[], float]
     operating: OperatingMemory
 
 
 def run_call(call: Call[T], context: ExchangeContext) -> Steps[T]:
     """Make one call and return its result.
 
-    :raises Bitrix24Error: the last error.
+    :raises Bitrix24Error: the error of the last attempt.
     """
     (outcome,), _ = yield from call_with_retry([call], context, RetryState(context.policy))
     result: T = outcome.unwrap()
@@ -146,7 +147,7 @@ def run_calls(
 def call_with_retry(
     calls: Sequence[Call[Any]], context: ExchangeContext, state: RetryState, *, packed: bool = False
 ) -> Steps[tuple[list[Outcome[Any]], RetryState]]:
-    """Make up to fifty calls, and those that failed again, as far as the policy allows.
+    """Make up to fifty calls; repeat those that failed as the policy allows.
 
     After an ambiguous failure only calls that change nothing are repeated.
 
@@ -168,7 +169,7 @@ def call_with_retry(
         }
         pause = None
         if repeatable:
-            pending, pause, state = plan_retries(repeatable, state, context.jitter())
+            pending, pause, state = plan_retries(repeatable, state, context.random())
         if pause is None:
             return [outcomes[number] for number in range(len(calls))], state
         yield pause
@@ -179,7 +180,7 @@ def plan_retries(
 ) -> tuple[list[int], Pause | None, RetryState]:
     """Return which of the failed calls to repeat, the pause before that, and how much of the policy is spent then.
 
-    The pause is the shortest of all: a call that needs a longer one is repeated with the others.
+    All of them share the shortest pause; a call that needs a longer one may be refused again.
     """
     plans = {key: plan for key, error in failed.items() if (plan := state.spend(error, jitter))}
     if not plans:
@@ -204,7 +205,7 @@ def call_with_renewal(
         except Bitrix24Error as error:
             failed: Outcome[Any] = Outcome(error=error.with_traceback(None))
             return [failed if number in expired else outcome for number, outcome in enumerate(outcomes)]
-        # Reads are repeated together with the writes before them that have not run until now.
+        # A read after a refused write came too early: it is repeated after that write.
         again = [number for number in range(expired[0], len(calls)) if number in expired or not calls[number].writes]
         endpoint = context.source.endpoint
         answers = yield from send_calls([calls[number] for number in again], endpoint, context, packed=packed)
@@ -220,7 +221,7 @@ def send_calls(
 ) -> Steps[list[Outcome[Any]]]:
     """Make up to fifty calls in one request; an error of the request is the outcome of each of them."""
     # No other batch has the same names: the reply to another one answers none of these commands.
-    call = pack(calls, f"c{int(context.jitter() * 2**52):013x}") if packed else calls[0]
+    call = pack(calls, f"c{int(context.random() * 2**52):013x}") if packed else calls[0]
     outcomes: list[Outcome[Any]]
     try:
         reply: Reply = yield Send(endpoint.request(call.method, call.params, call.max_reply_bytes))
@@ -258,9 +259,10 @@ _MAX_RENEWALS: Final = 2
 """The first may find a token that another task has stored, which may be expired as well."""
 
 _REQUEST_METHODS: Final = frozenset({"batch", TOKEN_METHOD})
+"""The methods in errors that are those of a whole request."""
 
 
-class Answer(Protocol):
+class ItemResult(Protocol):
     """The result of one call or change."""
 
     @property
@@ -268,13 +270,13 @@ class Answer(Protocol):
         """Why there is no result."""
 
 
-def fatal_error(answers: Sequence[Answer]) -> Bitrix24Error | None:
-    """Return the error that every further request would get too, if these answers show one.
+def fatal_error(results: Sequence[ItemResult]) -> Bitrix24Error | None:
+    """Return the error that every further request would get too, if these results show one.
 
     It is an error of a whole request, not of the calls in it: a permanent one such as an invalid webhook, or a
     transient one that has exhausted the retries.
     """
-    error = answers[0].error if answers else None
+    error = results[0].error if results else None
     if error is None or error.method not in _REQUEST_METHODS or error.permanence is Permanence.AMBIGUOUS:
         return None
-    return error if all(answer.error is error for answer in answers) else None
+    return error if all(result.error is error for result in results) else None

@@ -12,7 +12,7 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.errors import Permanence
 from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
-from airflow_provider_b24cal.waiting.evaluate import Rule, State, judge
+from airflow_provider_b24cal.waiting.evaluate import Rule, State, evaluate
 from airflow_provider_b24cal.waiting.schedule import interval
 from airflow_provider_b24cal.waiting.trigger_event import ResultKind, WaitResult, result_from_event
 
@@ -25,7 +25,7 @@ def _judge(*answers: Any, rule: Rule | None = None) -> Any:
         number: Outcome(error=answer) if isinstance(answer, Exception) else Outcome(MeetingStatus(answer))
         for number, answer in enumerate(answers, 1)
     }
-    return judge(outcomes, rule or Rule())
+    return evaluate(outcomes, rule or Rule())
 
 
 @pytest.mark.parametrize(
