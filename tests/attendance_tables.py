@@ -9,14 +9,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.attendance.models import AttendanceChange, CompletedRead, Snapshot
+from airflow_provider_b24cal.attendance.models import AttendanceChange, Snapshot
 from airflow_provider_b24cal.attendance.reconcile import Diff, Stored, reconcile
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 HOST = 1
 WINDOWS = [Window(FIRST + day * DAY, FIRST + (day + 2) * DAY) for day in (0, 2, 4)]
 CALENDARS = ("company_calendar", "user:1", "user:2")
@@ -65,8 +65,7 @@ class Tables:
     """The tables, in memory."""
 
     def __init__(self) -> None:
-        self.reads: list[CompletedRead] = []
-        self.stored = Stored({}, {}, self.reads)
+        self.stored = Stored({}, {})
         self.changes: dict[Any, AttendanceChange] = {}
 
     def write(self, difference: Diff) -> Diff:
@@ -78,8 +77,6 @@ class Tables:
             key = (*change[:3], change.old_seen_at)
             assert key not in self.changes, "no change is reported twice"
             self.changes[key] = change
-        self.reads[:] = [*(old for old in self.reads if old[:3] not in {new[:3] for new in difference.reads}),
-                         *difference.reads]  # fmt: skip
         return difference
 
     def sync(self, snapshot: Snapshot) -> Diff:
@@ -132,10 +129,9 @@ class Clock:
     def read(
         self, portal: dict[str, list[CalendarEvent]], window: Window, names: Iterable[str] = CALENDARS
     ) -> Snapshot:
-        tick = self.now()
         seen = tuple((name, event) for name in names for event in portal[name] if window.touches(event))
-        return Snapshot(tick, tick + MINUTE, seen, frozenset(names), window)
+        return Snapshot(self.now(), seen, frozenset(names), window)
 
     def now(self) -> datetime:
         """Return the next time."""
-        return FIRST + 365 * DAY + next(self.ticks) * 2 * MINUTE
+        return FIRST + 365 * DAY + next(self.ticks) * timedelta(minutes=1)

@@ -109,26 +109,11 @@ class Person(NamedTuple):
     last_seen: datetime
 
 
-class CompletedRead(NamedTuple):
-    """A read of a calendar, whether or not it contained anything.
-
-    :param calendar: such as ``user:7``, or ``event:7`` for a meeting that was read by its id.
-    :param window_start: start of the part of the calendar that was read completely.
-    :param read_at: when the read was complete.
-    """
-
-    calendar: str
-    window_start: datetime
-    window_end: datetime
-    read_at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What calendars contained when they were read.
 
-    :param started: when the read began.
-    :param ended: when it was complete; the rows have this time.
+    :param read_at: when the read was complete; the rows have this time.
     :param seen: pairs of calendar and event.
     :param calendars: those that were read. A meeting in ``window`` that they do not contain is gone, if all their rows
         could be read.
@@ -137,8 +122,7 @@ class Snapshot:
     :param unreadable: pairs of calendar and row that is left out; the event exists.
     """
 
-    started: datetime
-    ended: datetime
+    read_at: datetime
     seen: tuple[tuple[str, CalendarEvent], ...]
     calendars: frozenset[str] = frozenset()
     window: Window | None = None

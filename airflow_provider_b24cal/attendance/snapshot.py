@@ -37,7 +37,7 @@ def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[da
     :param names: names by user id; an attendee or organiser with a name here has a row.
     """
     assert snapshot.window is not None
-    now = snapshot.ended
+    now = snapshot.read_at
     days = {day: _Day([], [], set()) for day in days_of(snapshot.window)}
     for key, (calendar, event) in sorted(best_views(snapshot.seen).items()):
         day = days.get(event.start.astimezone(UTC).date())

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from airflow_provider_b24cal._airflow import Context, Templated
+    from airflow_provider_b24cal.attendance.models import Snapshot
+    from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
 class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
@@ -100,12 +102,10 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     def _execute(self, context: Context) -> dict[str, int]:
         from dataclasses import replace
 
-        from airflow_provider_b24cal._airflow import read_from, written_to
-        from airflow_provider_b24cal.assets import calendar_uri
         from airflow_provider_b24cal.attendance.calendars import whole_days
         from airflow_provider_b24cal.attendance.io.files import FORMATS
         from airflow_provider_b24cal.attendance.io.reader import People, portal_name
-        from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
+        from airflow_provider_b24cal.attendance.io.source import check_source
         from airflow_provider_b24cal.attendance.reconcile import without_names
         from airflow_provider_b24cal.attendance.snapshot import by_day, days_not_known
         from airflow_provider_b24cal.bitrix24.validation import check_choice, check_flag
@@ -121,23 +121,39 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         folder = self._check_folder()
         counts = Counter(dict.fromkeys(_COUNTS, 0))
         with self._connect() as hook:
-            portal, people, unreadable = portal_name(hook), People(hook), UnreadableRows(self.log)
-            for snapshot in source.read(hook):
+            people, unreadable = People(hook), UnreadableRows(self.log)
+            for snapshot in source.read_ahead(hook):
                 if people_names:
                     people.fetch_names(snapshot)
                 unreadable.add(snapshot.unreadable)
-                rows = by_day(snapshot if meeting_names else without_names(snapshot), portal, people.names)
-                kept = days_not_known(snapshot)
+                shown = snapshot if meeting_names else without_names(snapshot)
+                rows, kept = by_day(shown, portal_name(hook), people.names), days_not_known(snapshot)
                 for day in rows:
                     counts.update(_write_day(folder, name, day, rows[day], people=people_names, keep=day in kept))
-                with log_and_ignore("lineage", self.log):
-                    for calendar in sorted(snapshot.calendars):
-                        read_from(hook, calendar_uri(portal, calendar))
+                self._record_source(hook, snapshot)
         counts.update(people=len(people.names), unreadable=unreadable.count)
-        with log_and_ignore("lineage", self.log):
-            written_to(folder, str(folder))
+        self._record_target(folder)
         self._log_counts(counts)
         return dict(counts)
+
+    def _record_source(self, hook: Bitrix24CalendarHook, snapshot: Snapshot) -> None:
+        """Report the calendars that were read to Airflow's lineage."""
+        from airflow_provider_b24cal._airflow import read_from
+        from airflow_provider_b24cal.assets import calendar_uri
+        from airflow_provider_b24cal.attendance.io.reader import portal_name
+        from airflow_provider_b24cal.attendance.io.source import log_and_ignore
+
+        with log_and_ignore("lineage", self.log):
+            for calendar in sorted(snapshot.calendars):
+                read_from(hook, calendar_uri(portal_name(hook), calendar))
+
+    def _record_target(self, folder: Any) -> None:
+        """Report the folder that was written to Airflow's lineage."""
+        from airflow_provider_b24cal._airflow import written_to
+        from airflow_provider_b24cal.attendance.io.source import log_and_ignore
+
+        with log_and_ignore("lineage", self.log):
+            written_to(folder, str(folder))
 
     def _check_folder(self) -> Any:
         from airflow_provider_b24cal._airflow import ObjectStoragePath

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from airflow_provider_b24cal._airflow import Context, Templated
+    from airflow_provider_b24cal._airflow import Asset, Context, Templated
+    from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
     from airflow_provider_b24cal.attendance.models import Snapshot
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
@@ -23,20 +24,18 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     Synchronise three tables with calendars: meetings, answers, and the changes of answers.
 
     No row is deleted: what is gone gets a ``vanished_at``. Repeated runs, windows in any order, two runs at once, and a
-    killed run with its retry give the same tables. Each part of a window, 25 days, is one transaction; a part that
-    another run has overtaken is read again, up to three times. A fourth table holds which calendars were read within a
-    day. The database is SQLite, PostgreSQL, MySQL or MariaDB. A calendar that has become empty is a warning in the log:
-    a loss of access looks the same.
+    killed run with its retry give the same tables. Each part of a window, 25 days, is one transaction. The tables are
+    locked while a part is read and written; another run waits up to 600 seconds for the lock. The database is SQLite,
+    PostgreSQL, MySQL or MariaDB. A calendar that has become empty is a warning in the log: a loss of access looks the
+    same.
 
     XCom ``return_value``::
 
-        {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "outdated": 0,
-         "unknown": 3, "answers": 310, "answer_changes": 1, "people": 0, "unreadable": 0}
+        {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "unknown": 3,
+         "answers": 310, "answer_changes": 1, "people": 0, "unreadable": 0}
 
     ``unknown`` counts occurrences whose attendees the portal does not show. ``unreadable`` rows are left out and
-    logged; the stored rows of their meetings stay as they are. ``outdated`` occurrences, of which the log warns, differ
-    from later reads that are stored, also after they were read again: the clocks of workers disagree, or too many runs
-    read the same calendar at once. They are left for a later run.
+    logged; the stored rows of their meetings stay as they are.
 
     People are stored as ids, unless names are requested. The tables are the task's outlets, unless you give others:
     :func:`~airflow_provider_b24cal.assets.table_asset`. The events of these assets carry the counts. Airflow must know
@@ -58,8 +57,6 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :param meetings_table: name of the table with one row per occurrence. (templated)
     :param attendance_table: name of the table with one row per occurrence and attendee. (templated)
     :param changes_table: name of the table with one row per observed change of an answer. (templated)
-    :param reads_table: name of the table with one row per calendar and window read within a day, by which a run
-        notices that another one has overtaken it. (templated)
     :param people_names: store the names of people too, in a table of their own; default false. Needs the scope
         ``user_brief`` or ``user``, and one more request for a part with new people. (templated)
     :param people_table: name of the table with one row per person. (templated)
@@ -71,14 +68,15 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is invalid, which table is missing, or what the portal refused; or with an error of the database. Parts
-    that were written before stay.
+    argument is invalid, which table is missing, or what the portal refused; with a ``TimeoutError`` if the lock was not
+    released in time; with a ``ConnectionError`` if the session that held it was lost; or with an error of the database.
+    Parts that were written before stay.
     """
 
     template_fields: Sequence[str] = (
         "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
-        "attendance_table", "changes_table", "reads_table", "create_tables", "meeting_names", "people_names",
-        "people_table", "bitrix24_conn_id",
+        "attendance_table", "changes_table", "create_tables", "meeting_names", "people_names", "people_table",
+        "bitrix24_conn_id",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +91,6 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         meetings_table: str = "bitrix24_meetings",
         attendance_table: str = "bitrix24_attendance",
         changes_table: str = "bitrix24_attendance_changes",
-        reads_table: str = "bitrix24_attendance_reads",
         create_tables: Templated[bool] = False,
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
@@ -103,9 +100,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
         templates = people_names not in (True, False) or any(map(_is_template, (sql_conn_id, schema, *tables)))
         if "outlets" not in kwargs and not templates:
-            from airflow_provider_b24cal.assets import table_asset
-
-            kwargs["outlets"] = [table_asset(sql_conn_id, table, schema) for table in tables]
+            kwargs["outlets"] = _outlets(sql_conn_id, tables, schema)
         super().__init__(**kwargs)
         self.sql_conn_id = sql_conn_id
         self.calendars = calendars
@@ -116,7 +111,6 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         self.meetings_table = meetings_table
         self.attendance_table = attendance_table
         self.changes_table = changes_table
-        self.reads_table = reads_table
         self.create_tables = create_tables
         self.meeting_names = meeting_names
         self.people_names = people_names
@@ -138,28 +132,23 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
         names = TableNames(
-            self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.reads_table,
-            self.people_table,
-        )  # fmt: skip
+            self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.people_table
+        )
         create = check_flag(self.create_tables, "create_tables")
-        named = check_flag(self.meeting_names, "meeting_names")
-        people_named = check_flag(self.people_names, "people_names")
-        tables = [self.meetings_table, self.attendance_table, self.changes_table]
-        tables += [self.people_table] if people_named else []
+        stored = {name: check_flag(getattr(self, name), name) for name in ("meeting_names", "people_names")}
         sql_hook = self._sql_hook()
         # Errors are logged, and must not show rows.
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
         try:
             with self._connect() as hook:
-                portal = portal_name(hook)
-                store = AttendanceStore(engine, names, portal, meeting_names=named, people_names=people_named)
+                store = AttendanceStore(engine, names, portal_name(hook), **stored)
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
-                sync = Sync(hook, store, self.log, people_names=people_named)
-                for part in source.read(hook):
-                    snapshot = sync.write(part)
+                sync = Sync(hook, store, self.log)
+                for read in source.parts(hook):
+                    snapshot = sync.update(read)
                     with log_and_ignore("lineage", self.log):
-                        self._record_lineage(hook, portal, snapshot, sql_hook, engine, tables)
+                        self._record_lineage(hook, sql_hook, store, snapshot)
         finally:
             engine.dispose()
         counts = dict(sync.counts)
@@ -180,13 +169,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         return hook
 
     def _record_lineage(
-        self,
-        hook: Bitrix24CalendarHook,
-        portal: str,
-        snapshot: Snapshot,
-        sql_hook: Any,
-        engine: Engine,
-        tables: Sequence[str],
+        self, hook: Bitrix24CalendarHook, sql_hook: Any, store: AttendanceStore, snapshot: Snapshot
     ) -> None:
         """Report the source and the target of the rows to Airflow's lineage."""
         from urllib.parse import quote
@@ -195,19 +178,25 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         from airflow_provider_b24cal.assets import calendar_uri
 
         for calendar in sorted({calendar for calendar, _ in snapshot.seen} | snapshot.calendars):
-            read_from(hook, calendar_uri(portal, calendar))
-        url, kind = engine.url, engine.dialect.name
+            read_from(hook, calendar_uri(store.portal, calendar))
+        url, dialect = store.engine.url, store.engine.dialect
         place = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
         # As Airflow writes such addresses: with a schema for PostgreSQL, with the database only for others.
-        schema = self.schema or (engine.dialect.default_schema_name if kind == "postgresql" else None)
-        for table in tables:
-            path = "/".join(quote(part.strip("/")) for part in (url.database, schema, table) if part)
-            written_to(sql_hook, f"{kind}://{place}/{path}")
+        schema = self.schema or (dialect.default_schema_name if dialect.name == "postgresql" else None)
+        for table in store.needed:
+            path = "/".join(quote(part.strip("/")) for part in (url.database, schema, table.name) if part)
+            written_to(sql_hook, f"{dialect.name}://{place}/{path}")
 
     def _add_counts(self, context: Context, counts: Mapping[str, int]) -> None:
         if (events := context.get("outlet_events")) is not None:
             for outlet in self.outlets:
                 events[outlet].extra = dict(counts)
+
+
+def _outlets(sql_conn_id: str, tables: Sequence[str], schema: str | None) -> list[Asset]:
+    from airflow_provider_b24cal.assets import table_asset
+
+    return [table_asset(sql_conn_id, table, schema) for table in tables]
 
 
 def _is_template(name: object) -> bool:

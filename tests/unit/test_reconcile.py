@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
-from airflow_provider_b24cal.attendance.models import AttendanceChange, Snapshot
+from airflow_provider_b24cal.attendance.models import AttendanceChange
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
@@ -34,8 +34,8 @@ def test_a_moved_meeting_vanishes_from_its_old_start_at_once() -> None:
     moved = clock.read({"user:1": [make_event(7, 100, {2: MeetingStatus("Q")}, series=False)]}, WINDOWS[2], ["user:1"])
     assert tables.sync(moved).counts == {"new": 1, "vanished": 1, "unknown": 0}
     old, new = sorted(tables.stored.meetings.values(), key=lambda row: row.occurrence_start)
-    assert (old.vanished_at, new.vanished_at) == (moved.ended, None)
-    assert tables.stored.attendances[old.key][2].vanished_at == moved.ended
+    assert (old.vanished_at, new.vanished_at) == (moved.read_at, None)
+    assert tables.stored.attendances[old.key][2].vanished_at == moved.read_at
     assert not tables.changes, "the meeting has moved, nobody has changed an answer"
 
 
@@ -51,9 +51,11 @@ def test_vanished_and_back_with_another_answer() -> None:
     assert tables.sync(clock.read(gone, WINDOWS[0], ["user:1"])).counts == {"vanished": 1}
     assert not tables.sync(clock.read(gone, WINDOWS[0], ["user:1"])).meetings
     last = clock.read(back, WINDOWS[0], ["user:1"])
-    assert tables.sync(last).changes == [AttendanceChange(7, FIRST + 5 * HOUR, 2, "Y", "N", first.ended, last.ended)]
+    assert tables.sync(last).changes == [
+        AttendanceChange(7, FIRST + 5 * HOUR, 2, "Y", "N", first.read_at, last.read_at)
+    ]
     (row,) = tables.stored.meetings.values()
-    assert (row.first_seen, row.last_seen, row.vanished_at) == (first.ended, last.ended, None)
+    assert (row.first_seen, row.last_seen, row.vanished_at) == (first.read_at, last.read_at, None)
     assert (row.accepted, row.declined, row.silent, row.total, row.share) == (0, 1, 1, 2, 0.0)
 
 
@@ -133,7 +135,7 @@ def test_the_last_one_removed_then_masked_then_invited_again() -> None:
     for snapshot in (first, empty, hidden, again):
         tables.sync(snapshot)
     assert [change[3:] for change in tables.changes.values()] == [
-        ("Y", None, first.ended, empty.ended), (None, "Q", empty.ended, again.ended),
+        ("Y", None, first.read_at, empty.read_at), (None, "Q", empty.read_at, again.read_at),
     ]  # fmt: skip
 
 
@@ -190,111 +192,6 @@ def test_a_meeting_that_is_gone_by_its_id_is_gone_from_all_its_dates() -> None:
         tables.sync(clock.read({"user:1": [*dates, make_event(8, 6, {}, series=False)]}, window, ["user:1"]))
     gone = replace(clock.read({}, WINDOWS[0], []), window=None, gone=frozenset({7}))
     assert tables.sync(gone).counts == {"vanished": 2}
-
-
-@pytest.mark.parametrize("back", [False, True], ids=["new there", "gone from there before"])
-def test_a_late_reading_does_not_show_a_meeting_where_it_no_longer_is(back: bool) -> None:
-    clock, tables = Clock(), Tables()
-    for events in ([_one("Y")], []) if back else ():
-        tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
-    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
-    tables.sync(clock.read({"user:1": [_one("Y", 100)]}, WINDOWS[2], ["user:1"]))
-    assert +tables.sync(late).counts == {"outdated": 1}
-    assert tables.now() == {(7, FIRST + 100 * HOUR): {1: "H", 2: "Y"}}
-
-
-def test_a_late_reading_does_not_bring_back_what_is_gone() -> None:
-    clock, tables = Clock(), Tables()
-    snapshots = [clock.read({"user:1": events}, WINDOWS[0], ["user:1"]) for events in ([_one("Y")], [_one("N")], [])]
-    for snapshot in (snapshots[0], snapshots[2]):
-        tables.sync(snapshot)
-    assert +tables.sync(snapshots[1]).counts == {"outdated": 1}
-    assert (tables.now(), _reported(tables)) == ({}, [])
-
-
-@pytest.mark.parametrize("known", [False, True], ids=["never seen", "gone before"])
-def test_a_later_read_that_found_nothing_counts(known: bool) -> None:
-    clock, tables = Clock(), Tables()
-    for events in ([_one("Y")], []) if known else ():
-        tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
-    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
-    tables.sync(clock.read({"user:1": []}, WINDOWS[0], ["user:1"]))
-    assert +tables.sync(late).counts == {"outdated": 1}
-    assert tables.now() == {}
-    assert +tables.sync(clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])).counts in (
-        {"changed": 1},
-        {"new": 1},
-    )
-
-
-def test_a_later_read_of_another_calendar_does_not_count() -> None:
-    clock, tables = Clock(), Tables()
-    late = clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"])
-    tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"]))
-    tables.sync(clock.read({"user:1": []}, WINDOWS[1], ["user:1"]))
-    assert +tables.sync(late).counts == {"new": 1}
-
-
-def test_a_meeting_asked_for_by_its_id_and_not_shown_is_gone_for_late_readings_of_calendars() -> None:
-    clock, tables = Clock(), Tables()
-    late = clock.read({"user:1": [_one("Y"), make_event(8, 6, {}, series=False)]}, WINDOWS[0], ["user:1"])
-    tables.sync(replace(clock.read({}, WINDOWS[0], []), window=None, gone=frozenset({7})))
-    assert +tables.sync(late).counts == {"outdated": 1, "new": 1}
-
-
-@pytest.mark.parametrize("offset", [-12, 0, 14])
-def test_days_count_in_all_zones(offset: int) -> None:
-    clock, tables = Clock(), Tables()
-    zone = timezone(offset * HOUR)
-    window = Window(datetime(2026, 9, 2, tzinfo=zone), datetime(2026, 9, 3, tzinfo=zone))
-    days = replace(make_event(7, 24, {}, series=True), all_day=True, zone=None, end=FIRST + 2 * DAY)
-    late = clock.read({"user:1": [days]}, window, ["user:1"])
-    tables.sync(clock.read({"user:1": []}, window, ["user:1"]))
-    assert +tables.sync(late).counts == {"outdated": 1}
-
-
-def test_a_late_view_takes_no_row_over_from_another_calendar() -> None:
-    clock, tables = Clock(), Tables()
-    tables.sync(clock.read({"user:1": [_one("Y")]}, WINDOWS[0], ["user:1"]))
-    late = clock.read({"user:2": [_one("N")]}, WINDOWS[0], ["user:2"])
-    tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"]))
-    assert +tables.sync(late).counts == {"outdated": 1}
-    assert [row.calendar for row in tables.stored.meetings.values()] == ["user:1"]
-
-
-def test_a_late_reading_of_a_series_that_has_become_a_single_meeting() -> None:
-    clock, tables = Clock(), Tables()
-    late = clock.read({"user:1": [_one("Y", hour, series=True) for hour in (5, 6)]}, WINDOWS[0], ["user:1"])
-    tables.sync(clock.read({"user:1": [_one("Y", 100)]}, WINDOWS[2], ["user:1"]))
-    assert +tables.sync(late).counts == {"outdated": 2}
-
-
-def test_a_late_read_does_not_hide_a_later_one() -> None:
-    clock, tables = Clock(), Tables()
-    first, second, third = (clock.read({"user:1": events}, WINDOWS[0], ["user:1"]) for events in ([], [_one("Y")], []))
-    for snapshot in (third, first):
-        tables.sync(snapshot)
-    assert +tables.sync(second).counts == {"outdated": 1}
-
-
-@pytest.mark.parametrize("calendar", ["user:1", "user:2"])
-def test_a_late_reading_of_many_calendars_does_not_bring_back_what_has_left_one_of_them(calendar: str) -> None:
-    clock, tables = Clock(), Tables()
-    names = ["user:1", "user:2"]
-    tables.sync(clock.read({"user:1": [_one("Y")], "user:2": []}, WINDOWS[0], names))
-    late = clock.read({"user:1": [], "user:2": [], calendar: [_one("Y")]}, WINDOWS[0], names)
-    tables.sync(clock.read({"user:1": []}, WINDOWS[0], ["user:1"]))
-    assert +tables.sync(late).counts == {"outdated": 1}
-
-
-def test_a_reading_that_took_no_time_is_applied_once() -> None:
-    tables = Tables()
-    window, seen = WINDOWS[0], (("user:1", _one("Y")),)
-    for _ in range(2):
-        difference = tables.sync(Snapshot(FIRST, FIRST, seen, frozenset({"user:1"}), window))
-    assert +difference.counts == {"unchanged": 1}
-    for seen in ((), (("user:1", _one("N")),)):
-        assert +tables.sync(Snapshot(FIRST, FIRST, seen, frozenset({"user:1"}), window)).counts == {"outdated": 1}
 
 
 def test_a_series_has_many_starts_at_once() -> None:

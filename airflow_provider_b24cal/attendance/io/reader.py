@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars, parts
+from airflow_provider_b24cal.attendance.calendars import Calendar
 from airflow_provider_b24cal.attendance.models import Person, Snapshot
 from airflow_provider_b24cal.attendance.reconcile import people_of
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import check_readable, get_event, get_events
@@ -16,7 +16,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import CredentialsError, I
 from airflow_provider_b24cal.bitrix24.protocol.exchange import in_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
     from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
@@ -65,29 +65,26 @@ def _call_as_expected_user(hook: Bitrix24CalendarHook, calls: Sequence[Call[Any]
     return outcomes
 
 
-def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], window: Window) -> Iterator[Snapshot]:
-    """Yield a snapshot of all calendars for each part of a window.
+def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], part: Window) -> Snapshot:
+    """Return a snapshot of all calendars in a part of a window.
 
     :param calendars: resolved ones.
     :raises UnexpectedReplyError: there are rows, and none of them can be read.
     :raises Bitrix24Error: a calendar could not be read; its events would look deleted.
     """
-    for part in parts(window):
-        listings = [check_listing(part, one.kind, one.owner_id, only_meetings=True) for one in calendars]
-        # A part and its margins are what one call reads.
-        (span,) = part.chunks(MAX_CALL_SPAN)
-        started = datetime.now(UTC)
-        calls = [get_events(one.calendar_type, one.owner_id or 0, span) for one in listings]
-        outcomes: list[Outcome[EventList]] = (
-            _call_as_expected_user(hook, calls) if part.start == window.start else hook.call_many(calls)
-        )
-        lists = [outcome.unwrap() for outcome in outcomes]
-        check_readable(lists)
-        named = list(zip(map(str, calendars), listings, lists, strict=True))
-        seen = [(name, event) for name, listing, one in named for event in filter(listing.wants, one.events)]
-        unreadable = [(name, row) for name, listing, one in named for row in filter(listing.may_want, one.unreadable)]
-        names = frozenset(map(str, calendars))
-        yield Snapshot(started, datetime.now(UTC), tuple(seen), names, part, unreadable=tuple(unreadable))
+    listings = [check_listing(part, one.kind, one.owner_id, only_meetings=True) for one in calendars]
+    # A part and its margins are what one call reads.
+    (span,) = part.chunks(MAX_CALL_SPAN)
+    outcomes: list[Outcome[EventList]] = _call_as_expected_user(
+        hook, [get_events(one.calendar_type, one.owner_id or 0, span) for one in listings]
+    )
+    lists = [outcome.unwrap() for outcome in outcomes]
+    check_readable(lists)
+    named = list(zip(map(str, calendars), listings, lists, strict=True))
+    seen = [(name, event) for name, listing, one in named for event in filter(listing.wants, one.events)]
+    unreadable = [(name, row) for name, listing, one in named for row in filter(listing.may_want, one.unreadable)]
+    names = frozenset(map(str, calendars))
+    return Snapshot(datetime.now(UTC), tuple(seen), names, part, unreadable=tuple(unreadable))
 
 
 def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapshot:
@@ -97,7 +94,6 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapsho
     :raises InvalidArgumentError: an id is that of an attendee's own row.
     :raises Bitrix24Error: an event could not be read.
     """
-    started = datetime.now(UTC)
     outcomes: list[Outcome[CalendarEvent]] = _call_as_expected_user(
         hook, [get_event(event_id) for event_id in event_ids]
     )
@@ -118,15 +114,7 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapsho
         else:
             gone.append(event_id)
     seen = tuple((str(_home(event)), event) for event in events)
-    return Snapshot(started, datetime.now(UTC), seen, gone=frozenset(gone))
-
-
-def read_again(hook: Bitrix24CalendarHook, snapshot: Snapshot) -> Snapshot:
-    """Read the calendars and window, or the meetings, of a snapshot once more."""
-    if snapshot.window is None:
-        return read_events(hook, sorted({event.id for _, event in snapshot.seen} | snapshot.gone))
-    (again,) = read_calendars(hook, check_calendars(sorted(snapshot.calendars)), snapshot.window)
-    return again
+    return Snapshot(datetime.now(UTC), seen, gone=frozenset(gone))
 
 
 class People:

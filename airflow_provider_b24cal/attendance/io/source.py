@@ -6,16 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars
+from airflow_provider_b24cal.attendance.calendars import Calendar, check_calendars, parts
 from airflow_provider_b24cal.attendance.io.reader import read_calendars, read_events, resolve
 from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.validation import check_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_b24cal.attendance.models import Snapshot
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -35,12 +36,18 @@ class Source:
     window: Window | None = None
     event_ids: tuple[int, ...] = ()
 
-    def read(self, hook: Bitrix24CalendarHook) -> Iterator[Snapshot]:
-        """Yield a snapshot for each part; the next one is read while one is written."""
+    def parts(self, hook: Bitrix24CalendarHook) -> Iterator[Callable[[], Snapshot]]:
+        """Yield a function for each part, which reads it."""
         if self.window is None:
-            yield read_events(hook, self.event_ids)
-        else:
-            yield from _ahead(read_calendars(hook, resolve(hook, self.calendars), self.window))
+            yield partial(read_events, hook, self.event_ids)
+            return
+        calendars = resolve(hook, self.calendars)
+        for part in parts(self.window):
+            yield partial(read_calendars, hook, calendars, part)
+
+    def read_ahead(self, hook: Bitrix24CalendarHook) -> Iterator[Snapshot]:
+        """Yield a snapshot for each part; the next one is read while one is written."""
+        return _ahead(read() for read in self.parts(hook))
 
 
 def _next(items: Iterator[T]) -> T | None:

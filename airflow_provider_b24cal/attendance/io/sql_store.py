@@ -1,18 +1,16 @@
-"""Writes attendance to a database: one transaction for each snapshot, one writer at a time."""
+"""Writes attendance to a database: one transaction for each snapshot, one run at a time."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import and_, bindparam, delete, func, inspect, not_, select, update
+from sqlalchemy import and_, bindparam, inspect, not_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from airflow_provider_b24cal.attendance.io.table_lock import LOCKS, lock_tables, transaction
 from airflow_provider_b24cal.attendance.io.tables import TableNames, ddl, define
-from airflow_provider_b24cal.attendance.models import Attendance, CompletedRead, Meeting
-from airflow_provider_b24cal.attendance.read_log import MAX_CLOCK_SKEW, RETENTION
+from airflow_provider_b24cal.attendance.models import Attendance, Meeting
 from airflow_provider_b24cal.attendance.reconcile import Stored, reconcile, without_names
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
@@ -28,10 +26,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", "Meeting", "Attendance")
 
-_ISOLATION: Final = "READ COMMITTED"
-"""After waiting for the lock, a run has to see what was committed meanwhile."""
-LOCK_SECONDS: Final = 600
-"""Seconds that a run waits for another one that is writing."""
 _SLICE: Final = 5000
 _PARENTS: Final = 500
 _DAY: Final = timedelta(days=1)
@@ -45,7 +39,6 @@ class AttendanceStore:
     :param portal: the portal of the rows, such as ``example.bitrix24.com``.
     :param meeting_names: whether to store the names of meetings.
     :param people_names: whether to store the names of people.
-    :param now: returns the time; reads of other runs that are later are ignored.
     :raises InvalidArgumentError: the database is of another kind.
     """
 
@@ -57,22 +50,27 @@ class AttendanceStore:
         *,
         meeting_names: bool = True,
         people_names: bool = False,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.engine = engine
         self.meeting_names = meeting_names
+        self.people_names = people_names
         self.portal = portal
-        self._now = now
         self.tables = define(names)
-        self._needed = self.tables.needed(people_names=people_names)
+        self.needed: tuple[Table, ...] = self.tables if people_names else self.tables[:-1]
         dialect = engine.dialect.name
-        if dialect not in _TRANSACTIONS:
+        if dialect not in LOCKS:
             raise InvalidArgumentError(
-                f"Invalid sql_conn_id: expected a database of {', '.join(_TRANSACTIONS)}; this one is {dialect}."
+                f"Invalid sql_conn_id: expected a database of {', '.join(LOCKS)}; this one is {dialect}."
             )
-        self._transaction = _TRANSACTIONS[dialect]
         self._upsert = _UPSERTS[dialect]
-        self._lock = ".".join(["b24cal", *([names.schema] if names.schema else []), names.meetings])
+
+    def lock(self) -> AbstractContextManager[Connection]:
+        """Lock the tables during a ``with`` block, and yield the session to write with.
+
+        :raises TimeoutError: another run holds the lock.
+        :raises ConnectionError: the session was lost, and the lock with it.
+        """
+        return lock_tables(self.engine, self.tables.meetings)
 
     def prepare(self, *, create: bool) -> str:
         """Check that the tables exist, or create those that are missing.
@@ -80,52 +78,38 @@ class AttendanceStore:
         :return: the statements run; an empty text if there was nothing to create.
         :raises InvalidArgumentError: a table is missing and must not be created.
         """
-        with self._transaction(self.engine, self._lock) as connection:
-            known = inspect(connection)
-            missing = [table for table in self._needed if not known.has_table(table.name, schema=table.schema)]
+        with self.lock() as session, transaction(session):
+            known = inspect(session)
+            missing = [table for table in self.needed if not known.has_table(table.name, schema=table.schema)]
             if not missing:
                 return ""
-            statements = ddl(missing, connection)
+            statements = ddl(missing, session)
             if create:
-                self.tables.meetings.metadata.create_all(connection, tables=missing)
+                self.tables.meetings.metadata.create_all(session, tables=missing)
                 return statements
         raise InvalidArgumentError(
             f"Missing tables: {', '.join(str(table) for table in missing)}. Set create_tables=True, or create them "
             f"with:\n{statements}"
         )
 
-    def write(self, snapshot: Snapshot, *, whole: bool = False) -> Diff:
-        """Write a snapshot, in one transaction.
+    def write(self, session: Connection, snapshot: Snapshot, people: Sequence[Person] = ()) -> Diff:
+        """Write what a snapshot changes, and return it.
 
-        :param whole: write nothing if a part of the snapshot is outdated.
+        :param session: has the lock of the tables, since before the snapshot was read.
+        :param people: names to write.
         """
         if not self.meeting_names:
             snapshot = without_names(snapshot)
-        with self._transaction(self.engine, self._lock) as connection:
-            stored = self._load(connection, snapshot)
+        with transaction(session):
+            stored = self._load(session, snapshot)
             difference = reconcile(stored, snapshot)
-            if whole and difference.counts["outdated"]:
-                return difference
-            now, known = snapshot.ended, {key: (row,) for key, row in stored.meetings.items()}
-            self._put(connection, self.tables.meetings, *_seen_again(difference.meetings, known, now), now)
+            now, known = snapshot.read_at, {key: (row,) for key, row in stored.meetings.items()}
+            self._put(session, self.tables.meetings, *_seen_again(difference.meetings, known, now), now)
             answers = {key: rows.values() for key, rows in stored.attendances.items()}
-            self._put(connection, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
-            self._upsert_all(connection, self.tables.changes, difference.changes)
-            reads = self.tables.reads
-            self._upsert_all(connection, reads, difference.reads)
-            connection.execute(delete(reads).where(reads.c.portal == self.portal, reads.c.read_at < now - RETENTION))
+            self._put(session, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
+            self._upsert_all(session, self.tables.changes, difference.changes)
+            self._upsert_all(session, self.tables.people, people)
         return difference
-
-    def write_people(self, people: Sequence[Person]) -> None:
-        """Store names of people, unless later ones are stored."""
-        table = self.tables.people
-        wanted = select(table.c.user_id, table.c.last_seen).where(table.c.portal == self.portal)
-        with self._transaction(self.engine, self._lock) as connection:
-            for some in _slices(people, _PARENTS):
-                these = table.c.user_id.in_([one.user_id for one in some])
-                stored = {row.user_id: row.last_seen for row in connection.execute(wanted.where(these))}
-                newer = [one for one in some if one.user_id not in stored or one.last_seen > stored[one.user_id]]
-                self._upsert_all(connection, table, newer)
 
     def _load(self, connection: Connection, snapshot: Snapshot) -> Stored:
         """Return the rows that a snapshot can change: those in its window, and those of meetings that have moved."""
@@ -137,13 +121,7 @@ class AttendanceStore:
         for row in self._rows(connection, self.tables.attendance, Attendance._fields, snapshot):
             answer = Attendance._make(row)
             attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
-        return Stored(meetings, attendances, self._reads(connection, snapshot.started, self._now() + MAX_CLOCK_SKEW))
-
-    def _reads(self, connection: Connection, since: datetime, until: datetime) -> list[CompletedRead]:
-        reads = self.tables.reads
-        wanted = select(*(reads.c[name] for name in CompletedRead._fields)).where(reads.c.portal == self.portal)
-        found = connection.execute(wanted.where(reads.c.read_at.between(since, until)))
-        return [CompletedRead._make(row) for row in found]
+        return Stored(meetings, attendances)
 
     def _rows(
         self, connection: Connection, table: Table, fields: Sequence[str], snapshot: Snapshot
@@ -162,11 +140,6 @@ class AttendanceStore:
         for parents in _slices(sorted(elsewhere), _PARENTS):
             named = table.c.parent_id.in_(parents)
             conditions.append(named if span is None else and_(named, not_(within)))
-        if span is not None and "is_recurring" in table.c:
-            # A series may have become a single meeting at another start.
-            series = {event.parent_id for _, event in snapshot.seen if event.is_recurring} - elsewhere
-            single = and_(not_(table.c.is_recurring), not_(within))
-            conditions += [and_(table.c.parent_id.in_(some), single) for some in _slices(sorted(series), _PARENTS)]
         for condition in conditions:
             yield from connection.execute(wanted.where(and_(table.c.portal == self.portal, condition)))
 
@@ -193,7 +166,7 @@ class AttendanceStore:
         self,
         connection: Connection,
         table: Table,
-        rows: Sequence[Meeting | Attendance | AttendanceChange | CompletedRead | Person],
+        rows: Sequence[Meeting | Attendance | AttendanceChange | Person],
     ) -> None:
         statement = self._upsert(table)
         for some in _slices(rows, _SLICE):
@@ -240,47 +213,6 @@ def _mysql_upsert(table: Table) -> Any:
     )
 
 
-@contextmanager
-def _sqlite(engine: Engine, _: str) -> Iterator[Connection]:
-    with engine.connect() as connection, connection.begin():
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
-        # The write lock at once: a transaction that begins with a read cannot take it while another one writes.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        yield connection
-
-
-@contextmanager
-def _postgresql(engine: Engine, lock: str) -> Iterator[Connection]:
-    with engine.connect().execution_options(isolation_level=_ISOLATION) as connection, connection.begin():
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000}")
-        number = int.from_bytes(sha256(lock.encode()).digest()[:8], "big", signed=True)
-        # It ends with the transaction, also if this process is killed.
-        connection.execute(select(func.pg_advisory_xact_lock(number)))
-        yield connection
-
-
-@contextmanager
-def _mysql(engine: Engine, lock: str) -> Iterator[Connection]:
-    # The lock belongs to the session and is valid for the whole server; it ends with the session.
-    name = sha256(f"{engine.url.database}.{lock}".encode()).hexdigest()[:60]
-    with engine.connect().execution_options(isolation_level=_ISOLATION) as connection:
-        with connection.begin():
-            if connection.execute(select(func.get_lock(name, LOCK_SECONDS))).scalar() != 1:
-                raise TimeoutError(f"Another run has been writing these tables for {LOCK_SECONDS} s.")
-        try:
-            with connection.begin():
-                yield connection
-        finally:
-            with connection.begin():
-                connection.execute(select(func.release_lock(name)))
-
-
-_TRANSACTIONS: Final[dict[str, Callable[[Engine, str], AbstractContextManager[Connection]]]] = {
-    "sqlite": _sqlite,
-    "postgresql": _postgresql,
-    "mysql": _mysql,
-    "mariadb": _mysql,
-}
 _UPSERTS: Final[dict[str, Callable[[Table], Any]]] = {
     "sqlite": _conflict_upsert(sqlite.insert),
     "postgresql": _conflict_upsert(postgresql.insert),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql, sqlite
@@ -91,12 +91,11 @@ class TableNames:
     meetings: str = "bitrix24_meetings"
     attendance: str = "bitrix24_attendance"
     changes: str = "bitrix24_attendance_changes"
-    reads: str = "bitrix24_attendance_reads"
     people: str = "bitrix24_people"
 
     def __post_init__(self) -> None:
         named = {"meetings_table": self.meetings, "attendance_table": self.attendance, "changes_table": self.changes,
-                 "reads_table": self.reads, "people_table": self.people}  # fmt: skip
+                 "people_table": self.people}  # fmt: skip
         for argument, name in {**named, **({} if self.schema is None else {"schema": self.schema})}.items():
             expected = "a name of 1 to 63 characters"
             if len(check_name(name, argument, expected)) > 63 or not name.isprintable():
@@ -105,71 +104,75 @@ class TableNames:
             raise InvalidArgumentError(f"Invalid {', '.join(named)}: expected different names; two are the same.")
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(NamedTuple):
     """The tables, in the order in which they are written."""
 
     meetings: Table
     attendance: Table
     changes: Table
-    reads: Table
     people: Table
 
-    def needed(self, *, people_names: bool) -> tuple[Table, ...]:
-        """Return the tables that are written; that of people only if names are stored."""
-        more = (self.people,) if people_names else ()
-        return self.meetings, self.attendance, self.changes, self.reads, *more
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB", "mariadb_charset": "utf8mb4",
+}  # fmt: skip
 
 
 def define(names: TableNames) -> Tables:
     """Return the tables; their columns are the portal and the fields of the rows."""
     metadata = MetaData(schema=names.schema, naming_convention={"ix": "ix_%(table_name)s_%(column_1_name)s"})
-    options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB",
-               "mariadb_charset": "utf8mb4"}  # fmt: skip
 
-    def key(name: str, kind: Any) -> Column[Any]:
-        return Column(name, kind, primary_key=True, autoincrement=False)
-
-    def needed(name: str, kind: Any) -> Column[Any]:
-        return Column(name, kind, nullable=False)
-
-    def table(name: str, *columns: Column[Any]) -> Table:
-        occurrence = (key("portal", String(255)), key("parent_id", BigInteger), key("occurrence_start", UtcDateTime))
-        return Table(name, metadata, *occurrence, *columns, Index(None, "portal", "occurrence_start"), **options)
+    def table(name: str, *columns: Column[Any] | Index) -> Table:
+        return Table(name, metadata, _key("portal", String(255)), *columns, **_OPTIONS)
 
     return Tables(
+        table(names.meetings, *_occurrence(), *_meeting()),
+        table(names.attendance, *_occurrence(), *_answer()),
+        table(names.changes, *_occurrence(), *_change()),
         table(
-            names.meetings,
-            needed("name", Text), Column("host_id", BigInteger), needed("calendar", String(64)),
-            needed("occurrence_end", UtcDateTime), Column("zone", String(ZONE_LENGTH)), needed("all_day", Boolean),
-            needed("is_recurring", Boolean), Column("recurrence_id", BigInteger), Column("accepted", Integer),
-            Column("declined", Integer), Column("silent", Integer), Column("total", Integer),
-            Column("share", Float(53)), needed("first_seen", UtcDateTime), needed("last_seen", UtcDateTime),
-            Column("vanished_at", UtcDateTime),
-        ),
-        table(
-            names.attendance,
-            key("user_id", BigInteger), needed("status", String(1)), needed("is_host", Boolean),
-            needed("first_seen", UtcDateTime), needed("last_seen", UtcDateTime), Column("changed_at", UtcDateTime),
-            Column("vanished_at", UtcDateTime),
-        ),
-        # An answer last seen at one time changes once, so no change can be stored twice.
-        table(
-            names.changes,
-            key("user_id", BigInteger), Column("old_status", String(1)), Column("new_status", String(1)),
-            key("old_seen_at", UtcDateTime), needed("new_seen_at", UtcDateTime),
-        ),
-        Table(
-            names.reads, metadata,
-            key("portal", String(255)), key("calendar", String(64)), key("window_start", UtcDateTime),
-            key("window_end", UtcDateTime), needed("read_at", UtcDateTime),
-            Index(None, "portal", "read_at"), **options,
-        ),
-        Table(
-            names.people, metadata, key("portal", String(255)), key("user_id", BigInteger), needed("name", Text),
-            needed("last_seen", UtcDateTime), **options,
+            names.people,
+            _key("user_id", BigInteger), _required("name", Text), _required("last_seen", UtcDateTime),
         ),
     )  # fmt: skip
+
+
+def _occurrence() -> tuple[Column[Any] | Index, ...]:
+    index = Index(None, "portal", "occurrence_start")
+    return _key("parent_id", BigInteger), _key("occurrence_start", UtcDateTime), index
+
+
+def _meeting() -> tuple[Column[Any], ...]:
+    return (
+        _required("name", Text), Column("host_id", BigInteger), _required("calendar", String(64)),
+        _required("occurrence_end", UtcDateTime), Column("zone", String(ZONE_LENGTH)), _required("all_day", Boolean),
+        _required("is_recurring", Boolean), Column("recurrence_id", BigInteger), Column("accepted", Integer),
+        Column("declined", Integer), Column("silent", Integer), Column("total", Integer), Column("share", Float(53)),
+        _required("first_seen", UtcDateTime), _required("last_seen", UtcDateTime), Column("vanished_at", UtcDateTime),
+    )  # fmt: skip
+
+
+def _answer() -> tuple[Column[Any], ...]:
+    return (
+        _key("user_id", BigInteger), _required("status", String(1)), _required("is_host", Boolean),
+        _required("first_seen", UtcDateTime), _required("last_seen", UtcDateTime), Column("changed_at", UtcDateTime),
+        Column("vanished_at", UtcDateTime),
+    )  # fmt: skip
+
+
+def _change() -> tuple[Column[Any], ...]:
+    # An answer last seen at one time changes once, so no change can be stored twice.
+    return (
+        _key("user_id", BigInteger), Column("old_status", String(1)), Column("new_status", String(1)),
+        _key("old_seen_at", UtcDateTime), _required("new_seen_at", UtcDateTime),
+    )  # fmt: skip
+
+
+def _key(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, primary_key=True, autoincrement=False)
+
+
+def _required(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False)
 
 
 def ddl(tables: Sequence[Table], connection: Connection) -> str:

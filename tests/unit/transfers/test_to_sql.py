@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from inspect import unwrap
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,14 +22,7 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import URL
 
 from airflow_provider_b24cal._airflow import AirflowFailException
-from airflow_provider_b24cal.attendance.calendars import Calendar
-from airflow_provider_b24cal.attendance.io.reader import read_calendars
 from airflow_provider_b24cal.attendance.io.source import _ahead as ahead
-from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
-from airflow_provider_b24cal.attendance.io.sync import Sync
-from airflow_provider_b24cal.attendance.io.tables import TableNames
-from airflow_provider_b24cal.attendance.models import Snapshot
-from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     CredentialsError,
@@ -64,7 +57,7 @@ from tests.transfer_runs import delete_event, log_of, make_task, portal_host, qu
 def test_a_month_of_all_kinds_of_calendars(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
     counts = sync(calendars=EVERYTHING)
     assert counts == {
-        "occurrences": 8, "new": 8, "changed": 0, "unchanged": 0, "vanished": 0, "outdated": 0, "unknown": 1,
+        "occurrences": 8, "new": 8, "changed": 0, "unchanged": 0, "vanished": 0, "unknown": 1,
         "answers": 19, "answer_changes": 0, "people": 0, "unreadable": 0,
     }  # fmt: skip
     host = portal_host(connection)
@@ -114,68 +107,34 @@ SOME_DAYS = {"calendars": "user:1", "window_end": "2026-09-11T00:00:00+00:00"}
     [(SOME_DAYS, 3), ({"event_ids": [BUDGET, DAILY], "window_start": None, "window_end": None}, 1)],
     ids=["calendar", "meetings"],
 )
-def test_a_run_that_another_one_has_overtaken_reads_again(
+def test_a_run_waits_until_another_one_has_written(
     source: dict[str, Any], left: int, warehouse: URL, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     """The slow one was answered before a meeting was deleted and an answer changed, the fast one after that."""
     gate = Gate()
+    # Airflow 2's guard around it knows the main thread alone.
+    execute: Any = unwrap(Bitrix24AttendanceToSqlOperator.execute)
     with SandboxServer(Portal(parse(DATA)), sleep=gate.sleep) as server:
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(ANNA))
         server.portal.plan({"method": "batch", "times": 1, "delay": 1, "when": "after"})
-        with ThreadPoolExecutor(1) as pool:
-            # Airflow 2's guard around it knows the main thread alone.
-            slow = pool.submit(unwrap(Bitrix24AttendanceToSqlOperator.execute), make_task(**source), {})
+        with ThreadPoolExecutor(2) as pool:
+            slow = pool.submit(execute, make_task(**source), {})
             wait_until(lambda: gate.held or slow.done())
             delete_event(server.portal, BUDGET)
             server.portal.answer(DAILY, DORA, "N")
-            assert sync(**source)["new"] == left
+            fast = pool.submit(execute, make_task(**source), {})
+            waiting = not wait([fast], timeout=1).done
             gate.open()
-            counts = slow.result()
+            counts = slow.result(), fast.result()
         count: Any = server.portal.count()
-    assert +Counter(counts) == {"occurrences": left, "unchanged": left, "answers": 3 * left}
-    assert count["requests"] == 3
-    assert query(warehouse, "SELECT DISTINCT parent_id, accepted, declined FROM bitrix24_meetings") == [(DAILY, 1, 1)]
-    assert query(warehouse, "SELECT * FROM bitrix24_attendance_changes") == []
-
-
-def test_a_process_that_has_slept_for_a_day_reads_again(
-    connection: str, warehouse: URL, portal: Portal, clock: Clock
-) -> None:
-    """What others have looked at meanwhile is forgotten."""
-    engine, start = create_engine(warehouse), datetime(2026, 9, 1, tzinfo=UTC)
-    store = AttendanceStore(engine, TableNames(), portal_host(connection))
-    store.prepare(create=True)
-    day = timedelta(days=1, seconds=1)
-    with Bitrix24CalendarHook(connection) as hook:
-        (read,) = read_calendars(hook, [Calendar("user", ANNA)], Window(start, start + timedelta(days=10)))
-        delete_event(portal, BUDGET)
-        Sync(hook, store, hook.log, people_names=False).write(
-            replace(read, started=read.started - day, ended=read.ended - day)
-        )
-    engine.dispose()
-    assert query(warehouse, "SELECT DISTINCT parent_id FROM bitrix24_meetings") == [(DAILY,)]
-
-
-def test_a_clock_that_runs_ahead_is_reported(
-    connection: str, warehouse: URL, portal: Portal, server: SandboxServer, clock: Clock
-) -> None:
-    """Another worker's readings are always later than ours, which say something else."""
-    sync(**SOME_DAYS)
-    delete_event(portal, BUDGET)
-    engine = create_engine(warehouse)
-    start = datetime(2026, 9, 1, tzinfo=UTC)
-    ahead = datetime.now(UTC) + timedelta(minutes=5)
-    other = AttendanceStore(engine, TableNames(), portal_host(connection))
-    other.write(Snapshot(ahead, ahead, (), frozenset({"user:1"}), Window(start, start + timedelta(days=10))))
-    engine.dispose()
-    before = portal.count()
-    task = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", **{**SEPTEMBER, **SOME_DAYS})  # type: ignore[arg-type]
-    log = log_of(task)
-    assert len([line for line in log if "reading again" in line]) == 3
-    (reported,) = [line for line in log if "clocks" in line]
-    assert "3 occurrences differ from later reads" in reported
-    count: Any = portal.count()
-    assert count["requests"] == before["requests"] + 4  # type: ignore[operator]
+    assert waiting
+    assert +Counter(counts[0]) == {"occurrences": left + 1, "new": left + 1, "answers": 3 * (left + 1)}
+    assert +Counter(counts[1]) == {
+        "occurrences": left, "changed": left, "vanished": 1, "answers": 3 * (left + 1), "answer_changes": left,
+    }  # fmt: skip
+    assert count["requests"] == 2
+    current = "SELECT DISTINCT parent_id, accepted, declined FROM bitrix24_meetings WHERE vanished_at IS NULL"
+    assert query(warehouse, current) == [(DAILY, 1, 1)]
 
 
 @pytest.mark.parametrize("interval", [{}, {"data_interval_start": datetime(2026, 9, 1, tzinfo=UTC),

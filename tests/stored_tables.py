@@ -1,0 +1,56 @@
+"""Meetings, snapshots and stores, for tests of the tables in real databases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
+from airflow_provider_b24cal.attendance.io.tables import TableNames
+from airflow_provider_b24cal.attendance.models import Person, Snapshot
+from airflow_provider_b24cal.attendance.reconcile import Diff
+from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+
+DAY = timedelta(days=1)
+FIRST = datetime(2026, 9, 1, tzinfo=UTC)
+SEPTEMBER = Window(FIRST, FIRST + 30 * DAY)
+NOON = datetime(2026, 10, 1, 12, 0, 0, 123456, tzinfo=UTC)
+PORTAL = "example.bitrix24.com"
+
+
+def make_store(engine: Engine, names: TableNames | None = None, portal: str = PORTAL) -> AttendanceStore:
+    return AttendanceStore(engine, names or TableNames(), portal, people_names=True)
+
+
+def make_meeting(parent: int, start: datetime, answers: str | None = "YNQ", **more: Any) -> CalendarEvent:
+    attendees = None
+    if answers is not None:
+        given = (Attendee(10 + number, MeetingStatus(letter)) for number, letter in enumerate(answers))
+        attendees = (Attendee(1, MeetingStatus("H")), *given)
+    values: dict[str, Any] = {
+        "id": parent, "parent_id": parent, "name": "Plan 🗓 'x'", "start": start, "end": start + timedelta(hours=1),
+        "zone": "Europe/Berlin", "all_day": False, "calendar_type": "user", "owner_id": 1, "host_id": 1,
+        "is_meeting": True, "is_recurring": False, "status": MeetingStatus("H"), "attendees": attendees, **more,
+    }  # fmt: skip
+    return CalendarEvent(**values)
+
+
+def make_snapshot(hours: float, *events: CalendarEvent, window: Window | None = SEPTEMBER) -> Snapshot:
+    at = NOON + timedelta(hours=hours)
+    seen = tuple(("user:1", event) for event in events)
+    return Snapshot(at + timedelta(seconds=1), seen, frozenset({"user:1"}) if window else frozenset(), window)
+
+
+def write(store: AttendanceStore, snapshot: Snapshot, people: Sequence[Person] = ()) -> Diff:
+    with store.lock() as session:
+        return store.write(session, snapshot, people)
+
+
+def read_rows(store: AttendanceStore) -> list[list[tuple[Any, ...]]]:
+    with store.engine.connect() as connection:
+        return [sorted(map(tuple, connection.execute(table.select())), key=repr) for table in store.needed]
