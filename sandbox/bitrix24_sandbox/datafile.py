@@ -1,6 +1,6 @@
 """Loading seed data from a YAML or JSON file.
 
-The file lists ``people`` and ``events``; ``example.yaml`` beside this module shows every key. Ids of
+The file lists ``people``, ``events`` and ``absences``; ``example.yaml`` beside this module shows every key. Ids of
 events and attendee rows may be left out and are then given in order, starting at 651.
 """
 
@@ -21,8 +21,10 @@ from bitrix24_sandbox.models import (
     CALENDAR_TYPES,
     FREQUENCIES,
     IMPORTANCES,
+    ROOMS,
     SHARES,
     WEEKDAYS,
+    Absence,
     Event,
     Person,
     Repeat,
@@ -41,9 +43,10 @@ _PERSON_KEYS = (
 )  # fmt: skip
 _EVENT_KEYS = (
     "id", "name", "description", "location", "calendar", "host", "start", "end", "time_zone", "all_day",
-    "notify", "private", "accessibility", "importance", "repeat", "except", "series", "changed", "attendees",
+    "notify", "private", "accessibility", "importance", "repeat", "except", "series", "changed", "attendees", "room",
 )  # fmt: skip
 _REPEAT_KEYS = ("frequency", "interval", "by_day", "count", "until")
+_ABSENCE_KEYS = ("id", "user", "start", "end", "all_day")
 _MAX_ID = 2**31 - 1
 
 
@@ -66,7 +69,7 @@ def parse(content: object) -> SeedData:
 
     :raises BadInputError: naming the key that is wrong.
     """
-    fields = checks.mapping(content, "", ("people", "events"), ("people",))
+    fields = checks.mapping(content, "", ("people", "events", "absences"), ("people",))
     people = [_person(item, f"people[{i}]") for i, item in enumerate(checks.sequence(fields["people"], "people"))]
     _unique([person.id for person in people], "people", "id")
     _unique([person.login for person in people], "people", "login")
@@ -75,9 +78,12 @@ def parse(content: object) -> SeedData:
     parsed = [_event(item, f"events[{i}]", ids) for i, item in enumerate(items)]
     events = tuple(event for event, _ in parsed)
     rows = tuple(row for _, event_rows in parsed for row in event_rows)
+    rows += tuple(_booking(event, ids) for event in events if event.room is not None)
     _unique([row.id for row in rows], "events", "id")
     _check_series(events)
-    return SeedData(tuple(people), events, rows)
+    found = checks.sequence(fields.get("absences", []), "absences")
+    absences = tuple(_absence(item, f"absences[{i}]", i + 1, ids) for i, item in enumerate(found))
+    return SeedData(tuple(people), events, rows, absences)
 
 
 def _unique(values: list[int] | list[str], field: str, key: str) -> None:
@@ -188,6 +194,7 @@ def _event(item: object, field: str, ids: _Ids) -> tuple[Event, list[Row]]:
         recurrence_id=(checks.integer(given["series"], f"{field}.series", 1, _MAX_ID) if "series" in given else None),
         version=1,
         changed=checks.wall_clock(given.get("changed", starts - timedelta(days=14)), f"{field}.changed"),
+        room=checks.integer(given["room"], f"{field}.room", 1, _MAX_ID) if "room" in given else None,
     )
     return event, [_parent(event), *_children(event, given, field, ids)]
 
@@ -227,6 +234,21 @@ def _repeat(item: object, field: str) -> Repeat:
 def _parent(event: Event) -> Row:
     status = "H" if event.is_meeting else ""
     return Row(event.id, event.id, event.calendar_type, event.owner_id, status, deleted=False)
+
+
+def _booking(event: Event, ids: _Ids) -> Row:
+    """Return the row of a booked room; its id comes after those of all events and attendees."""
+    return Row(ids.pick({}, ""), event.id, ROOMS, 0, "", deleted=False)
+
+
+def _absence(item: object, field: str, number: int, ids: _Ids) -> Absence:
+    given = checks.mapping(item, field, _ABSENCE_KEYS, ("user", "start", "end"))
+    all_day = checks.flag(given.get("all_day", True), f"{field}.all_day")
+    starts, ends = (_moment(given[name], f"{field}.{name}", all_day) for name in ("start", "end"))
+    if ends < starts:
+        raise BadInputError(f"{field}.end", given["end"], "a time not before the start")
+    absence_id = checks.integer(given.get("id", number), f"{field}.id", 1, _MAX_ID)
+    return Absence(absence_id, ids.person(given["user"], f"{field}.user"), starts, ends)
 
 
 def _children(event: Event, given: dict[str, object], field: str, ids: _Ids) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from bitrix24_sandbox.recurrence import last_day
+from bitrix24_sandbox.recurrence import stored_last_day
 from bitrix24_sandbox.settings import CULTURES
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def time_fields(event: Event, viewer: Person, settings: Settings, day: date | No
     :param day: the day of the series.
     """
     starts, ends = on_day(event, event.starts.date() if day is None else day)
+    occurrence = event.repeat is not None and day is not None
     form = "%a %b %d %Y" if event.all_day else "%a %b %d %Y %H:%M:%S"
     zone_from, zone_to = offset(event.starts, event.time_zone), offset(event.ends, event.time_zone)
     shift = 0 if event.all_day else zone_from - offset(event.starts, viewer.time_zone)
@@ -37,20 +38,31 @@ def time_fields(event: Event, viewer: Person, settings: Settings, day: date | No
         "TZ_OFFSET_TO": str(zone_to),
     }
     return {
-        "DATE_FROM": date_time(starts, settings),
-        "DATE_TO": date_time(ends, settings),
+        **_printed("", starts, ends, settings, short=occurrence and event.all_day),
         "DATE_FROM_FORMATTED": starts.strftime(form),
         "DATE_TO_FORMATTED": ends.strftime(form),
-        "~DATE_FROM": date_time(event.starts, settings),
-        "~DATE_TO": date_time(event.ends, settings),
+        **(_printed("~", event.starts, event.ends, settings, short=event.all_day) if occurrence else {}),
         "~USER_OFFSET_FROM": shift,
         "~USER_OFFSET_TO": shift,
-        "DATE_FROM_TS_UTC": str(stored(event.starts, event, settings)),
-        "DATE_TO_TS_UTC": str(stored_end(event, settings)),
+        **_timestamps(event, settings),
         "DT_SKIP_TIME": "Y" if event.all_day else "N",
         "DT_LENGTH": int((event.ends - event.starts + (_DAY if event.all_day else timedelta())).total_seconds()),
         **({} if event.all_day else zones),
     }
+
+
+def _printed(mark: str, starts: datetime, ends: datetime, settings: Settings, *, short: bool) -> dict[str, object]:
+    """Return start and end in the portal's culture; occurrences of whole days have no time of day."""
+    if short:
+        return {f"{mark}DATE_FROM": date_only(starts, settings), f"{mark}DATE_TO": date_only(ends, settings)}
+    return {f"{mark}DATE_FROM": date_time(starts, settings), f"{mark}DATE_TO": date_time(ends, settings)}
+
+
+def _timestamps(event: Event, settings: Settings) -> dict[str, object]:
+    if settings.timestamps == "nonsense":
+        return {"DATE_FROM_TS_UTC": "-10799", "DATE_TO_TS_UTC": "2145992400"}
+    starts, ends = stored(event.starts, event, settings), stored_end(event, settings)
+    return {"DATE_FROM_TS_UTC": str(starts), "DATE_TO_TS_UTC": str(ends)}
 
 
 def on_day(event: Event, day: date) -> tuple[datetime, datetime]:
@@ -67,7 +79,7 @@ def stored(wall: datetime, event: Event, settings: Settings) -> int:
 
 def stored_end(event: Event, settings: Settings) -> int:
     """Return what the portal stores as UTC time of the end: that of the whole series."""
-    return stored(on_day(event, last_day(event))[1], event, settings)
+    return stored(on_day(event, stored_last_day(event))[1], event, settings)
 
 
 def offset(wall: datetime, zone: str) -> int:

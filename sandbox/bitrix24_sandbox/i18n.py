@@ -16,6 +16,7 @@ TEXTS = {
         "ru": "Неверное значение параметра «{name}».",
     },
     "access": {"en": "Access denied.", "ru": "Доступ запрещён."},
+    "repeats": {"en": "Repeats ({rule}) from {start}", "ru": "Повторяется ({rule}), начало {start}"},
     "busy": {"en": "Busy", "ru": "Занят"},
     "quest": {"en": "Not sure", "ru": "Под вопросом"},
     "free": {"en": "Free", "ru": "Свободен"},

@@ -1,26 +1,20 @@
-"""The methods that list events: ``calendar.event.get``, ``.get.nearest``, ``calendar.accessibility.get``."""
+"""The methods that list events: ``calendar.event.get`` and ``.get.nearest``."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from bitrix24_sandbox import phpdate
 from bitrix24_sandbox.calendar_methods import SCOPES, failed, refuse_external, required
-from bitrix24_sandbox.event_list import (
-    Entry,
-    asked_window,
-    days_window,
-    list_record,
-    overlapping,
-    really_overlapping,
-)
-from bitrix24_sandbox.event_times import date_only, date_time, instants, time_fields
-from bitrix24_sandbox.event_view import masked_name, section_id, view_of
-from bitrix24_sandbox.models import CALENDAR_TYPES
-from bitrix24_sandbox.php import PhpArray, PhpValue, array, is_empty, to_int, to_text
+from bitrix24_sandbox.event_fields import section_id
+from bitrix24_sandbox.event_list import Entry, asked_window, days_window, overlapping
+from bitrix24_sandbox.event_times import date_only, date_time, instants
+from bitrix24_sandbox.event_view import list_record
+from bitrix24_sandbox.models import CALENDAR_TYPES, ROOMS
+from bitrix24_sandbox.php import PhpValue, is_empty, to_int, to_text
 from bitrix24_sandbox.rest import Call, Method
 
 if TYPE_CHECKING:
@@ -43,13 +37,15 @@ def event_get(call: Call) -> list[dict[str, object]]:
     wanted = given.get("section")
     if not is_empty(wanted):
         shown = _sections(wanted) if _lets_see_sections(call, kind, owner_id) else set()
-        rows = [row for row in rows if section_id(row) in shown]
+        rows = [row for row in rows if section_id(portal.book.events[row.parent_id], row) in shown]
     window = asked_window(start, end, _now(call))
-    records = (
-        list_record(portal.book, entry, call.caller, portal.settings)
-        for entry in overlapping(portal.book, rows, window, portal.settings)
-    )
+    records = (_record(call, entry) for entry in overlapping(portal.book, rows, window, portal.settings))
     return [record for record in records if record is not None]
+
+
+def _record(call: Call, entry: Entry) -> dict[str, object] | None:
+    portal = call.portal
+    return list_record(portal.book, entry.row, call.caller, portal.settings, entry.day, entry.number)
 
 
 def _sections(wanted: PhpValue) -> set[int]:
@@ -72,24 +68,27 @@ def event_get_nearest(call: Call) -> list[dict[str, object]]:
         # The owner asked for makes no difference here: the whole type is searched.
         kind = _text(given["type"])
         rows = [row for row in portal.book.rows.values() if row.calendar_type == kind]
-    if kind not in CALENDAR_TYPES:
+    if kind not in (*CALENDAR_TYPES, ROOMS):
         raise failed(call, "access")
-    days = NEAREST_DAYS if given.get("days") is None else to_int(given["days"])
-    now = _now(call)
-    # More than a calendar can count is as good as for ever.
-    window = days_window(now, now + timedelta(days=max(0, min(days, 36_500))), portal.settings.server_zone)
     most = NEAREST_MOST if given.get("maxEventsCount") is None else to_int(given["maxEventsCount"])
-    if most <= 0:
-        return []
-    most = min(most, NEAREST_MOST)
-    records: list[dict[str, object]] = []
-    for entry in really_overlapping(portal.book, rows, window, portal.settings):
-        record = list_record(portal.book, entry, call.caller, portal.settings)
-        if record is not None and record["MEETING_STATUS"] != "N":
-            records.append(_for_caller(call, entry, record))
-        if len(records) == most:
-            break
-    return records
+    entries = _nearest(call, rows, NEAREST_DAYS if given.get("days") is None else to_int(given["days"]))
+    records = ((entry, _record(call, entry)) for entry in entries)
+    shown = (_for_caller(call, entry, record) for entry, record in records if record is not None)
+    return list(islice(shown, max(0, min(most, NEAREST_MOST))))
+
+
+def _nearest(call: Call, rows: Iterable[Row], days: int) -> list[Entry]:
+    """Return what is not over and begins within so many days, today included, in order of the start."""
+    portal, now = call.portal, _now(call)
+    # More than a calendar can count is as good as for ever.
+    last = now + timedelta(days=max(0, min(days, 36_500)))
+    window = days_window(now, last, portal.settings.server_zone)
+    found = []
+    for entry in overlapping(portal.book, rows, window, portal.settings, slack=0):
+        starts, ends = instants(entry.event, entry.day, portal.settings)
+        if ends >= now and entry.row.shown_status != "N":
+            found.append((starts, entry.row.id, entry))
+    return [entry for _, _, entry in sorted(found, key=lambda item: item[:2])]
 
 
 def _for_caller(call: Call, entry: Entry, record: dict[str, object]) -> dict[str, object]:
@@ -108,71 +107,23 @@ def _for_caller(call: Call, entry: Entry, record: dict[str, object]) -> dict[str
         # The caller's wall clock read in the server's zone: not a true time.
         "DT_FROM_TS": int(starts.replace(tzinfo=server).timestamp()),
         "DT_TO_TS": int(ends.replace(tzinfo=server).timestamp()),
-        "~URL": _link(_PATHS[entry.row.calendar_type], call, entry),
+        "~URL": _link(_USER_PATH, call, entry, date_only(starts, settings)),
         "~WEEK_DAY": f"{starts:%a}",
         "~FROM_TO_HTML": f"{date_time(starts, settings)} &mdash; {date_time(ends, settings)}",
     }
     if not is_empty(call.parameters.get("detailUrl")):
-        moved["~detailUrl"] = _link(_text(call.parameters["detailUrl"]), call, entry)
+        path = _text(call.parameters["detailUrl"]).lower().partition("?")[0]
+        moved["~detailUrl"] = _link(path, call, entry, date_time(starts, settings))
     return {**kept, **moved}
 
 
-_PATHS = {
-    "user": "/company/personal/user/#user_id#/calendar/",
-    "group": "/workgroups/group/#group_id#/calendar/",
-    "company_calendar": "/calendar/",
-}
+# The user's own calendar, whatever calendar an event lies in.
+_USER_PATH = "/company/personal/user/#user_id#/calendar/"
 
 
-def _link(path: str, call: Call, entry: Entry) -> str:
-    path = path.replace("#user_id#", str(call.caller.id)).replace("#group_id#", str(entry.row.owner_id))
-    day = quote(date_only(entry.day, call.portal.settings))
-    return f"{path}{'&' if '?' in path else '?'}EVENT_ID={entry.row.id}&EVENT_DATE={day}"
-
-
-def accessibility_get(call: Call) -> PhpArray:
-    """Answer ``calendar.accessibility.get``: when people are busy, by their ids."""
-    refuse_external(call)
-    users, *limits = (required(call, "calendar.accessibility.get", name) for name in ("users", "from", "to"))
-    if not isinstance(users, dict):
-        return {}
-    zone = ZoneInfo(call.portal.settings.server_zone)
-    # What PHP cannot read as a date is the start of its time.
-    moments = [phpdate.moment(limit, zone.key) or datetime(1970, 1, 1, tzinfo=UTC) for limit in limits]
-    start, end = (datetime.combine(moment.astimezone(zone).date(), datetime.min.time(), zone) for moment in moments)
-    window = days_window(start, end, zone.key)
-    book, settings = call.portal.book, call.portal.settings
-    busy: PhpArray = {}
-    for user_id in map(to_int, users.values()):
-        if user_id > 0:
-            entries = really_overlapping(book, book.calendar("user", user_id), window, settings)
-            items = [_busy(call, entry) for entry in entries if _takes_time(entry)]
-            busy[user_id] = dict(enumerate(items))
-    return busy
-
-
-def _takes_time(entry: Entry) -> bool:
-    return entry.event.accessibility != "free" and entry.row.shown_status != "N"
-
-
-_BUSY_TIMES = (
-    "DATE_FROM", "DATE_TO", "DATE_FROM_TS_UTC", "DATE_TO_TS_UTC", "~USER_OFFSET_FROM", "~USER_OFFSET_TO",
-    "DT_SKIP_TIME", "TZ_FROM", "TZ_TO",
-)  # fmt: skip
-
-
-def _busy(call: Call, entry: Entry) -> PhpArray:
-    settings, event = call.portal.settings, entry.event
-    times = time_fields(event, call.caller, settings, entry.day)
-    seen = view_of(call.portal.book, entry.row, call.caller) == "full"
-    return {
-        "ID": str(entry.row.id),
-        "NAME": event.name if seen else masked_name(event, settings),
-        **{name: array(times[name]) for name in _BUSY_TIMES if name in times},
-        "ACCESSIBILITY": event.accessibility,
-        "IMPORTANCE": event.importance,
-        "EVENT_TYPE": None,
-    }
+def _link(path: str, call: Call, entry: Entry, date: str) -> str:
+    """Return the address of an event; the date is not encoded."""
+    return f"{path.replace('#user_id#', str(call.caller.id))}?EVENT_ID={entry.row.id}&EVENT_DATE={date}"
 
 
 def _now(call: Call) -> datetime:
@@ -187,5 +138,4 @@ def _text(value: PhpValue) -> str:
 METHODS = {
     "calendar.event.get": Method(SCOPES, event_get),
     "calendar.event.get.nearest": Method(SCOPES, event_get_nearest),
-    "calendar.accessibility.get": Method(SCOPES, accessibility_get),
 }

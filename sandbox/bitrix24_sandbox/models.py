@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ANSWERS = ("Y", "N", "Q")
 CALENDAR_TYPES = ("user", "group", "company_calendar")
+ROOMS = "location"
+"""The type of the calendars of rooms."""
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 ACCESSIBILITIES = ("busy", "quest", "free", "absent")
@@ -93,6 +95,7 @@ class Event:
     :param excluded: days of a series that do not take place (or were edited away).
     :param recurrence_id: the series this edited occurrence was split from.
     :param changed: when the event, not an answer to it, was last saved.
+    :param room: section id of the room that is booked for it.
     """
 
     id: int
@@ -116,11 +119,27 @@ class Event:
     recurrence_id: int | None
     version: int
     changed: datetime
+    room: int | None = None
+
+
+@dataclass(frozen=True)
+class Absence:
+    """An absence that the personnel department has entered.
+
+    :param starts: wall clock of the portal's server; midnight for whole days, as is ``ends``.
+    """
+
+    id: int
+    user_id: int
+    starts: datetime
+    ends: datetime
 
 
 @dataclass(frozen=True)
 class Row:
     """One calendar row: an event in one calendar, with the answer of that calendar's owner.
+
+    A booked room has a row too, in the calendar of rooms.
 
     :param status: the stored letter; empty for an entry that is no meeting.
     :param deleted: the attendee was removed; the row stays, with its last answer.
@@ -146,11 +165,12 @@ class Row:
 
 @dataclass(frozen=True)
 class SeedData:
-    """People, events and rows to start from."""
+    """People, events, rows and absences to start from."""
 
     people: tuple[Person, ...]
     events: tuple[Event, ...]
     rows: tuple[Row, ...]
+    absences: tuple[Absence, ...] = ()
 
 
 class CalendarStore:
@@ -162,6 +182,7 @@ class CalendarStore:
     def __init__(self, seed_data: SeedData) -> None:
         self.people = {person.id: person for person in seed_data.people}
         self.events = {event.id: event for event in seed_data.events}
+        self.absences = seed_data.absences
         self.rows: dict[int, Row] = {}
         self._row_ids: dict[int, list[int]] = {event.id: [] for event in seed_data.events}
         # Looked up for every answer read, whatever the size of the meeting and of the seed data.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 
-from bitrix24_sandbox.models import CalendarStore, Event, Row
+from bitrix24_sandbox.models import ROOMS, CalendarStore, Event, Row
 
 
 class NoMeeting(Enum):
@@ -24,7 +24,9 @@ NO_MEETING = NoMeeting.NO_MEETING
 def addressed_row(book: CalendarStore, row_id: int) -> Row | None:
     """Return the live row of a meeting that an id points to."""
     row = book.live_row(row_id)
-    return row if row is not None and book.events[row.parent_id].is_meeting else None
+    if row is None or row.calendar_type == ROOMS or not book.events[row.parent_id].is_meeting:
+        return None
+    return row
 
 
 def _row_of_person(book: CalendarStore, parent_id: int, user_id: int, duplicate_row: str) -> Row | None:
@@ -111,4 +113,5 @@ def remove(book: CalendarStore, event_id: int, user_id: int) -> None:
 
 def children_of(book: CalendarStore, event_id: int) -> list[Row]:
     """Return the live child rows of a meeting."""
-    return [row for row in book.rows_of(event_id) if not row.is_parent and not row.deleted]
+    rows = book.rows_of(event_id)
+    return [row for row in rows if row.calendar_type == "user" and not row.is_parent and not row.deleted]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bitrix24_sandbox import (
+    accessibility,
     basic_methods,
     batch,
     calendar_methods,
@@ -48,6 +49,7 @@ METHODS: Mapping[str, Method | BatchMethod] = {
     **calendar_methods.METHODS,
     **people_methods.METHODS,
     **list_methods.METHODS,
+    **accessibility.METHODS,
 }
 
 _TOO_MANY = faults.Fault(method="*", times=1, error=RestError("QUERY_LIMIT_EXCEEDED", "Too many requests"))
@@ -147,15 +149,8 @@ class Portal:
         if self.settings.blocked:
             self.counters.refused("OVERLOAD_LIMIT")
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.")
-        portal = PortalContext(
-            self.book,
-            self.settings,
-            self.counters,
-            METHODS,
-            self._clock,
-            UsageMeter(self._limiter, caller.id),
-            self._inner_error,
-        )
+        tab = UsageMeter(self._limiter, caller.id)
+        portal = PortalContext(self.book, self.settings, self.counters, METHODS, self._clock, tab, self._inner_error)
         parameters = request.parameters
         start = dispatch.start_of(parameters)
         call = Call(caller, webhook, dispatch.without_reserved(parameters), portal, start)

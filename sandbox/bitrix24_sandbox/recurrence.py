@@ -17,24 +17,27 @@ LAST_DAY = date(2038, 1, 1)
 
 def days(event: Event) -> Iterator[date]:
     """Yield the days of an event in order, excluded ones left out."""
-    return (day for _, day in numbered_days(event))
+    return (day for day in planned_days(event) if day not in event.excluded)
 
 
-def numbered_days(event: Event) -> Iterator[tuple[int, date]]:
-    """Yield the days of an event with their numbers; excluded days are left out but have had their number."""
+def planned_days(event: Event) -> Iterator[date]:
+    """Yield the days of an event in order, excluded ones too."""
     first = event.starts.date()
-    planned = [first] if event.repeat is None else _planned(event.repeat, first)
-    return ((number, day) for number, day in enumerate(planned) if day not in event.excluded)
+    return iter([first]) if event.repeat is None else _planned(event.repeat, first)
 
 
 def last_day(event: Event) -> date:
     """Return the last day of an event; that of an endless series is in 2038."""
-    first = event.starts.date()
+    if event.repeat is None or event.repeat.count is None:
+        return stored_last_day(event)
+    return max(planned_days(event), default=event.starts.date())
+
+
+def stored_last_day(event: Event) -> date:
+    """Return the last day as a portal stores it: a series that ends after a number of days is stored as endless."""
     if event.repeat is None:
-        return first
-    if event.repeat.count is None:
-        return event.repeat.until or LAST_DAY
-    return max(_planned(event.repeat, first), default=first)
+        return event.starts.date()
+    return event.repeat.until or LAST_DAY
 
 
 def next_day(event: Event, today: date) -> date:

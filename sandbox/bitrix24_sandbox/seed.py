@@ -154,7 +154,7 @@ def _special(today: date) -> Iterator[dict[str, object]]:
     }  # fmt: skip
     yield {
         "name": "Company meeting", "host": 2, "calendar": {"type": "company_calendar"},
-        "start": _at(today + timedelta(days=3), 16), "end": _at(today + timedelta(days=3), 17, 30),
+        "start": _at(today + timedelta(days=3), 16), "end": _at(today + timedelta(days=3), 17, 30), "room": 64,
         "attendees": [*_guests(2, status="Y"), *_guests(1, *range(3, 13))], **berlin,
     }  # fmt: skip
     offsite = today + timedelta(days=9)

@@ -15,6 +15,7 @@ CULTURES = {
     # culture: (date, date and time)
     "european": ("%d.%m.%Y", "%d.%m.%Y %H:%M:%S"),
     "american": ("%m/%d/%Y", "%m/%d/%Y %I:%M:%S %p"),
+    "spanish": ("%d/%m/%Y", "%d/%m/%Y %H:%M:%S"),
 }
 
 ACCEPTED = {
@@ -22,7 +23,11 @@ ACCEPTED = {
     "auth_statuses": ("module", "docs"),
     "time_start": ("int", "float"),
     "operating": ("full", "partial", "absent"),
-    "empty_fields": ("mixed", "blank", "false", "list", "null"),
+    "modules": ("current", "2021"),
+    "empty_fields": ("mixed", "blank", "false", "list", "null", "text"),
+    "plain_entries": ("owner", "host", "zero", "null", "nobody"),
+    "attendee_list": ("shown", "null"),
+    "timestamps": ("server", "nonsense"),
     "duplicate_row": ("oldest", "newest"),
     "culture": tuple(CULTURES),
     "plan": ("none", *PLANS),
@@ -40,7 +45,13 @@ class Settings:
         the documentation lists them.
     :param time_start: type of ``time.start``: newer portals send an integer, older ones a float.
     :param operating: load figures in ``time``: both, only ``operating``, or none.
-    :param empty_fields: how an event's empty fields print; ``mixed`` gives each its most common form.
+    :param modules: rows as today's modules print them, or those of that year.
+    :param empty_fields: how an event's empty fields print; ``mixed`` gives each its most common form, and ``text``
+        writes ``null`` as a word, as a program on the way may do.
+    :param plain_entries: whom rows that are no meetings name as host and only attendee: their ``owner``; the owner as
+        ``host``, with the ``MEETING`` of a meeting; user 0 (``zero``) or ``null``; or ``nobody``, in an empty list.
+    :param attendee_list: ``null`` hides the attendees of every event.
+    :param timestamps: ``DATE_FROM_TS_UTC`` and its like as the server's zone makes them, or as ``nonsense``.
     :param duplicate_row: which row of a person removed and invited again is found by the parent's id.
     :param culture: how ``DATE_FROM`` and its like are written.
     :param server_zone: time zone of the portal's server, which gets into what is stored as UTC.
@@ -64,7 +75,11 @@ class Settings:
     auth_statuses: str = "module"
     time_start: str = "int"
     operating: str = "full"
+    modules: str = "current"
     empty_fields: str = "mixed"
+    plain_entries: str = "owner"
+    attendee_list: str = "shown"
+    timestamps: str = "server"
     duplicate_row: str = "oldest"
     culture: str = "european"
     server_zone: str = "Europe/Moscow"

@@ -36,13 +36,20 @@ def test_example() -> None:
         True,
     )
     rows = [(row.id, row.owner_id, row.status, row.deleted) for row in seed_data.rows if row.parent_id == 651]
-    assert rows == [(651, 2, "H", False), (652, 1, "Q", False), (660, 3, "Y", False), (653, 4, "N", True)]
+    people, (room,) = rows[:4], rows[4:]
+    assert people == [(651, 2, "H", False), (652, 1, "Q", False), (660, 3, "Y", False), (653, 4, "N", True)]
+    # Its id is given after those of all events and attendees.
+    assert room == (663, 0, "", False)
+    assert [(one.id, one.user_id, f"{one.starts:%d %H}", f"{one.ends:%d %H}") for one in seed_data.absences] == [
+        (5, 3, "21 00", "25 00"), (2, 1, "22 09", "22 11"),
+    ]  # fmt: skip
 
 
 def test_example_shows_every_key() -> None:
     content = yaml.safe_load(EXAMPLE.read_text("utf-8"))
     assert {key for person in content["people"] for key in person} == set(datafile._PERSON_KEYS)
     assert {key for event in content["events"] for key in event} == set(datafile._EVENT_KEYS)
+    assert {key for absence in content["absences"] for key in absence} == set(datafile._ABSENCE_KEYS)
 
 
 def test_example_is_served() -> None:
@@ -78,6 +85,10 @@ def seed_data(person: dict[str, Any], event: dict[str, Any], *more: dict[str, An
     first = {"id": 1, "name": "A", **person}
     meeting = {"name": "M", "host": 1, **HOURS, **event}
     return {"people": [first, {"id": 2, "name": "B"}], "events": [meeting, *more]}
+
+
+def absence(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**seed_data({}, {}), "absences": [{"user": 1, "start": "2026-09-16", "end": "2026-09-16", **fields}]}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +132,19 @@ def seed_data(person: dict[str, Any], event: dict[str, Any], *more: dict[str, An
         (seed_data({}, {"repeat": {"frequency": "DAILY", "interval": 0}}), "events[0].repeat.interval"),
         (seed_data({}, {"repeat": {"frequency": "WEEKLY", "by_day": ["Monday"]}}), "events[0].repeat.by_day[0]"),
         (seed_data({}, {"except": ["x"]}), "events[0].except[0]"),
+        (seed_data({}, {"room": "Baikal"}), "events[0].room"),
+        (
+            {**seed_data({}, {}), "absences": [{"user": 9, "start": "2026-09-16", "end": "2026-09-16"}]},
+            "absences[0].user",
+        ),
+        (
+            {**seed_data({}, {}), "absences": [{"user": 1, "start": "2026-09-16", "end": "2026-09-15"}]},
+            "absences[0].end",
+        ),
+        (
+            {**seed_data({}, {}), "absences": [{"user": 1, "start": "2026-09-16T10:00", "end": "2026-09-16T11:00"}]},
+            "absences[0].start",
+        ),
         (seed_data({}, {"series": 5}), "events[0].series"),
         (seed_data({}, {"attendees": [1]}), "events[0].attendees[0]"),
         (seed_data({}, {"attendees": [{"user": 9}]}), "events[0].attendees[0].user"),

@@ -131,7 +131,7 @@ def test_a_calendar(mine: Callable[..., Any], call: Callable[..., requests.Respo
     by_id = {record["ID"]: record for record in records}
     # Declined meetings are kept.
     assert {name: by_id[name]["MEETING_STATUS"] for name in ("11", "21", "31", "50")} == {
-        "11": "Q", "21": "N", "31": "Y", "50": None,
+        "11": "Q", "21": "N", "31": "Y", "50": "H",
     }  # fmt: skip
     assert by_id["41"]["RECURRENCE_ID"] == 30
     single = by_id["11"]
@@ -154,18 +154,28 @@ def test_days_of_a_series(mine: Callable[..., Any], portal: Portal) -> None:
     second = found[1]
     assert (second["DATE_FROM"], second["DATE_TO"]) == ("15.09.2026 22:00:00", "15.09.2026 23:00:00")
     assert (second["~DATE_FROM"], second["~DATE_TO"]) == ("14.09.2026 22:00:00", "14.09.2026 23:00:00")
-    # The first start and the end of the whole series, both three hours early.
+    # The first start and, of a series of ten days too, an end in 2038; both three hours early.
     assert {record["DATE_FROM_TS_UTC"] for record in found} == {str(1789416000 - 3 * 3600)}
-    assert {record["DATE_TO_TS_UTC"] for record in found} == {str(1789416000 - 2 * 3600 + 9 * 86400)}
+    assert {record["DATE_TO_TS_UTC"] for record in found} == {str(2145916800 + (23 - 3 - 1) * 3600)}
     portal.configure({"server_zone": "UTC"})
     assert {record["DATE_FROM_TS_UTC"] for record in mine() if record["ID"] == "31"} == {"1789416000"}
 
 
-def test_a_series_begins_up_to_a_day_before_the_window(mine: Callable[..., Any]) -> None:
-    window = {"from": "2026-09-19T12:00:00+03:00", "to": "2026-09-20"}
-    # Stored three hours early, 22:00 in Berlin counts as 20:00 in Moscow: 18 September is within the day to spare.
+def test_a_day_of_a_series_may_end_a_day_before_the_window(mine: Callable[..., Any]) -> None:
+    window = {"from": "2026-09-19T20:59:00+03:00", "to": "2026-09-20"}
+    # Stored three hours early, 23:00 in Berlin counts as 21:00 in Moscow: 18 September is within the day to spare.
     assert days(mine(**window), "31") == ["Sep 18", "Sep 19", "Sep 20"]
-    assert days(mine(**{**window, "from": "2026-09-19T20:30:00+03:00"}), "31") == ["Sep 19", "Sep 20"]
+    assert days(mine(**{**window, "from": "2026-09-19T21:00:00+03:00"}), "31") == ["Sep 19", "Sep 20"]
+
+
+def test_days_of_a_series_are_counted_within_the_window(mine: Callable[..., Any]) -> None:
+    def numbers(start: str) -> list[int]:
+        return [record["RINDEX"] for record in mine(**{"from": start}) if record["ID"] == "31"]
+
+    # The first day has 0 only if the series begins with it; excluded days are counted.
+    assert numbers("2026-09-14") == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert numbers("2026-09-18T12:00") == [1, 2, 3, 4, 5, 6]
+    assert numbers("2026-09-22T12:00") == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -244,12 +254,21 @@ def test_calendar_of_a_group(result: Callable[..., Any]) -> None:
     assert result(GET, {"type": "group", "ownerId": 1}) == []
 
 
-def test_cultures(mine: Callable[..., Any], portal: Portal) -> None:
-    portal.configure({"culture": "american"})
+@pytest.mark.parametrize(
+    ("culture", "first", "single", "excluded"),
+    [
+        ("american", "09/14/2026 10:00:00 pm", "09/20/2026 10:00:00 am", "09/17/2026"),
+        ("spanish", "14/09/2026 22:00:00", "20/09/2026 10:00:00", "17/09/2026"),
+    ],
+)
+def test_cultures(
+    culture: str, first: str, single: str, excluded: str, mine: Callable[..., Any], portal: Portal
+) -> None:
+    portal.configure({"culture": culture})
     found = {record["ID"]: record for record in mine()}
-    assert found["31"]["~DATE_FROM"] == "09/14/2026 10:00:00 pm"
-    assert found["11"]["DATE_FROM"] == "09/20/2026 10:00:00 am"
-    assert found["31"]["EXDATE"] == "09/17/2026"
+    assert found["31"]["~DATE_FROM"] == first
+    assert found["11"]["DATE_FROM"] == single
+    assert found["31"]["EXDATE"] == excluded
     assert found["11"]["DATE_FROM_FORMATTED"] == "Sun Sep 20 2026 10:00:00"
 
 
@@ -273,11 +292,13 @@ def test_nearest(result: Callable[..., Any]) -> None:
 
 
 def test_nearest_detail_url(result: Callable[..., Any]) -> None:
-    found = result(NEAREST, {"detailUrl": "/a/#user_id#/?x=1"})
-    assert found[1]["~detailUrl"] == "/a/1/?x=1&EVENT_ID=41&EVENT_DATE=17.09.2026"
+    # Lower-cased, and without its query; the date has the caller's time of day and is not encoded.
+    found = result(NEAREST, {"detailUrl": "/A/#User_ID#/?x=1"})
+    assert found[1]["~detailUrl"] == "/a/1/?EVENT_ID=41&EVENT_DATE=17.09.2026 13:00:00"
 
 
 def test_nearest_days(result: Callable[..., Any]) -> None:
+    assert ids(result(NEAREST, {"days": 0})) == ["31"]
     assert ids(result(NEAREST, {"days": 1})) == ["31", "41"]
     assert ids(result(NEAREST, {"days": 4})) == ["31", "41", "31", "31", "11", "31"]
     assert "130" not in ids(result(NEAREST, {}, 5))
@@ -307,7 +328,7 @@ def test_nearest_of_whom(result: Callable[..., Any], parameters: object, others:
 def test_nearest_of_a_group(result: Callable[..., Any], call: Callable[..., requests.Response]) -> None:
     found = result(NEAREST, {"type": "group", "ownerId": 1, "forCurrentUser": 0})
     assert [(record["ID"], record["~URL"].split("?")[0]) for record in found] == [
-        ("90", "/workgroups/group/7/calendar/")
+        ("90", "/company/personal/user/1/calendar/")
     ]
     reply = call(NEAREST, {"type": "no such", "ownerId": 1, "forCurrentUser": 0})
     assert (reply.status_code, reply.json()["error_description"]) == (400, "Access denied.")
@@ -317,6 +338,7 @@ def test_nearest_gives_seventy_five_at_most(result: Callable[..., Any]) -> None:
     assert len(result(NEAREST, {"days": 3000}, 5)) == 75
     assert len(result(NEAREST, {"days": 3000, "maxEventsCount": 500}, 5)) == 75
     assert len(result(NEAREST, {"days": 3000, "maxEventsCount": 2}, 5)) == 2
+    assert result(NEAREST, {"maxEventsCount": 0}, 5) == []
 
 
 # calendar.accessibility.get
@@ -351,7 +373,7 @@ def test_accessibility_hides_names(result: Callable[..., Any], portal: Portal) -
 
 
 def test_accessibility_takes_whole_days(result: Callable[..., Any]) -> None:
-    assert ids(busy(result, [1], "2026-09-20T23:59", "2026-09-20T00:01")["1"]) == ["11", "31"]
+    assert ids(busy(result, [1], "2026-09-20T23:59", "2026-09-20T00:01")["1"]) == ["11", "31", "31"]
     assert ids(busy(result, [5], "2026-09-27", "2026-09-27")["5"]) == ["110"]
     assert ids(busy(result, [5], "2026-09-28", "2026-09-28")["5"]) == ["60"]
 

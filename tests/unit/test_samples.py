@@ -8,58 +8,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_b24cal.bitrix24.auth.tokens import read_stored
-from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_names
-from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.clock import Clock
 from tests.portal_data import CANARY
+from tests.sample_files import SAMPLES, as_window, shown_event
 from tests.standin import Answer, Request, serve, webhook
 
-SAMPLES = Path(__file__).parent.parent / "samples"
 FILES = sorted(SAMPLES.rglob("*.json"))
 TOKENS = SAMPLES / "oauth.token"
 
 
-def _window(call: dict[str, Any]) -> Window:
-    return Window(*map(datetime.fromisoformat, call["window"]))
-
-
-def _event(event: CalendarEvent, expected: dict[str, Any]) -> dict[str, Any]:
-    """Return of an event what is expected of one, as JSON."""
-    people = {name: getattr(event, name) for name in ("attendees", "guests")}
-    letters = {
-        name: None if some is None else {str(one.user_id): one.status.value for one in some}
-        for name, some in people.items()
-    }
-    times = {name: getattr(event, name).isoformat() for name in ("start", "end")}
-    return {name: {**letters, **times}.get(name, getattr(event, name)) for name in expected}
-
-
 def _list(hook: Bitrix24CalendarHook, call: dict[str, Any], expected: Any) -> Any:
     kind, owner = call.get("kind", "user"), call.get("owner")
-    wanted = check_listing(_window(call), kind, owner, statuses=call.get("statuses"))
+    wanted = check_listing(as_window(call), kind, owner, statuses=call.get("statuses"))
     found = hook.read_listing(wanted)
     assert len(found.events) == len(expected["events"])
-    shown = [_event(event, one) for event, one in zip(found.events, expected["events"], strict=True)]
+    shown = [shown_event(event, one) for event, one in zip(found.events, expected["events"], strict=True)]
     left_out = [[row.event_id, field] for row, (_, field) in zip(found.unreadable, expected.get("unreadable", ()),
                                                                  strict=True) if field in row.reason]  # fmt: skip
     return {"events": shown, **({"unreadable": left_out} if left_out else {})}
 
 
 def _busy(hook: Bitrix24CalendarHook, call: dict[str, Any], _: Any) -> Any:
-    found = hook.get_accessibility(call["users"], _window(call))
+    found = hook.get_accessibility(call["users"], as_window(call))
     return {
         str(user): [
             {**{name: getattr(one, name) for name in ("event_id", "kind", "all_day", "name")},
@@ -83,7 +65,7 @@ DO: dict[str, Callable[[Bitrix24CalendarHook, dict[str, Any], Any], Any]] = {
     "list": _list,
     "busy": _busy,
     "whoami": _whoami,
-    "event": lambda hook, call, expected: _event(hook.get_event(call["id"]), expected),
+    "event": lambda hook, call, expected: shown_event(hook.get_event(call["id"]), expected),
     "status": lambda hook, call, _: hook.get_meeting_status(call["id"]).value,
     "statuses": lambda hook, call, _: {
         str(event_id): _outcome(one) for event_id, one in hook.get_meeting_statuses(call["ids"]).items()
