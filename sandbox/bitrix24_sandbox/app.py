@@ -18,6 +18,7 @@ from bitrix24_sandbox import control
 from bitrix24_sandbox.corrupt_responses import ConnectionReset, answer
 from bitrix24_sandbox.guard import local
 from bitrix24_sandbox.portal import METHODS, Portal
+from bitrix24_sandbox.reply import preflight
 from bitrix24_sandbox.request import RestRequest, read, read_parameters
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def _rest(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request], 
     async def endpoint(request: Request) -> Response:
         if (moved := _moved(portal.settings.renamed_to, request)) is not None:
             return moved
+        if request.method == "OPTIONS":
+            return _response(preflight(), request, sleep)
         wanted = read(
             request.method,
             request.path_params["path"],
@@ -76,6 +79,7 @@ def _rest(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request], 
             await request.body(),
             request.headers.get("authorization", ""),
         )
+        wanted = replace(wanted, address=_address(request))
         try:
             reply = await _reply(portal, wanted, "" if request.client is None else request.client.host, sleep)
         except asyncio.CancelledError:
@@ -87,6 +91,10 @@ def _rest(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request], 
         return response
 
     return endpoint
+
+
+def _address(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
 
 
 async def _reply(portal: Portal, wanted: RestRequest, address: str, sleep: Sleep) -> Reply | None:
@@ -125,10 +133,9 @@ def _token(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request],
         query = request.scope["query_string"].decode("latin-1")
         kind = request.headers.get("content-type", "")
         given = read_parameters(request.method, query, kind, await request.body())
-        address = f"{request.url.scheme}://{request.headers.get('host', '')}"
 
         async def serve() -> Reply:
-            return portal.answer_token(given, address)
+            return portal.answer_token(given, _address(request))
 
         try:
             reply = await _trouble(portal, portal.arrive_for_token(), serve, sleep, "json")

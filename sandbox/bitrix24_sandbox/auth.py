@@ -26,6 +26,7 @@ class Application:
     :param scopes: what it may be used for.
     """
 
+    client_id: str
     check: Callable[[str], int]
     scopes: tuple[str, ...]
 
@@ -68,7 +69,7 @@ def _authorise_token(
         raise RestError(
             "insufficient_scope", "The request requires higher privileges than provided by the access token"
         )
-    return person, Webhook(token, application.scopes)
+    return person, Webhook(token, application.scopes, application.client_id)
 
 
 def _find(people: Iterable[Person], login: str) -> Person | None:

@@ -61,7 +61,35 @@ def _server_time(call: Call) -> str:
     return datetime.fromtimestamp(call.portal.clock(), UTC).isoformat(timespec="seconds")
 
 
+_LICENSES = {"none": "company_selfhosted", "standard": "basic", "enterprise": "ent250"}
+
+
+def _app_info(call: Call) -> dict[str, object]:
+    """Answer ``app.info``.
+
+    The authorisation server has a method of this name too. It shares the portal's address here, so that an
+    application gets both answers in one.
+    """
+    settings, webhook = call.portal.settings, call.webhook
+    license_name = f"{settings.language}_{_LICENSES[settings.plan]}"
+    if webhook.client_id is None:
+        return {"SCOPE": list(webhook.scopes), "LICENSE": license_name}
+    return {
+        "ID": 1,
+        "CODE": webhook.client_id,
+        "VERSION": 1,
+        "STATUS": "L",
+        "INSTALLED": True,
+        "PAYMENT_EXPIRED": "N",
+        "DAYS": None,
+        "LANGUAGE_ID": settings.language,
+        "LICENSE": license_name,
+        **call.portal.auth_server.app_info(webhook.secret, call.portal.address, settings),
+    }
+
+
 METHODS = {
+    "app.info": Method((), _app_info),
     "profile": Method((), _profile),
     "scope": Method((), _scope),
     "methods": Method((), _methods),

@@ -27,14 +27,16 @@ SHARES = ("full", "time", "none")
 
 @dataclass(frozen=True)
 class Webhook:
-    """An inbound webhook of one person.
+    """An inbound webhook of one person, or the token that an application has from them.
 
-    :param secret: the code in its address.
+    :param secret: the code in its address, or the token.
     :param scopes: what it may be used for, such as ``calendar``.
+    :param client_id: of the application.
     """
 
     secret: str
     scopes: tuple[str, ...]
+    client_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import hmac
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -123,7 +124,8 @@ class AuthServer:
             "refresh_token": pair.refresh,
             "expires_in": ACCESS_S,
             **more,
-            "client_endpoint": f"{address}/rest/",
+            # That of the portal, by its newest name.
+            "client_endpoint": f"{settings.renamed_to or address}/rest/",
             "server_endpoint": settings.server_endpoint or f"{address}/rest/",
             # Of the authorisation server, whatever the name suggests.
             "domain": urlsplit(address).netloc,
@@ -144,6 +146,28 @@ class AuthServer:
         if now >= issued + CODE_S:
             raise RestError("invalid_grant", "Invalid authorization code")
         return user_id
+
+    def app_info(self, token: str, address: str, settings: Settings) -> dict[str, object]:
+        """Return what the server knows of the application that a token belongs to."""
+        pair, portal, scope = self._by_access[token], settings.renamed_to or address, ",".join(self.scopes)
+        expires = datetime.fromtimestamp(max(0.0, pair.issued + ACCESS_S), UTC)
+        return {
+            "client_id": self.client_id,
+            "scope": scope,
+            "expires": expires.isoformat(timespec="seconds"),
+            "user_id": pair.user_id,
+            "install": {
+                "installed": True,
+                "version": "1",
+                "status": "L",
+                "scope": scope,
+                "domain": urlsplit(portal).netloc,
+                "uri": portal,
+                "client_endpoint": f"{portal}/rest/",
+                "member_id": self.member_id,
+                "member_type": "bitrix24",
+            },
+        }
 
     def check(self, token: str, settings: Settings, now: float) -> int:
         """Return whose token it is, as the portal sees it.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from bitrix24_sandbox.basic_methods import any_case
+from bitrix24_sandbox.event_times import date_time
 from bitrix24_sandbox.php import PhpArray, PhpValue, is_empty, to_int
 from bitrix24_sandbox.rest import Call, Method, Page
 
@@ -50,4 +53,25 @@ def _row(person: Person) -> dict[str, object]:
     }
 
 
-METHODS = {"user.get": Method(SCOPES, user_get)}
+def user_current(call: Call) -> dict[str, object]:
+    """Answer ``user.current``; the smallest scope shows no e-mail address."""
+    person, settings = call.caller, call.portal.settings
+    now = datetime.fromtimestamp(call.portal.clock(), ZoneInfo(settings.server_zone))
+    email = person.login if "@" in person.login else f"{person.login}@portal.example"
+    brief = not {"user", "user_basic"} & set(call.webhook.scopes)
+    return {
+        **_row(person),
+        "XML_ID": str(person.id),
+        **({} if brief else {"EMAIL": email}),
+        "LAST_LOGIN": now.isoformat(timespec="seconds"),
+        "DATE_REGISTER": "2024-02-10T03:00:00+03:00",
+        "IS_ONLINE": "Y",
+        "TIME_ZONE_OFFSET": "0",
+        "TIMESTAMP_X": date_time(now, settings),
+        "LAST_ACTIVITY_DATE": f"{now:%Y-%m-%d %H:%M:%S}",
+        **dict.fromkeys(("PERSONAL_GENDER", "PERSONAL_BIRTHDAY", "PERSONAL_PHOTO", "UF_EMPLOYMENT_DATE"), ""),
+        "UF_DEPARTMENT": [1],
+    }
+
+
+METHODS = {"user.get": Method(SCOPES, user_get), "user.current": Method(SCOPES, user_current)}

@@ -144,13 +144,16 @@ class Portal:
     def _run(self, request: RestRequest) -> Work[PhpArray]:
         method = dispatch.find(METHODS, request.method)
         self.counters.ran(request.method, inner=False)
-        application = Application(self._check_token, self.auth_server.scopes)
+        application = Application(self.auth_server.client_id, self._check_token, self.auth_server.scopes)
         caller, webhook = authorise(self.book.people.values(), request.parameters, method, application)
         if self.settings.blocked:
             self.counters.refused("OVERLOAD_LIMIT")
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.")
         tab = UsageMeter(self._limiter, caller.id)
-        portal = PortalContext(self.book, self.settings, self.counters, METHODS, self._clock, tab, self._inner_error)
+        portal = PortalContext(
+            self.book, self.settings, self.counters, METHODS, self._clock, tab, self._inner_error, self.auth_server,
+            request.address,
+        )  # fmt: skip
         parameters = request.parameters
         start = dispatch.start_of(parameters)
         call = Call(caller, webhook, dispatch.without_reserved(parameters), portal, start)

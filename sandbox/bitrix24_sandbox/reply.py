@@ -56,6 +56,12 @@ def _xml_value(value: PhpValue) -> str:
     return _xml(value) if isinstance(value, dict) else escape(to_text(value))
 
 
+def preflight() -> Reply:
+    """Return the answer to the question of a browser whether a page of another site may send a request."""
+    allowed = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "origin, content-type, accept"}
+    return Reply(200, "text/html; charset=UTF-8", b"", allowed)
+
+
 def fatal() -> Reply:
     """Return what an uncaught PHP error leaves: status 500 and a body that is no JSON."""
     return Reply(500, "text/html; charset=UTF-8", b"<html><body>Internal Server Error</body></html>")

@@ -31,11 +31,13 @@ class RestRequest:
     :param method: lower-cased, without the suffix; empty when the address has no such shape.
     :param form: of the answer: ``json`` or ``xml``.
     :param parameters: everything sent, credentials of the path included as ``aplogin`` and ``ap``.
+    :param address: scheme, host and port at which the portal is asked.
     """
 
     method: str
     form: str
     parameters: PhpArray
+    address: str = ""
 
 
 def read(verb: str, path: str, query: str, content_type: str, body: bytes, authorization: str = "") -> RestRequest:
@@ -58,11 +60,12 @@ def read_parameters(verb: str, query: str, content_type: str, body: bytes) -> Ph
 
 
 def _read_path(path: str) -> tuple[PhpArray, str, str]:
-    parts = path.removesuffix("/").split("/")
+    # A portal takes several slashes for one.
+    parts = [part for part in path.split("/") if part]
     credentials: PhpArray = {}
     if len(parts) == 3:
         credentials = {"aplogin": parts[0], "ap": parts[1]}
-    elif len(parts) != 1:
+    elif len(parts) != 1:  # no method, or a path of another shape
         return {}, "", "json"
     method = parts[-1].lower()
     name, _, suffix = method.rpartition(".")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bitrix24_sandbox.errors import RestError
     from bitrix24_sandbox.limits import UsageMeter
     from bitrix24_sandbox.models import CalendarStore, Person, Webhook
+    from bitrix24_sandbox.oauth import AuthServer
     from bitrix24_sandbox.php import PhpArray
     from bitrix24_sandbox.settings import Settings
 
@@ -41,6 +42,8 @@ class PortalContext:
     :param clock: tells the time as seconds since the epoch.
     :param tab: what the request spends on methods.
     :param inner_error: the error a test planned for a command of a batch, if any.
+    :param auth_server: the authorisation server, which has the portal's address here.
+    :param address: scheme, host and port at which the portal is asked.
     """
 
     book: CalendarStore
@@ -50,6 +53,8 @@ class PortalContext:
     clock: Callable[[], float]
     tab: UsageMeter
     inner_error: Callable[[str], RestError | None]
+    auth_server: AuthServer
+    address: str
 
 
 @dataclass(frozen=True)

@@ -205,3 +205,34 @@ def test_the_log_holds_no_token(fresh: Any) -> None:
         _refresh(server, pair.refresh, "GET")
         requests.get(f"{server.url}/rest/profile?auth={pair.access}", timeout=TIMEOUT)
     assert lines == ["GET oauth.token 200", "GET profile 200"]
+
+
+def test_the_endpoint_of_a_token_is_that_of_the_portal(server: SandboxServer) -> None:
+    fresh = _refresh(server, server.portal.grant(1).refresh).json()
+    # As clients of the vendor put it together, with one slash too many and with one behind the method.
+    for method in ("/profile", "profile/"):
+        reply = requests.post(fresh["client_endpoint"] + method, json={"auth": fresh["access_token"]}, timeout=TIMEOUT)
+        assert reply.json()["result"]["ID"] == "1"
+    server.portal.configure({"renamed_to": "https://new.example"})
+    renewed = _refresh(server, fresh["refresh_token"]).json()
+    assert renewed["client_endpoint"] == "https://new.example/rest/"
+    assert renewed["server_endpoint"] == f"{server.url}/rest/"
+
+
+def test_app_info_of_an_application(server: SandboxServer) -> None:
+    token, application = server.portal.grant(1).access, server.portal.auth_server
+    found = _call(server, token, "app.info/")
+    # The portal's answer, and that of the authorisation server, which has the same address.
+    server_says = {name: found.pop(name) for name in ("client_id", "scope", "expires", "user_id", "install")}
+    assert found == {
+        "ID": 1, "CODE": application.client_id, "VERSION": 1, "STATUS": "L", "INSTALLED": True,
+        "PAYMENT_EXPIRED": "N", "DAYS": None, "LANGUAGE_ID": "en", "LICENSE": "en_company_selfhosted",
+    }  # fmt: skip
+    installed = server_says.pop("install")
+    assert server_says == {
+        "client_id": application.client_id, "scope": "calendar,user", "expires": "2026-09-16T09:00:00+00:00",
+        "user_id": 1,
+    }  # fmt: skip
+    assert (installed["client_endpoint"], installed["domain"]) == (f"{server.url}/rest/", f"127.0.0.1:{server.port}")
+    assert (installed["member_id"], installed["scope"]) == (application.member_id, "calendar,user")
+    assert _call(server, token, "user.current")["ID"] == "1"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from bitrix24_sandbox.server import SandboxServer
+
+from sandbox.tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 trustme: Any = pytest.importorskip("trustme")
 sdk: Any = pytest.importorskip("b24pysdk", reason="the vendor's client is younger than this version of Airflow")
 errors: Any = pytest.importorskip("b24pysdk.errors")
+responses: Any = pytest.importorskip("b24pysdk.api.responses")
 
 
 @pytest.fixture
@@ -61,6 +65,18 @@ def test_batch(token: Any) -> None:
     assert batch["result"]["a"] == "Q"
     assert batch["result"]["c"]["ID"] == "1"
     assert batch["result_error"]["b"]["error"] == ""
+
+
+def test_application(secure: SandboxServer, portal: Portal) -> None:
+    pair, server = portal.grant(1), portal.auth_server
+    domain = f"127.0.0.1:{secure.port}"
+    application = sdk.BitrixAppLocal(domain=domain, client_id=server.client_id, client_secret=server.client_secret)
+    client = sdk.Client(sdk.BitrixTokenLocal(auth_token=pair.access, bitrix_app=application))
+    assert client.user.current().response.result["ID"] == "1"
+    # The client asks the vendor's authorisation server for this, whose address it has built in.
+    reply = requests.get(f"{secure.url}/rest/app.info/", {"auth": pair.access}, timeout=TIMEOUT).json()
+    installed = responses.BitrixAppInfoResponse.from_dict(reply).result.install
+    assert (installed.domain, installed.member_id) == (domain, server.member_id)
 
 
 def test_typed_errors(client: Any, portal: Portal, secure: SandboxServer) -> None:

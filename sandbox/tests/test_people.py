@@ -80,3 +80,16 @@ def test_pages_in_a_batch(large_dataset: Any) -> None:
     assert (len(answer["result"]["all"]), _ids(answer["result"]["one"])) == (50, ["7"])
     assert answer["result_total"] == {"all": 120, "one": 1}
     assert answer["result_next"] == {"all": 100}
+
+
+def test_the_current_user(result: Callable[..., Any], call: Callable[..., requests.Response]) -> None:
+    martin = result("user.current", user=MARTIN)
+    shown = ("ID", "ACTIVE", "NAME", "EMAIL", "TIME_ZONE_OFFSET", "UF_DEPARTMENT")
+    assert [martin[name] for name in shown] == ["2", True, "Martin", "martin@portal.example", "0", [1]]
+    assert call("user.current").json()["error"] == "insufficient_scope"
+
+
+def test_the_smallest_scope_shows_no_address(large_dataset: Any) -> None:
+    brief = large_dataset("user.current", {})["result"]
+    assert brief["NAME"] == "P1"
+    assert "EMAIL" not in brief

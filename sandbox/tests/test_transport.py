@@ -264,11 +264,11 @@ def test_basic_methods(result: Callable[..., Any]) -> None:
 
 
 def test_methods(result: Callable[..., Any]) -> None:
-    basic = {"batch", "profile", "scope", "methods", "method.get", "server.time"}
+    basic = {"app.info", "batch", "profile", "scope", "methods", "method.get", "server.time"}
     calendar = {GET, "calendar.meeting.status.set", "calendar.event.getbyid"}
     calendar |= {"calendar.event.get", "calendar.event.get.nearest", "calendar.accessibility.get"}
     assert set(result("methods")) == basic | calendar
-    assert set(result("methods", user=6)) == basic | {"user.get"}
+    assert set(result("methods", user=6)) == basic | {"user.get", "user.current"}
     assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar | {"user.get"}
     assert result("methods", {"scope": "user_brief"}) == ["user.get"]
     assert set(result("methods", {"Scope": "calendar"}, 6)) == calendar
@@ -296,3 +296,37 @@ def test_unknown_method_in_xml(server: SandboxServer) -> None:
     reply = requests.get(f"{server.url}/rest/profile.json.xml", timeout=TIMEOUT)
     assert reply.status_code == 404
     assert "<error>ERROR_METHOD_NOT_FOUND</error>" in reply.text
+
+
+@pytest.mark.parametrize(
+    "path", [f"/1/{SECRET}/profile", f"1//{SECRET}///profile//", f"//profile?aplogin=1&ap={SECRET}"]
+)
+def test_several_slashes_are_one(server: SandboxServer, path: str) -> None:
+    reply = requests.get(f"{server.url}/rest/{path}", timeout=TIMEOUT)
+    assert reply.json()["result"]["ID"] == "1"
+
+
+def test_a_browser_may_send_json_from_another_site(server: SandboxServer, portal: Portal) -> None:
+    url = f"{server.webhook_url(1)}calendar.meeting.status.set"
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST",
+               "Access-Control-Request-Headers": "content-type"}  # fmt: skip
+    # The question carries the parameters of the address, and nothing is run.
+    asked = requests.options(f"{url}?eventId=652&status=Y", headers=headers, timeout=TIMEOUT)
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert asked.headers["Access-Control-Allow-Origin"] == "*"
+    assert asked.headers["Access-Control-Allow-Headers"] == "origin, content-type, accept"
+    assert (portal.status(651, 1), portal.count()["requests"]) == ("Q", 0)
+    sent = requests.post(url, json={"eventId": 652, "status": "Y"}, headers=headers, timeout=TIMEOUT)
+    assert sent.headers["Access-Control-Allow-Origin"] == "*"
+    assert portal.status(651, 1) == "Y"
+
+
+@pytest.mark.parametrize(
+    ("plan", "license_name"),
+    [("none", "en_company_selfhosted"), ("standard", "en_basic"), ("enterprise", "en_ent250")],
+)
+def test_app_info_of_a_webhook(plan: str, license_name: str, result: Callable[..., Any], portal: Portal) -> None:
+    portal.configure({"plan": plan})
+    assert result("app.info", user=2) == {"SCOPE": ["calendar", "user"], "LICENSE": license_name}
+    inside = result("batch", {"cmd": {"a": "app.info"}})["result"]["a"]
+    assert inside == {"SCOPE": ["calendar"], "LICENSE": license_name}
