@@ -20,6 +20,7 @@ from bitrix24_sandbox.guard import local
 from bitrix24_sandbox.portal import METHODS, Portal
 from bitrix24_sandbox.reply import preflight
 from bitrix24_sandbox.request import RestRequest, read, read_parameters
+from bitrix24_sandbox.session import COOKIE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -79,7 +80,7 @@ def _rest(portal: Portal, log: Log | None, sleep: Sleep) -> Callable[[Request], 
             await request.body(),
             request.headers.get("authorization", ""),
         )
-        wanted = replace(wanted, address=_address(request))
+        wanted = replace(wanted, address=_address(request), session=request.cookies.get(COOKIE, ""))
         try:
             reply = await _reply(portal, wanted, "" if request.client is None else request.client.host, sleep)
         except asyncio.CancelledError:

@@ -10,11 +10,13 @@ from bitrix24_sandbox.errors import RestError
 from bitrix24_sandbox.models import Webhook
 from bitrix24_sandbox.php import PhpArray, PhpValue, key, to_text
 from bitrix24_sandbox.rest import may
+from bitrix24_sandbox.session import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bitrix24_sandbox.models import Person
+    from bitrix24_sandbox.request import RestRequest
     from bitrix24_sandbox.rest import BatchMethod, Method
 
 
@@ -32,15 +34,24 @@ class Application:
 
 
 def authorise(
-    people: Iterable[Person], parameters: PhpArray, method: Method | BatchMethod, application: Application
+    people: Iterable[Person], request: RestRequest, method: Method | BatchMethod, application: Application
 ) -> tuple[Person, Webhook]:
     """Return the caller and the webhook used, or what stands in its place for an application.
 
-    :param parameters: of the request; ``aplogin`` and ``ap`` hold user and secret, ``auth`` or
-        ``access_token`` a token.
+    :param request: its parameters ``aplogin`` and ``ap`` hold user and secret, ``auth`` or ``access_token`` a token.
     :param method: the one that is called.
-    :raises RestError: when the credentials are missing, wrong, or do not suffice.
+    :raises RestError: when the credentials are missing, wrong, or do not suffice, or when the request belongs to the
+        session of another user.
     """
+    person, webhook = _credentials(people, request.parameters, method, application)
+    if request.session not in ("", session_of(person)):
+        raise RestError("authorization_error", "Unable to authorize user")
+    return person, webhook
+
+
+def _credentials(
+    people: Iterable[Person], parameters: PhpArray, method: Method | BatchMethod, application: Application
+) -> tuple[Person, Webhook]:
     if "aplogin" not in parameters or "ap" not in parameters:
         token = _text(parameters.get("auth", parameters.get("access_token", "")))
         if not token:

@@ -9,6 +9,7 @@ class Counters:
     """Tallies for tests and for the page.
 
     :ivar requests: HTTP requests to REST methods.
+    :ivar cookies: those of them that sent a session cookie back.
     :ivar methods: calls by method, commands of batches included.
     :ivar commands: calls by method that came as commands of batches.
     :ivar refusals: requests and commands turned away by a limit, by error code.
@@ -17,10 +18,16 @@ class Counters:
 
     def __init__(self) -> None:
         self.requests = 0
+        self.cookies = 0
         self.methods: Counter[str] = Counter()
         self.commands: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.notifications: dict[int, Counter[str]] = {}
+
+    def arrived(self, session: str) -> None:
+        """Count a request, and the session cookie that it sends back."""
+        self.requests += 1
+        self.cookies += bool(session)
 
     def ran(self, method: str, inner: bool) -> None:
         """Count a call of a known method."""
@@ -40,6 +47,7 @@ class Counters:
         """Return all tallies as JSON data."""
         return {
             "requests": self.requests,
+            "cookies": self.cookies,
             "methods": dict(self.methods),
             "commands": dict(self.commands),
             "refusals": dict(self.refusals),

@@ -34,6 +34,7 @@ from bitrix24_sandbox.oauth import METHOD as TOKEN
 from bitrix24_sandbox.oauth import AuthServer, Pair
 from bitrix24_sandbox.reply import Reply, fatal, render
 from bitrix24_sandbox.rest import Call, PortalContext
+from bitrix24_sandbox.session import with_headers
 from bitrix24_sandbox.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,22 +131,21 @@ class Portal:
 
     def _answer(self, request: RestRequest) -> Work[Reply]:
         try:
-            answer = yield from self._run(request)
+            return (yield from self._run(request))
         except RestError as error:
             return self.error_reply(error, request.form)
         except PhpFatalError:
             return fatal()
-        return render(200, answer, request.form)
 
     def error_reply(self, error: RestError, form: str) -> Reply:
         """Return an error as an answer; errors carry no ``time``."""
         return render(error.status(self.settings.auth_statuses), error.body(), form)
 
-    def _run(self, request: RestRequest) -> Work[PhpArray]:
+    def _run(self, request: RestRequest) -> Work[Reply]:
         method = dispatch.find(METHODS, request.method)
         self.counters.ran(request.method, inner=False)
         application = Application(self.auth_server.client_id, self._check_token, self.auth_server.scopes)
-        caller, webhook = authorise(self.book.people.values(), request.parameters, method, application)
+        caller, webhook = authorise(self.book.people.values(), request, method, application)
         if self.settings.blocked:
             self.counters.refused("OVERLOAD_LIMIT")
             raise RestError("OVERLOAD_LIMIT", "REST API is blocked due to overload.")
@@ -158,7 +158,8 @@ class Portal:
         start = dispatch.start_of(parameters)
         call = Call(caller, webhook, dispatch.without_reserved(parameters), portal, start)
         outcome = yield from dispatch.run(request.method, method, call)
-        return {"result": outcome.result, **outcome.paging, "time": outcome.time}
+        answer: PhpArray = {"result": outcome.result, **outcome.paging, "time": outcome.time}
+        return with_headers(render(200, answer, request.form), caller, webhook, outcome.time)
 
     # Tokens
 
@@ -207,7 +208,7 @@ class Portal:
         :param address: where it comes from.
         """
         with self._lock:
-            self.counters.requests += 1
+            self.counters.arrived(request.session)
             bucket = self.settings.bucket
             if bucket is not None and not self._limiter.admit(address, self._clock(), *bucket):
                 self.counters.refused("QUERY_LIMIT_EXCEEDED")

@@ -32,12 +32,14 @@ class RestRequest:
     :param form: of the answer: ``json`` or ``xml``.
     :param parameters: everything sent, credentials of the path included as ``aplogin`` and ``ap``.
     :param address: scheme, host and port at which the portal is asked.
+    :param session: value of the session cookie.
     """
 
     method: str
     form: str
     parameters: PhpArray
     address: str = ""
+    session: str = ""
 
 
 def read(verb: str, path: str, query: str, content_type: str, body: bytes, authorization: str = "") -> RestRequest:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ def limited(fresh: Any, clock: Any) -> Callable[..., Any]:
     def serve(**settings: Any) -> Iterator[tuple[Post, Any]]:
         portal = fresh(Settings(**settings), clock)
         with SandboxServer(portal, sleep=clock.sleep) as server, requests.Session() as session:
+            # The portal takes whoever sends its cookie for the user who was given it.
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
             def post(method: str, parameters: object = None, user: int = 1) -> requests.Response:
                 return session.post(server.webhook_url(user) + method, json=parameters or {}, timeout=TIMEOUT)

@@ -269,8 +269,8 @@ def test_methods(result: Callable[..., Any]) -> None:
     calendar |= {"calendar.event.get", "calendar.event.get.nearest", "calendar.accessibility.get"}
     assert set(result("methods")) == basic | calendar
     assert set(result("methods", user=6)) == basic | {"user.get", "user.current"}
-    assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar | {"user.get"}
-    assert result("methods", {"scope": "user_brief"}) == ["user.get"]
+    assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar | {"user.get", "user.current"}
+    assert result("methods", {"scope": "user_brief"}) == ["user.get", "user.current"]
     assert set(result("methods", {"Scope": "calendar"}, 6)) == calendar
     assert set(result("methods", {"scope": ""})) == basic
 
@@ -330,3 +330,28 @@ def test_app_info_of_a_webhook(plan: str, license_name: str, result: Callable[..
     assert result("app.info", user=2) == {"SCOPE": ["calendar", "user"], "LICENSE": license_name}
     inside = result("batch", {"cmd": {"a": "app.info"}})["result"]["a"]
     assert inside == {"SCOPE": ["calendar"], "LICENSE": license_name}
+
+
+def test_replies_have_a_cookie_and_headers_as_in_the_cloud(server: SandboxServer, portal: Portal) -> None:
+    with requests.Session() as session:
+        for expected in (0, 1):
+            reply = session.post(f"{server.webhook_url(1)}profile", timeout=TIMEOUT)
+            assert reply.headers["Set-Cookie"].startswith("PHPSESSID=")
+            assert float(reply.headers["X-Bitrix-Rest-Time"]) >= 0
+            assert all(name in reply.headers for name in ("X-Bitrix-Rest-User-Time", "X-Bitrix-Rest-System-Time"))
+            assert "X-Bitrix-Rest-Application" not in reply.headers
+            assert portal.count()["cookies"] == expected
+        # A client that keeps cookies is taken for the user of its session.
+        assert code(session.post(f"{server.webhook_url(2)}profile", timeout=TIMEOUT)) == (401, "authorization_error")
+    token = portal.grant(1).access
+    reply = requests.post(f"{server.url}/rest/profile", json={"auth": token}, timeout=TIMEOUT)
+    assert reply.headers["X-Bitrix-Rest-Application"] == portal.auth_server.client_id
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("int", int), ("float", float)])
+def test_the_start_of_a_request_is_whole_or_not(
+    kind: str, type_: type, call: Callable[..., requests.Response], portal: Portal
+) -> None:
+    portal.configure({"time_start": kind})
+    time = call("profile").json()["time"]
+    assert (type(time["start"]), type(time["finish"])) == (type_, float)

@@ -18,6 +18,7 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
+from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 from tests.portal_data import CANARY, portal_data
 from tests.sync import TIMEOUT
 from tests.wires import CARRIERS, GOOD, Listener, read_more, read_request, settings_for
@@ -63,6 +64,21 @@ def test_what_is_sent_and_what_is_not(send: Send, listen: Any, tmp_path: Path, m
         assert b"authorization" not in head
         assert b"cookie" not in head
     assert len(listener.heard) == 2
+
+
+def test_no_cookie_of_a_portal_is_kept(send: Send, server: SandboxServer) -> None:
+    """Every reply of the sandbox has a session cookie, as in the cloud."""
+    assert b'"ID":"1"' in send(server.url).body
+    counted = server.portal.count()
+    assert (counted["requests"], counted["cookies"]) == (2, 0)
+
+
+def test_the_session_for_own_requests_keeps_no_cookie(server: SandboxServer) -> None:
+    with contextlib.closing(RequestsTransport(settings_for(server.url))) as transport:
+        for user_id in (1, 2):
+            reply = transport.session.post(f"{server.webhook_url(user_id)}profile", timeout=TIMEOUT)
+            assert reply.json()["result"]["ID"] == str(user_id)
+    assert server.portal.count()["cookies"] == 0
 
 
 @pytest.mark.parametrize(
