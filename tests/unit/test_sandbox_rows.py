@@ -18,6 +18,7 @@ from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.calendar.date_formats import formats_of
+from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_busy
 from airflow_provider_b24cal.bitrix24.calendar.events import read_event
 from airflow_provider_b24cal.bitrix24.calendar.fields import RowError
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
@@ -107,6 +108,12 @@ CHANGED_ON_THE_WAY = Case(
 
 
 def rows_of(case: Case, window: Window) -> list[dict[str, Any]]:
+    """Return what the sandbox lists."""
+    result: list[dict[str, Any]] = answer_of(case, "calendar.event.get", window, {"type": "user", "ownerId": 1})
+    return result
+
+
+def answer_of(case: Case, method: str, window: Window, asked: dict[str, Any]) -> Any:
     """Return what the sandbox answers."""
     people = [{"id": number, "name": f"Name {number}"} for number in (7, 8, 10, 17, 57, 58, 59)]
     asker = {"id": 1, "name": "Name", "admin": True, "webhook": {"secret": "a1"},
@@ -114,15 +121,13 @@ def rows_of(case: Case, window: Window) -> list[dict[str, Any]]:
     portal = Portal(datafile.parse({"people": [asker, *people], "events": [{"name": "Event one", **case.event}]}))
     portal.configure(case.settings)
     with SandboxServer(portal) as server:
-        asked = {"from": f"{window.start:%Y-%m-%d}", "to": f"{window.end:%Y-%m-%d}"}
-        wanted = {"type": "user", "ownerId": 1, **asked, **case.asked}
-        reply = requests.post(server.webhook_url(1) + "calendar.event.get", json=wanted, timeout=60)
-    result: list[dict[str, Any]] = reply.json()["result"]
-    return result
+        limits = {"from": f"{window.start:%Y-%m-%d}", "to": f"{window.end:%Y-%m-%d}"}
+        wanted = {**asked, **limits, **case.asked}
+        return requests.post(server.webhook_url(1) + method, json=wanted, timeout=60).json()["result"]
 
 
-def sample_of(case: Case) -> dict[str, Any]:
-    sample: dict[str, Any] = json.loads(Path(SAMPLES, "calendar.event.get", f"{case.sample}.json").read_text("utf-8"))
+def sample_of(case: Case, method: str = "calendar.event.get") -> dict[str, Any]:
+    sample: dict[str, Any] = json.loads(Path(SAMPLES, method, f"{case.sample}.json").read_text("utf-8"))
     return sample
 
 
@@ -165,6 +170,39 @@ def test_a_row_changed_on_its_way_is_refused_as_that_of_the_sample() -> None:
     (row,) = rows_of(CHANGED_ON_THE_WAY, window)
     with pytest.raises(RowError, match="RECURRENCE_ID"):
         read_event(row, formats_of([row], window))
+
+
+BUSY = "calendar.accessibility.get"
+BUSY_CASES = [
+    Case("perhaps-busy", {"id": 6042, "host": 1, "private": True, "accessibility": "quest", "importance": "low",
+                          **at("2026-02-11", "11:59", "12:59", "Europe/Moscow")}),
+    Case("day-before-month", {"id": 2014, "host": 17, "private": True, "importance": "low",
+                              **at("2026-02-09", "09:00", "09:15", "America/Bogota")}, {"culture": "spanish"}),
+    Case("absent-for-two-days", {"id": 500, "host": 8, "private": True, "all_day": True, "accessibility": "absent",
+                                 "start": "2026-02-12", "end": "2026-02-13", "importance": "low"},
+         {}, {}, ("TZ_FROM", "TZ_TO")),
+    Case("two-free-users", {"id": 1, "host": 1, "accessibility": "free", **at("2026-02-11", "10:00", "11:00", "UTC")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BUSY_CASES, ids=lambda case: case.id)
+def test_busy_times_are_those_of_the_sample(case: Case) -> None:
+    sample = sample_of(case, BUSY)
+    window, users = as_window(sample["call"]), sample["call"]["users"]
+    answer = answer_of(case, BUSY, window, {"users": users})
+    found = get_busy(users, window).read(answer, str)
+    for user_id, expected in sample["expected"].items():
+        # The second period of a sample is the first one over again.
+        rows, periods = answer[user_id], found[int(user_id)]
+        for row, period, wanted, real in zip(rows, periods, expected, sample["body"]["result"][user_id], strict=False):
+            assert set(row) == set(real)
+            fixed = set(row) - {"NAME", "DATE_FROM_TS_UTC", "DATE_TO_TS_UTC", *case.differs}
+            assert {name: row[name] for name in fixed} == {name: real[name] for name in fixed}
+            assert (period.start.isoformat(), period.end.isoformat()) == (wanted["start"], wanted["end"])
+            assert (period.event_id, period.kind, period.all_day) == (
+                wanted["event_id"], wanted["kind"], wanted["all_day"],
+            )  # fmt: skip
+        assert bool(rows) is bool(expected)
 
 
 def _without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
