@@ -156,7 +156,21 @@ def _greeting(server: SandboxServer) -> str:
         ]
     else:
         lines.append("No person in the seed data has a webhook, so there is no connection to show.")
-    return "\n".join([*lines, "", "Stop with Ctrl+C."])
+    return "\n".join([*lines, "", *_oauth(server), "", "Stop with Ctrl+C."])
+
+
+def _oauth(server: SandboxServer) -> list[str]:
+    application = server.portal.auth_server
+    return [
+        "OAuth: one application is registered, with the key (client_secret)",
+        f"  {application.client_secret}",
+        "The provider's command asks for it, and makes a connection:",
+        f"  python -m airflow_provider_b24cal.oauth --portal {server.url} --auth-server {server.url} \\",
+        f"      --client-id {application.client_id}",
+        "Without the provider, open the first address in a browser, and exchange its code at the second:",
+        f"  {server.url}/oauth/authorize/?client_id={application.client_id}&state=any",
+        f"  {server.url}/oauth/token/",
+    ]
 
 
 def _log(line: str) -> None:

@@ -24,6 +24,9 @@ ACCESS_S = 3600
 REFRESH_S = 180 * 24 * 3600
 CODE_S = 30
 VERDICT_S = 3600
+# The same until the process ends: what the command has printed holds after a reset.
+_CLIENT_SECRET = secrets.token_hex(25)
+_MEMBER_ID = secrets.token_hex(16)
 METHOD = "oauth.token"
 """What planned trouble calls a request for tokens."""
 
@@ -56,8 +59,8 @@ class AuthServer:
 
     def __init__(self) -> None:
         self.client_id = "local.sandbox.00000001"
-        self.client_secret = secrets.token_hex(25)
-        self.member_id = secrets.token_hex(16)
+        self.client_secret = _CLIENT_SECRET
+        self.member_id = _MEMBER_ID
         self.scopes: tuple[str, ...] = ("calendar", "user")
         self.issued: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()

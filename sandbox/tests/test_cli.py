@@ -61,6 +61,26 @@ def test_start_and_stop(number: signal.Signals) -> None:
         assert process.stderr.read() == ""
 
 
+def test_what_is_printed_gives_a_token() -> None:
+    with started() as (_, greeting):
+        url = greeting.split("Sandbox portal: ")[1].split("/\n")[0]
+        secret = re.search(r"client_secret\)\n  (\w+)\n", greeting)
+        authorise = re.search(
+            r"  (http\S+/oauth/authorize/\?client_id=(\S+)&\S+)\n  (http\S+/oauth/token/)\n", greeting
+        )
+        assert secret is not None
+        assert authorise is not None
+        assert f"--portal {url} --auth-server {url} \\\n      --client-id {authorise[2]}\n" in greeting
+        # A reset forgets tokens, and keeps the application.
+        assert requests.post(f"{url}/-/reset", timeout=TIMEOUT).status_code == 200
+        led = requests.get(authorise[1], timeout=TIMEOUT).url
+        sent = {"grant_type": "authorization_code", "code": re.split("[=&]", led)[1], "client_id": authorise[2],
+                "client_secret": secret[1]}  # fmt: skip
+        token = requests.get(authorise[3], sent, timeout=TIMEOUT).json()["access_token"]
+        info = requests.get(f"{url}/rest/app.info/", {"auth": token}, timeout=TIMEOUT).json()["result"]
+        assert info["CODE"] == authorise[2]
+
+
 def test_options() -> None:
     options = ("--data", EXAMPLE, "--language", "ru", "--auth-statuses", "docs", "--verbose")
     with started(*options) as (process, greeting):
