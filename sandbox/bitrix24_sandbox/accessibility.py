@@ -53,7 +53,7 @@ def _busy(call: Call, entry: Entry) -> PhpArray:
     settings, event = call.portal.settings, entry.event
     times = time_fields(event, call.caller, settings, entry.day)
     # The portal compares the owner's id with text, so private events are masked for their owner too.
-    seen = not event.private and view_of(call.portal.book, entry.row, call.caller) == "full"
+    seen = not event.private and view_of(call.portal.book, entry.row, call.caller) in ("full", "title")
     return {
         "ID": str(entry.row.id),
         "NAME": event.name if seen else masked_name(event, settings),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from bitrix24_sandbox.errors import RestError
 from bitrix24_sandbox.php import PhpArray, PhpValue, array, to_int
@@ -99,8 +100,8 @@ def envelope_time(settings: Settings, started: float, finished: float, load: Loa
         "finish": finished,
         "duration": finished - started,
         "processing": 0 if whole else finished - started,
-        "date_start": _iso(started),
-        "date_finish": _iso(finished),
+        "date_start": _iso(started, settings),
+        "date_finish": _iso(finished, settings),
     }
     if settings.operating == "full":
         # Without anything booked the portal counts from the request at hand.
@@ -110,5 +111,5 @@ def envelope_time(settings: Settings, started: float, finished: float, load: Loa
     return spent
 
 
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+def _iso(moment: float, settings: Settings) -> str:
+    return datetime.fromtimestamp(moment, ZoneInfo(settings.server_zone)).isoformat(timespec="seconds")

@@ -51,11 +51,11 @@ def _record(
         **attendees(book, event, row, settings),
         **more,
     }
-    return printed(record if view == "full" else _restricted(record, event, settings), settings)
+    return printed(record if view == "full" else _restricted(record, event, settings, view), settings)
 
 
 def view_of(book: CalendarStore, row: Row, viewer: Person) -> str:
-    """Return how much of a row a person sees: ``full``, ``time`` or ``none``."""
+    """Return how much of a row a person sees: ``full``, ``title``, ``time`` or ``none``."""
     event = book.events[row.parent_id]
     if row.calendar_type != "user" or row.owner_id == viewer.id:
         return "full"
@@ -67,9 +67,12 @@ def view_of(book: CalendarStore, row: Row, viewer: Person) -> str:
     return book.people[row.owner_id].shares
 
 
-def _restricted(record: dict[str, object], event: Event, settings: Settings) -> dict[str, object]:
+def _restricted(record: dict[str, object], event: Event, settings: Settings, view: str) -> dict[str, object]:
     kept = {name: value for name, value in record.items() if name not in _HIDDEN and not name.startswith("UF_")}
-    return {**kept, "NAME": masked_name(event, settings), "IS_ACCESSIBLE_TO_USER": False}
+    label = masked_name(event, settings)
+    if view == "title":
+        return {**kept, "NAME": f"{record['NAME']} {label}"}
+    return {**kept, "NAME": label, "IS_ACCESSIBLE_TO_USER": False}
 
 
 def masked_name(event: Event, settings: Settings) -> str:

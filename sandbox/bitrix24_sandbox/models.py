@@ -22,7 +22,7 @@ WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 ACCESSIBILITIES = ("busy", "quest", "free", "absent")
 IMPORTANCES = ("low", "normal", "high")
-SHARES = ("full", "time", "none")
+SHARES = ("full", "title", "time", "none")
 
 
 @dataclass(frozen=True)

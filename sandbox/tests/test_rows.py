@@ -21,6 +21,8 @@ DATA: dict[str, Any] = {
     "people": [
         {"id": 1, "name": "Anna", "last_name": "Orlova", "webhook": {"secret": "anna000000000001"}},
         {"id": 2, "name": "Martin", "shares": "full"},
+        {"id": 3, "name": "Irina", "shares": "title", "login": "irina@example.com",
+         "webhook": {"secret": "irina00000000003"}},
     ],
     "events": [
         {"id": 10, "name": "Meeting", "host": 2, "room": 64, "notify": True, **HOURS, "description": "Words",
@@ -31,6 +33,7 @@ DATA: dict[str, Any] = {
          "attendees": [{"user": 2, "status": "Y"}]},
         {"id": 50, "name": "Days", "host": 1, "all_day": True, "start": "2026-09-07", "end": "2026-09-07",
          "repeat": {"frequency": "DAILY", "interval": 2, "until": "2026-09-20"}, "except": ["2026-09-15"]},
+        {"id": 70, "name": "Titled", "host": 3, "description": "Words", **HOURS},
         {"id": 60, "name": "Moved", "host": 1, "series": 50, **HOURS, "start": "2026-09-15T08:00", "attendees": []},
     ],
 }  # fmt: skip
@@ -131,6 +134,19 @@ def test_a_private_entry_of_somebody_else(row: Get, portal: Portal) -> None:
     } | {"IS_ACCESSIBLE_TO_USER"}  # fmt: skip
     portal.configure({"plain_entries": "zero"})
     assert row(30, owner=2)["MEETING_HOST"] == "0"
+
+
+def test_a_calendar_that_shows_titles(row: Get, ask: Callable[..., Any]) -> None:
+    entry = row(70, owner=3)
+    assert entry["NAME"] == "Titled [Busy]"
+    assert not {"IS_ACCESSIBLE_TO_USER", "DESCRIPTION", "ATTENDEE_LIST"} & set(entry)
+    busy = ask("calendar.accessibility.get", {"users": [3], "from": "2026-09-16", "to": "2026-09-16"})
+    assert [period["NAME"] for period in busy["3"]] == ["Titled"]
+
+
+def test_an_address_in_place_of_the_id_of_a_webhook(serving: SandboxServer) -> None:
+    url = f"{serving.url}/rest/irina%40example.com/irina00000000003/profile"
+    assert requests.get(url, timeout=TIMEOUT).json()["result"]["ID"] == "3"
 
 
 @pytest.mark.parametrize(("kind", "host", "guest"), [("owner", "0", 0), ("host", "0", 0), ("null", None, None)])

@@ -355,3 +355,5 @@ def test_the_start_of_a_request_is_whole_or_not(
     portal.configure({"time_start": kind})
     time = call("profile").json()["time"]
     assert (type(time["start"]), type(time["finish"])) == (type_, float)
+    # In the zone of the server, which is no guide to the zone of what it has stored.
+    assert time["date_start"].endswith("+03:00")
