@@ -132,7 +132,7 @@ def test_a_choice_of_events(choice: dict[str, Any], wanted: list[int], hook: Bit
 
 
 @pytest.mark.parametrize("zone", SERVER_ZONES)
-@pytest.mark.parametrize("culture", ["european", "american"])
+@pytest.mark.parametrize("culture", ["european", "american", "spanish"])
 def test_times_are_true_whatever_the_server_stores(
     zone: str, culture: str, hook: Bitrix24CalendarHook, portal: Portal
 ) -> None:
@@ -329,7 +329,7 @@ def test_users_that_are_refused(users: Any, hook: Bitrix24CalendarHook, portal: 
 
 
 @pytest.mark.parametrize("zone", SERVER_ZONES)
-@pytest.mark.parametrize("culture", ["european", "american"])
+@pytest.mark.parametrize("culture", ["european", "american", "spanish"])
 def test_busy(zone: str, culture: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
     portal.configure({"server_zone": zone, "culture": culture})
     found = hook.get_accessibility([DORA, "1", 1], SEPTEMBER)
@@ -343,7 +343,7 @@ def test_busy(zone: str, culture: str, hook: Bitrix24CalendarHook, portal: Porta
     assert _count(portal)["requests"] == 1
 
 
-@pytest.mark.parametrize("culture", ["european", "american"])
+@pytest.mark.parametrize("culture", ["european", "american", "spanish"])
 def test_busy_on_days_of_a_series_and_at_dates_of_two_readings(
     culture: str, hook: Bitrix24CalendarHook, portal: Portal
 ) -> None:

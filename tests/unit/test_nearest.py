@@ -87,7 +87,7 @@ def _requests(portal: Portal) -> int:
 MINE = [11, OWN, 81, DAYS, 31, 31, 31, 31]
 
 
-@pytest.mark.parametrize("culture", ["european", "american"])
+@pytest.mark.parametrize("culture", ["european", "american", "spanish"])
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Moscow", "America/Los_Angeles", "Pacific/Kiritimati"])
 def test_it_says_the_same_as_the_list(zone: str, culture: str, hook: Bitrix24CalendarHook, portal: Portal) -> None:
     """Times are moved to the acting user's zone in these rows, and their zones are taken away."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,30 @@ def test_busy_times_are_those_of_the_sample(case: Case) -> None:
                 wanted["event_id"], wanted["kind"], wanted["all_day"],
             )  # fmt: skip
         assert bool(rows) is bool(expected)
+
+
+@pytest.mark.parametrize("culture", ["european", "american", "spanish"])
+def test_absences_and_days_of_a_series_of_whole_days_are_read(culture: str) -> None:
+    days = {"id": 5, "name": "Days", "host": 1, "all_day": True, "start": "2026-02-05", "end": "2026-02-05",
+            "repeat": {"frequency": "DAILY", "interval": 3, "count": 3}}  # fmt: skip
+    absences = [
+        {"id": 7, "user": 1, "start": "2026-02-09", "end": "2026-02-10"},
+        {"id": 8, "user": 1, "start": "2026-02-12T09:00", "end": "2026-02-12T11:00", "all_day": False},
+    ]
+    asker = {"id": 1, "name": "Name", "webhook": {"secret": "a1"}}
+    portal = Portal(datafile.parse({"people": [asker], "events": [days], "absences": absences}))
+    portal.configure({"culture": culture, "server_zone": "Europe/Moscow"})
+    asked = {"users": [1], "from": "2026-02-07", "to": "2026-02-14"}
+    with SandboxServer(portal) as server:
+        answer = requests.post(server.webhook_url(1) + BUSY, json=asked, timeout=60).json()["result"]
+    window = Window(datetime(2026, 2, 7, tzinfo=UTC), datetime(2026, 2, 14, tzinfo=UTC))
+    found = sorted(get_busy([1], window).read(answer, str)[1], key=lambda one: one.start)
+    assert [(one.event_id, f"{one.start:%d %H}", f"{one.end:%d %H}", one.all_day) for one in found] == [
+        (5, "08 00", "09 00", True),
+        (7, "09 00", "11 00", True),
+        (5, "11 00", "12 00", True),
+        (8, "12 06", "12 08", False),
+    ]
 
 
 def _without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
