@@ -24,6 +24,8 @@ def section_id(event: Event, row: Row) -> int:
     """Return the section a row lies in: invitations have one of their own in their owner's calendar."""
     if row.calendar_type == ROOMS:
         return event.room or 0
+    if row.is_parent and event.section_id is not None:
+        return event.section_id
     if row.calendar_type == "user":
         return row.owner_id * 10 + (1 if row.is_parent else 2)
     return row.owner_id * 10 + (3 if row.calendar_type == "group" else 4)

@@ -98,6 +98,7 @@ class Event:
     :param recurrence_id: the series this edited occurrence was split from.
     :param changed: when the event, not an answer to it, was last saved.
     :param room: section id of the room that is booked for it.
+    :param section_id: the section made by REST that its parent row lies in; ``None`` for the usual one.
     """
 
     id: int
@@ -122,6 +123,7 @@ class Event:
     version: int
     changed: datetime
     room: int | None = None
+    section_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of somebody's calendar that was made by REST."""
+
+    id: int
+    owner_id: int
+    name: str
+
+
+@dataclass(frozen=True)
 class SeedData:
     """People, events, rows and absences to start from."""
 
@@ -191,6 +202,8 @@ class CalendarStore:
         self._own_row_ids: dict[tuple[int, int], list[int]] = {}
         self._calendars: dict[tuple[str, int], list[int]] = {}
         self._occurrences: dict[int, list[Event]] = {}
+        self.sections: dict[int, Section] = {}
+        self._sections_made = 0
         self._last_id = 650
         for event in seed_data.events:
             if event.recurrence_id is not None:
@@ -231,3 +244,30 @@ class CalendarStore:
     def next_id(self) -> int:
         """Return an id no row has yet."""
         return self._last_id + 1
+
+    def add(self, event: Event, rows: Iterable[Row]) -> None:
+        """Store a new event with its rows."""
+        self.events[event.id] = event
+        self._row_ids[event.id] = []
+        if event.recurrence_id is not None:
+            self._occurrences.setdefault(event.recurrence_id, []).append(event)
+        self.put(rows)
+
+    def drop(self, event_id: int) -> None:
+        """Forget an event and its rows."""
+        event = self.events.pop(event_id)
+        for row in [self.rows.pop(row_id) for row_id in self._row_ids.pop(event_id)]:
+            self._own_row_ids[(event_id, row.owner_id)].remove(row.id)
+            self._calendars[(row.calendar_type, row.owner_id)].remove(row.id)
+        if event.recurrence_id is not None:
+            self._occurrences[event.recurrence_id] = [
+                other for other in self.occurrences(event.recurrence_id) if other.id != event_id
+            ]
+
+    def add_section(self, owner_id: int, name: str) -> Section:
+        """Store a new section of a personal calendar."""
+        self._sections_made += 1
+        # The usual sections end in the digits 1 to 4.
+        section = Section(10 * self._sections_made + 9, owner_id, name)
+        self.sections[section.id] = section
+        return section

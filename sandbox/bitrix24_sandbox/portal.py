@@ -22,6 +22,7 @@ from bitrix24_sandbox import (
     participation,
     people_methods,
     settings,
+    write_methods,
 )
 from bitrix24_sandbox.auth import Application, authorise
 from bitrix24_sandbox.basic_methods import any_case
@@ -51,6 +52,7 @@ METHODS: Mapping[str, Method | BatchMethod] = {
     **people_methods.METHODS,
     **list_methods.METHODS,
     **accessibility.METHODS,
+    **write_methods.METHODS,
 }
 
 _TOO_MANY = faults.Fault(method="*", times=1, error=RestError("QUERY_LIMIT_EXCEEDED", "Too many requests"))

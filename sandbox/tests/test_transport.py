@@ -267,6 +267,8 @@ def test_methods(result: Callable[..., Any]) -> None:
     basic = {"app.info", "batch", "profile", "scope", "methods", "method.get", "server.time"}
     calendar = {GET, "calendar.meeting.status.set", "calendar.event.getbyid"}
     calendar |= {"calendar.event.get", "calendar.event.get.nearest", "calendar.accessibility.get"}
+    calendar |= {f"calendar.{kind}.{verb}" for kind in ("event", "section") for verb in ("add", "delete")}
+    calendar |= {"calendar.event.update", "calendar.section.get"}
     assert set(result("methods")) == basic | calendar
     assert set(result("methods", user=6)) == basic | {"user.get", "user.current"}
     assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar | {"user.get", "user.current"}
