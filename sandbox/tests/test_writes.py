@@ -104,3 +104,10 @@ def test_what_is_somebody_elses_or_wrong_is_refused(
     reply = call(method, parameters)
     assert (reply.status_code, reply.json()["error"]) == (400, "")
     assert portal.book.rows == before
+
+
+def test_an_own_private_event_is_masked_among_busy_times(result: Result) -> None:
+    event_id = result("calendar.event.add", {**MEETING, "private_event": "Y"})
+    window = {"users": [1], "from": "2026-09-16", "to": "2026-09-17"}
+    names = {row["ID"]: row["NAME"] for row in result("calendar.accessibility.get", window)["1"]}
+    assert names[str(event_id)] == "[Busy]"
