@@ -33,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.command == "check":
+        # Its HTTP library is not needed to serve.
+        from bitrix24_sandbox.check import command
+
+        return command.run(options)
     if (options.certfile is None) != (options.keyfile is None):
         parser.error("--certfile and --keyfile go together")
     if options.meetings is not None and options.data is not None:
@@ -97,7 +102,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--certfile", type=Path, help="serve TLS with this certificate")
     parser.add_argument("--keyfile", type=Path, help="key of the certificate")
     parser.add_argument("--verbose", action="store_true", help="log requests, without secrets")
+    _add_check(parser.add_subparsers(dest="command", metavar="check", title="without it, a portal is served"))
     return parser
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "Compare a real portal with what this project believes of portals."
+    check = commands.add_parser(
+        "check", help="compare a real portal with this one", description=about,
+        epilog="The webhook is read from BITRIX24_WEBHOOK or asked for; that of another person of the same portal, "
+        "for the facts that need two, from BITRIX24_SECOND_WEBHOOK.",
+    )  # fmt: skip
+    check.add_argument("--scratch", action="store_true", help="make meetings of its own, long over, and remove them")
+    check.add_argument("--yes", action="store_true", help="do not ask before it begins")
+    check.add_argument(
+        "--connection", choices=["-"], help="read the webhook from an Airflow connection, JSON on standard input"
+    )
+    check.add_argument("--report", type=Path, metavar="FILE", help="write a report that may be shown in public")
+    check.add_argument("--record", type=Path, metavar="DIR", help="write the replies, redacted like the report")
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
