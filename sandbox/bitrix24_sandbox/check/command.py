@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FIRST: Final = "BITRIX24_WEBHOOK"
 SECOND: Final = "BITRIX24_SECOND_WEBHOOK"
 DIFFERENT, BAD_INPUT = 1, 2
+_TERMINAL: Final = Path("/dev/tty")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -132,7 +133,7 @@ def _webhooks(options: argparse.Namespace) -> dict[str, Webhook]:
 
 def _hidden(prompt: str) -> str:
     try:
-        with Path("/dev/tty").open("r+"):
+        with _TERMINAL.open("r+b", buffering=0):
             return getpass.getpass(prompt)
     except (OSError, EOFError):
         raise BadInputError(FIRST, None, "a webhook's URL in the environment; there is no terminal to ask") from None
@@ -175,7 +176,7 @@ def _plan(options: argparse.Namespace, clients: Mapping[str, Client], names: Map
 def _confirm(plan: str) -> None:
     try:
         # Standard input may hold the connection.
-        with Path("/dev/tty").open("r+b", buffering=0) as terminal:
+        with _TERMINAL.open("r+b", buffering=0) as terminal:
             terminal.write(f"{plan}\nGo on? [y/N] ".encode())
             answer = terminal.read(64).decode("utf-8", "replace").strip().lower()
     except OSError:
