@@ -136,7 +136,7 @@ def samples(findings: Iterable[Finding]) -> list[dict[str, Any]]:
             ],
         }
         for finding in findings
-        if not finding.needs
+        if finding.replies
     ]
 
 
