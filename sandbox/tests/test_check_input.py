@@ -164,10 +164,12 @@ def _on_a_terminal(variables: dict[str, str], *options: str) -> Iterator[tuple[s
         os.close(other)
 
 
-def _read_until(terminal: int, text: str) -> str:
+def _read_until(terminal: int, text: str, process: subprocess.Popen[str]) -> str:
     found = ""
     while text not in found:
-        assert select.select([terminal], [], [], TIMEOUT)[0], found
+        if not select.select([terminal], [], [], 1)[0]:
+            assert process.poll() is None, process.communicate()
+            continue
         found += os.read(terminal, 1024).decode()
     return found
 
@@ -175,7 +177,7 @@ def _read_until(terminal: int, text: str) -> str:
 @pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("Yes\n", 0), ("n\n", 2), ("\n", 2), ("\x03", 130)])
 def test_it_says_what_it_will_do_and_asks(server: SandboxServer, answer: str, status: int) -> None:
     with _on_a_terminal(environment(server, 1, 2), "--scratch") as (process, terminal):
-        asked = _read_until(terminal, "Go on? [y/N] ")
+        asked = _read_until(terminal, "Go on? [y/N] ", process)
         assert "as user 1 and 2" in asked
         assert "makes the section 'bitrix24-sandbox check (removed at its end)'" in asked
         assert server.secret(1) not in asked
@@ -189,7 +191,7 @@ def test_it_says_what_it_will_do_and_asks(server: SandboxServer, answer: str, st
 
 def test_the_webhook_is_asked_for_and_not_shown(server: SandboxServer) -> None:
     with _on_a_terminal({}, "--yes") as (process, terminal):
-        shown = _read_until(terminal, "Webhook URL (hidden): ")
+        shown = _read_until(terminal, "Webhook URL (hidden): ", process)
         os.write(terminal, f"{server.webhook_url(1)}\n".encode())
         out, err = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, err) == (0, "")

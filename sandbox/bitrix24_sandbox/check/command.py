@@ -154,8 +154,12 @@ def _refuse_external(client: Client, user_id: object) -> None:
     """
     window = {"from": "2000-01-01", "to": "2000-01-02"}
     reply = client.ask("calendar.event.get", {"type": "user", "ownerId": user_id, **window})
-    person = client.ask("user.get", {"ID": user_id}).result
-    kinds = [row.get("USER_TYPE", "employee") for row in person] if isinstance(person, list) else []
+    people = client.ask("user.get", {"ID": user_id}).result
+    kinds = [
+        one.get("USER_TYPE", "employee")
+        for one in (people if isinstance(people, list) else ())
+        if isinstance(one, dict) and str(one.get("ID")) == str(user_id)
+    ]
     if reply.code is not None or reply.status != 200 or not set(kinds) <= {"employee"}:
         raise BadInputError("--scratch", outcome(reply), "webhooks of employees; no mail users, no extranet users")
 
