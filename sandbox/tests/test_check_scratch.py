@@ -158,6 +158,18 @@ def test_other_sections_and_events_stay(server: SandboxServer, check: Check, res
     assert (list(server.portal.book.sections), event_id in server.portal.book.events) == ([section], True)
 
 
+def test_an_invitation_in_its_section_is_not_declined(
+    server: SandboxServer, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting the own row of somebody else's meeting would be a refusal."""
+    true: Any = METHODS["calendar.event.get"]
+    invitation = {"ID": "652", "PARENT_ID": "651", "NAME": "Plain"}
+    listing = Method(true.scopes, lambda call: [*true.run(call), invitation] if "section" in call.parameters else [])
+    monkeypatch.setitem(METHODS, "calendar.event.get", listing)  # type: ignore[arg-type]
+    assert check(server, "--scratch").status == 0
+    assert server.portal.status(651, 1) == "Q"
+
+
 @pytest.mark.parametrize("people", [(4, None), (1, 4), (4, 1)])
 def test_guests_from_outside_are_refused(server: SandboxServer, check: Check, people: tuple[int, int | None]) -> None:
     host, guest = people
