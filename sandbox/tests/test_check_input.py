@@ -8,20 +8,23 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bitrix24_sandbox.check.webhook import Webhook, from_connection, from_url
 from bitrix24_sandbox.checks import BadInputError
 from bitrix24_sandbox.cli import main
+from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
 from sandbox.tests.checking import ROOT, checking, environment, start
 from sandbox.tests.sync import TIMEOUT, ending
 
 check = pytest.fixture(checking)
+trustme: Any = pytest.importorskip("trustme")
 
 CODE = "c0de0000000000001"
 PORTAL = f"https://portal.example/rest/7/{CODE}/"
@@ -94,6 +97,25 @@ def test_a_connection_from_standard_input(
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"[{server.connection_json(1)}]"))
     assert main(["check", "--yes", "--connection", "-"]) == 0
     assert "facts checked, 0 differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_connection_s_bundle_of_certificates(
+    fresh: Callable[..., Portal], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, trusted: bool,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("BITRIX24_SECOND_WEBHOOK", raising=False)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    server = SandboxServer(fresh(), certfile=tmp_path / "server.pem", keyfile=tmp_path / "server.pem")
+    with server:
+        connection = {**json.loads(server.connection_json(1)), "extra": {"verify": str(tmp_path / "ca.pem")}}
+        if not trusted:
+            del connection["extra"]
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(connection)))
+        assert main(["check", "--yes", "--connection", "-"]) == (0 if trusted else 2)
+    assert ("No reply to profile: ConnectError." in capsys.readouterr().err) != trusted
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -76,7 +77,12 @@ class Client:
         self.finishing = False
         self._sleep = sleep
         self._stopping = stopping
-        self._http = httpx.Client(timeout=TIMEOUT_S, verify=webhook.verify, proxy=webhook.proxy)
+        verify = webhook.verify
+        self._http = httpx.Client(
+            timeout=TIMEOUT_S,
+            verify=ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
+            proxy=webhook.proxy,
+        )
         self._pause = 0.0 if is_loopback(httpx.URL(webhook.origin).host) else PAUSE_S
 
     def __enter__(self) -> Self:
