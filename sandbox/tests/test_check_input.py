@@ -99,6 +99,15 @@ def test_a_connection_from_standard_input(
     assert "facts checked, 0 differ" in capsys.readouterr().out
 
 
+def test_a_proxy_that_is_none_is_not_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    connection = {**CONNECTION, "extra_dejson": {"proxy": f"proxy://me:{CODE}@proxy.example"}}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(connection)))
+    assert main(["check", "--yes", "--connection", "-"]) == 2
+    err = capsys.readouterr().err
+    assert "webhook or proxy: got '***'; accepted: a valid host" in err
+    assert CODE not in err
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_connection_s_bundle_of_certificates(
     fresh: Callable[..., Portal], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -145,6 +146,33 @@ def test_a_removal_without_replies_names_what_may_be_left(server: SandboxServer,
     shown = check(server, "--scratch", guest=None)
     assert shown.status == 1
     assert f"perhaps section '{SECTION}', perhaps event 801" in shown.err
+
+
+@pytest.mark.parametrize("method", ["calendar.section.get", "calendar.event.delete", "calendar.section.delete"])
+def test_a_removal_is_tried_again(server: SandboxServer, check: Check, method: str) -> None:
+    before = dict(server.portal.book.rows)
+    passed = {"calendar.section.get": 2, "calendar.event.delete": 3}.get(method)
+    server.portal.plan(
+        *([{"method": method, "times": passed, "delay": 0}] if passed else []),
+        {"method": method, "drop": "before"}, {"method": method, "error": "INTERNAL_SERVER_ERROR"},
+    )  # fmt: skip
+    shown = check(server, "--scratch")
+    assert (shown.status, shown.err) == (0, "")
+    assert server.portal.plan() == []
+    assert _is_clean(server.portal, before)
+
+
+@pytest.mark.parametrize("body", [{"result": [{}]}, {"result": {"ATTENDEE_LIST": [{"id": 2, "entryId": "Anna"}]}}])
+def test_what_is_made_in_another_shape_is_a_difference(
+    server: SandboxServer, check: Check, body: dict[str, Any]
+) -> None:
+    before = dict(server.portal.book.rows)
+    server.portal.plan({"method": "calendar.event.getbyid", "body": json.dumps(body)})
+    shown = check(server, "--scratch")
+    assert shown.status == 1
+    assert ("DIFFERS", "A reply has another shape.") in {(mark, found) for mark, _, _, found in shown.table}
+    assert "Anna" not in shown.out + shown.err
+    assert _is_clean(server.portal, before)
 
 
 def test_other_sections_and_events_stay(server: SandboxServer, check: Check, result: Callable[..., Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
 
+from bitrix24_sandbox.checks import BadInputError
 from bitrix24_sandbox.guard import is_loopback
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 60.0
 PAUSE_S: Final = 0.5
 """Between two requests: the slowest plan lets two through in a second for ever."""
+_REST: Final = 20
 _FULL: Final = "QUERY_LIMIT_EXCEEDED"
 _WAITS_S: Final = (5.0, 10.0, 20.0)
 
@@ -78,12 +80,17 @@ class Client:
         self._sleep = sleep
         self._stopping = stopping
         verify = webhook.verify
-        self._http = httpx.Client(
-            timeout=TIMEOUT_S,
-            verify=ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
-            proxy=webhook.proxy,
-        )
-        self._pause = 0.0 if is_loopback(httpx.URL(webhook.origin).host) else PAUSE_S
+        try:
+            self._http = httpx.Client(
+                timeout=TIMEOUT_S,
+                verify=ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
+                proxy=webhook.proxy,
+            )
+            self._pause = 0.0 if is_loopback(httpx.URL(webhook.origin).host) else PAUSE_S
+        except (ValueError, httpx.InvalidURL):
+            raise BadInputError(
+                "webhook or proxy", "***", "a valid host, and a proxy as http://<host>:<port>"
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +112,10 @@ class Client:
             self._sleep(seconds)
             reply = self._ask_once(method, params, secret)
         return reply
+
+    def rest(self) -> None:
+        """Let some time pass before the same is tried again."""
+        self._sleep(_REST * self._pause)
 
     def _ask_once(self, method: str, params: Mapping[str, object], secret: str | None) -> Reply:
         self._sleep(self._pause)

@@ -99,7 +99,7 @@ class Redactor:
     def _key(self, key: str, number: int) -> str:
         if key in _KEYS:
             return key
-        return str(self._number(int(key))) if key.isascii() and key.isdigit() else f"UNKNOWN_{number}"
+        return str(self._number(int(key))) if re.fullmatch(r"\d{1,18}", key, re.ASCII) else f"UNKNOWN_{number}"
 
     def _text(self, text: str, key: str) -> str:
         if text in _WORDS or text in ("", ZONE) or re.fullmatch(r"[A-Z]", text):

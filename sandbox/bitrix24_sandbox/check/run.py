@@ -69,7 +69,7 @@ class Run:
     def note_scopes(self) -> None:
         """Note what the first webhook's scopes allow, and one method of the portal that they do not."""
         listed = self.clients[ME].ask("scope", {}).result
-        granted = set(listed) if isinstance(listed, list) else set()
+        granted = {one for one in listed if isinstance(one, str)} if isinstance(listed, list) else set()
         if granted & _PEOPLE:
             self.names["user.get"] = "user.get"
         for some, method in _CLOSED:
