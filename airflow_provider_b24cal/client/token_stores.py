@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from airflow_provider_b24cal._airflow import read_variable, write_variable
+from airflow_provider_b24cal._airflow import variables
 from airflow_provider_b24cal.bitrix24.auth.tokens import TokenPair, read_stored
 from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
@@ -37,11 +37,13 @@ class VariableStore:
 
     def load(self, key: str) -> str | None:
         """Return the text of a key, or ``None``."""
-        return read_variable(key)
+        text: str | None = variables().get(key, None)
+        return text
 
     def save(self, key: str, text: str) -> None:
         """Store a text, in place of an earlier one."""
-        write_variable(key, text, "Written by the Bitrix24 provider: the current tokens of a connection.")
+        description = "Written by the Bitrix24 provider: the current tokens of a connection."
+        variables().set(key, text, description=description)
 
 
 class FileStore:
