@@ -17,7 +17,7 @@ from starlette.routing import Route
 from bitrix24_sandbox import control
 from bitrix24_sandbox.corrupt_responses import ConnectionReset, answer
 from bitrix24_sandbox.guard import local
-from bitrix24_sandbox.portal import METHODS, Portal
+from bitrix24_sandbox.methods import METHODS
 from bitrix24_sandbox.reply import preflight
 from bitrix24_sandbox.request import RestRequest, read, read_parameters
 from bitrix24_sandbox.session import COOKIE
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from bitrix24_sandbox.faults import Fault
+    from bitrix24_sandbox.portal import Portal
     from bitrix24_sandbox.reply import Reply
     from bitrix24_sandbox.rest import Work
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bitrix24_sandbox.errors import PhpFatalError, RestError
 from bitrix24_sandbox.event_view import event_record
 from bitrix24_sandbox.i18n import say
@@ -9,6 +11,9 @@ from bitrix24_sandbox.models import ANSWERS
 from bitrix24_sandbox.participation import NoMeeting, read_status, write_status
 from bitrix24_sandbox.php import PhpValue, is_empty, to_int, to_text
 from bitrix24_sandbox.rest import Call, Method
+
+if TYPE_CHECKING:
+    from bitrix24_sandbox.models import Section
 
 SCOPES = ("calendar",)
 
@@ -36,6 +41,27 @@ def refuse_external(call: Call) -> None:
     """
     if call.caller.external:
         raise failed(call, "access")
+
+
+def own_calendar(call: Call, method: str) -> None:
+    """Check that a method is about the caller's own calendar.
+
+    :raises RestError: for another one.
+    """
+    owner = call.parameters.get("ownerId", call.caller.id)
+    if required(call, method, "type") != "user" or to_int(owner) != call.caller.id:
+        raise failed(call, "access")
+
+
+def own_section(call: Call, value: PhpValue) -> Section:
+    """Return a section that the caller has made.
+
+    :raises RestError: when there is none of that id.
+    """
+    section = call.portal.book.sections.get(to_int(value))
+    if section is None or section.owner_id != call.caller.id:
+        raise failed(call, "access")
+    return section
 
 
 def status_get(call: Call) -> str | None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
+MAX_ID = 2**31 - 1
+
+
 class BadInputError(ValueError):
     """A field holds something that is not accepted.
 
@@ -26,6 +29,18 @@ class BadInputError(ValueError):
         self.field = field
         self.value = value
         self.accepted = accepted
+
+
+def unique(values: Collection[int] | Collection[str], field: str, key: str) -> None:
+    """Check that no value of a key is there twice.
+
+    :param field: the list that has the key in its items.
+    """
+    seen: set[int | str] = set()
+    for value in values:
+        if value in seen:
+            raise BadInputError(field, value, f"every {key} once")
+        seen.add(value)
 
 
 def mapping(value: object, field: str, keys: Collection[str], required: Collection[str] = ()) -> dict[str, object]:

@@ -35,6 +35,11 @@ def _state(portal: Portal, _: object) -> object:
         }
 
 
+def _inbox(portal: Portal, _: object) -> object:
+    with portal.locked():
+        return {"sent": portal.inbox.sent, "notifications": [asdict(one) for one in portal.inbox]}
+
+
 def _counters(portal: Portal, _: object) -> object:
     return portal.count()
 
@@ -94,6 +99,7 @@ def _reset(portal: Portal, _: object) -> object:
 _ACTIONS: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/-/state", _state),
     ("GET", "/-/counters", _counters),
+    ("GET", "/-/inbox", _inbox),
     ("POST", "/-/answer", _answer),
     ("POST", "/-/invite", _invite),
     ("POST", "/-/remove", _remove),
@@ -104,7 +110,7 @@ _ACTIONS: tuple[tuple[str, str, Action], ...] = (
     ("POST", "/-/reset", _reset),
 )
 # Requests that carry nothing need no body.
-_WITHOUT_BODY = (_state, _counters, _forget_faults, _reset)
+_WITHOUT_BODY = (_state, _counters, _inbox, _forget_faults, _reset)
 _SHOWN = 200
 """Bytes of an unreadable body that the refusal repeats."""
 

@@ -1,7 +1,7 @@
 """Loading seed data from a YAML or JSON file.
 
-The file lists ``people``, ``events`` and ``absences``; ``example.yaml`` beside this module shows every key. Ids of
-events and attendee rows may be left out and are then given in order, starting at 651.
+The file lists ``people``, ``events``, ``absences``, ``departments`` and ``groups``; ``example.yaml`` beside this module
+shows every key. Ids of events and attendee rows may be left out and are then given in order, starting at 651.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from bitrix24_sandbox import checks
-from bitrix24_sandbox.checks import BadInputError
+from bitrix24_sandbox import checks, structure
+from bitrix24_sandbox.checks import MAX_ID, BadInputError, unique
 from bitrix24_sandbox.models import (
     ACCESSIBILITIES,
     ANSWERS,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FIRST_ID = 651
 _PERSON_KEYS = (
     "id", "name", "last_name", "time_zone", "login", "active", "admin", "external", "shares", "webhook",
+    "departments",
 )  # fmt: skip
 _EVENT_KEYS = (
     "id", "name", "description", "location", "calendar", "host", "start", "end", "time_zone", "all_day",
@@ -47,7 +48,6 @@ _EVENT_KEYS = (
 )  # fmt: skip
 _REPEAT_KEYS = ("frequency", "interval", "by_day", "count", "until")
 _ABSENCE_KEYS = ("id", "user", "start", "end", "all_day")
-_MAX_ID = 2**31 - 1
 
 
 def load(path: Path) -> SeedData:
@@ -69,34 +69,34 @@ def parse(content: object) -> SeedData:
 
     :raises BadInputError: naming the key that is wrong.
     """
-    fields = checks.mapping(content, "", ("people", "events", "absences"), ("people",))
-    people = [_person(item, f"people[{i}]") for i, item in enumerate(checks.sequence(fields["people"], "people"))]
-    _unique([person.id for person in people], "people", "id")
-    _unique([person.login for person in people], "people", "login")
+    fields = checks.mapping(content, "", ("people", "events", "absences", "departments", "groups"), ("people",))
+    units = checks.sequence(fields.get("departments", [structure.COMPANY]), "departments")
+    known = structure.department_ids(units)
+    listed = checks.sequence(fields["people"], "people")
+    people = [_person(item, f"people[{i}]", known) for i, item in enumerate(listed)]
+    unique([person.id for person in people], "people", "id")
+    unique([person.login for person in people], "people", "login")
     items = checks.sequence(fields.get("events", []), "events")
     ids = _Ids(items, frozenset(person.id for person in people))
+    departments = structure.departments(units, known, ids.person)
+    groups = structure.groups(checks.sequence(fields.get("groups", []), "groups"), ids.person)
     parsed = [_event(item, f"events[{i}]", ids) for i, item in enumerate(items)]
     events = tuple(event for event, _ in parsed)
     rows = tuple(row for _, event_rows in parsed for row in event_rows)
     rows += tuple(_booking(event, ids) for event in events if event.room is not None)
-    _unique([row.id for row in rows], "events", "id")
+    unique([row.id for row in rows], "events", "id")
     _check_series(events)
     found = checks.sequence(fields.get("absences", []), "absences")
     absences = tuple(_absence(item, f"absences[{i}]", i + 1, ids) for i, item in enumerate(found))
-    return SeedData(tuple(people), events, rows, absences)
+    return SeedData(tuple(people), events, rows, absences, departments, groups)
 
 
-def _unique(values: list[int] | list[str], field: str, key: str) -> None:
-    seen: set[int | str] = set()
-    for value in values:
-        if value in seen:
-            raise BadInputError(field, value, f"every {key} once")
-        seen.add(value)
-
-
-def _person(item: object, field: str) -> Person:
+def _person(item: object, field: str, departments: list[int]) -> Person:
     given = checks.mapping(item, field, _PERSON_KEYS, ("id", "name"))
-    user_id = checks.integer(given["id"], f"{field}.id", 1, _MAX_ID)
+    user_id = checks.integer(given["id"], f"{field}.id", 1, MAX_ID)
+    external = checks.flag(given.get("external", False), f"{field}.external")
+    usual: list[int] = [] if external else departments[:1]
+    works_in = checks.sequence(given.get("departments", usual), f"{field}.departments")
     return Person(
         id=user_id,
         name=checks.text(given["name"], f"{field}.name"),
@@ -105,9 +105,13 @@ def _person(item: object, field: str) -> Person:
         login=checks.text(given.get("login", f"user{user_id}"), f"{field}.login"),
         active=checks.flag(given.get("active", True), f"{field}.active"),
         admin=checks.flag(given.get("admin", False), f"{field}.admin"),
-        external=checks.flag(given.get("external", False), f"{field}.external"),
+        external=external,
         shares=checks.choice(given.get("shares", "time"), f"{field}.shares", SHARES),
         webhook=_webhook(given["webhook"], f"{field}.webhook") if "webhook" in given else None,
+        departments=tuple(
+            structure.one_of(one, f"{field}.departments[{i}]", departments, "a department")
+            for i, one in enumerate(works_in)
+        ),
     )
 
 
@@ -131,7 +135,7 @@ class _Ids:
     def pick(self, given: dict[str, object], field: str) -> int:
         """Return the id written, or the next one that is written nowhere."""
         if "id" in given:
-            return checks.integer(given["id"], f"{field}.id", 1, _MAX_ID)
+            return checks.integer(given["id"], f"{field}.id", 1, MAX_ID)
         while self._next in self._taken:
             self._next += 1
         self._taken.add(self._next)
@@ -139,7 +143,7 @@ class _Ids:
 
     def person(self, value: object, field: str) -> int:
         """Return the id of somebody listed under ``people``."""
-        user_id = checks.integer(value, field, 1, _MAX_ID)
+        user_id = checks.integer(value, field, 1, MAX_ID)
         if user_id not in self.people:
             raise BadInputError(field, user_id, f"the id of a person: {', '.join(map(str, sorted(self.people)))}")
         return user_id
@@ -191,10 +195,10 @@ def _event(item: object, field: str, ids: _Ids) -> tuple[Event, list[Row]]:
             checks.day(day, f"{field}.except[{i}]")
             for i, day in enumerate(checks.sequence(given.get("except", []), f"{field}.except"))
         ),
-        recurrence_id=(checks.integer(given["series"], f"{field}.series", 1, _MAX_ID) if "series" in given else None),
+        recurrence_id=(checks.integer(given["series"], f"{field}.series", 1, MAX_ID) if "series" in given else None),
         version=1,
         changed=checks.wall_clock(given.get("changed", starts - timedelta(days=14)), f"{field}.changed"),
-        room=checks.integer(given["room"], f"{field}.room", 1, _MAX_ID) if "room" in given else None,
+        room=checks.integer(given["room"], f"{field}.room", 1, MAX_ID) if "room" in given else None,
     )
     return event, [_parent(event), *_children(event, given, field, ids)]
 
@@ -247,7 +251,7 @@ def _absence(item: object, field: str, number: int, ids: _Ids) -> Absence:
     starts, ends = (_moment(given[name], f"{field}.{name}", all_day) for name in ("start", "end"))
     if ends < starts:
         raise BadInputError(f"{field}.end", given["end"], "a time not before the start")
-    absence_id = checks.integer(given.get("id", number), f"{field}.id", 1, _MAX_ID)
+    absence_id = checks.integer(given.get("id", number), f"{field}.id", 1, MAX_ID)
     return Absence(absence_id, ids.person(given["user"], f"{field}.user"), starts, ends)
 
 

@@ -48,6 +48,7 @@ class Person:
     :param active: ``False`` once dismissed; the webhook is then refused.
     :param external: an extranet user, who may not read events.
     :param shares: what colleagues who do not take part see of this calendar.
+    :param departments: ids of the departments that the person works in.
     """
 
     id: int
@@ -60,6 +61,7 @@ class Person:
     external: bool
     shares: str
     webhook: Webhook | None
+    departments: tuple[int, ...]
 
     @property
     def full_name(self) -> str:
@@ -177,13 +179,45 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Department:
+    """A department of the company.
+
+    :param parent_id: the department above; ``None`` for the company itself.
+    :param head_id: the user who leads it.
+    """
+
+    id: int
+    name: str
+    parent_id: int | None
+    head_id: int | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group or project of people.
+
+    :param owner_id: the user who owns it, a member too.
+    :param moderators: ids of the members who help the owner.
+    :param members: ids of the other members.
+    """
+
+    id: int
+    name: str
+    owner_id: int
+    moderators: tuple[int, ...]
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SeedData:
-    """People, events, rows and absences to start from."""
+    """People, events, rows and absences to start from, and the departments and groups of the people."""
 
     people: tuple[Person, ...]
     events: tuple[Event, ...]
     rows: tuple[Row, ...]
     absences: tuple[Absence, ...] = ()
+    departments: tuple[Department, ...] = ()
+    groups: tuple[Group, ...] = ()
 
 
 class CalendarStore:
@@ -196,6 +230,8 @@ class CalendarStore:
         self.people = {person.id: person for person in seed_data.people}
         self.events = {event.id: event for event in seed_data.events}
         self.absences = seed_data.absences
+        self.departments = seed_data.departments
+        self.groups = {group.id: group for group in seed_data.groups}
         self.rows: dict[int, Row] = {}
         self._row_ids: dict[int, list[int]] = {event.id: [] for event in seed_data.events}
         # Looked up for every answer read, whatever the size of the meeting and of the seed data.

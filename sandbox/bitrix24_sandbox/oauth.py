@@ -61,7 +61,7 @@ class AuthServer:
         self.client_id = "local.sandbox.00000001"
         self.client_secret = _CLIENT_SECRET
         self.member_id = _MEMBER_ID
-        self.scopes: tuple[str, ...] = ("calendar", "user")
+        self.scopes: tuple[str, ...] = ("calendar", "user", "im", "sonet_group", "department")
         self.issued: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._codes: dict[str, tuple[int, float]] = {}

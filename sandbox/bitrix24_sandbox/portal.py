@@ -11,25 +11,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bitrix24_sandbox import (
-    accessibility,
-    basic_methods,
-    batch,
-    calendar_methods,
-    dispatch,
-    faults,
-    list_methods,
-    participation,
-    people_methods,
-    settings,
-    write_methods,
-)
+from bitrix24_sandbox import dispatch, faults, participation, settings
 from bitrix24_sandbox.auth import Application, authorise
 from bitrix24_sandbox.basic_methods import any_case
 from bitrix24_sandbox.checks import BadInputError
 from bitrix24_sandbox.counters import Counters
 from bitrix24_sandbox.errors import PhpFatalError, RestError
+from bitrix24_sandbox.inbox import Inbox, Notification
 from bitrix24_sandbox.limits import Limiter, UsageMeter
+from bitrix24_sandbox.methods import METHODS
 from bitrix24_sandbox.models import ANSWERS, CalendarStore, Event, Person, Row, SeedData
 from bitrix24_sandbox.oauth import METHOD as TOKEN
 from bitrix24_sandbox.oauth import AuthServer, Pair
@@ -39,21 +29,11 @@ from bitrix24_sandbox.session import with_headers
 from bitrix24_sandbox.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from bitrix24_sandbox.php import PhpArray
     from bitrix24_sandbox.request import RestRequest
-    from bitrix24_sandbox.rest import BatchMethod, Method, Work
-
-METHODS: Mapping[str, Method | BatchMethod] = {
-    **batch.METHODS,
-    **basic_methods.METHODS,
-    **calendar_methods.METHODS,
-    **people_methods.METHODS,
-    **list_methods.METHODS,
-    **accessibility.METHODS,
-    **write_methods.METHODS,
-}
+    from bitrix24_sandbox.rest import Work
 
 _TOO_MANY = faults.Fault(method="*", times=1, error=RestError("QUERY_LIMIT_EXCEEDED", "Too many requests"))
 
@@ -84,6 +64,7 @@ class Portal:
             self.book = CalendarStore(self._seed_data)
             self.settings = self._start
             self.counters = Counters()
+            self.inbox = Inbox()
             self.auth_server = AuthServer()
             self._limiter = Limiter()
             self._plan.clear()
@@ -113,6 +94,11 @@ class Portal:
                 if row.calendar_type == "user" and not row.deleted:
                     return row.status
             return None
+
+    def notifications(self, user_id: int | None = None) -> list[Notification]:
+        """Return the notifications in a person's list, or in everybody's, in the order sent."""
+        with self._lock:
+            return [one for one in self.inbox if user_id in (None, one.user_id)]
 
     # REST
 
@@ -154,7 +140,7 @@ class Portal:
         tab = UsageMeter(self._limiter, caller.id)
         portal = PortalContext(
             self.book, self.settings, self.counters, METHODS, self._clock, tab, self._inner_error, self.auth_server,
-            request.address,
+            request.address, self.inbox,
         )  # fmt: skip
         parameters = request.parameters
         start = dispatch.start_of(parameters)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
 
     from bitrix24_sandbox.errors import RestError
+    from bitrix24_sandbox.inbox import Inbox
     from bitrix24_sandbox.limits import UsageMeter
     from bitrix24_sandbox.models import CalendarStore, Person, Webhook
     from bitrix24_sandbox.oauth import AuthServer
@@ -44,6 +45,7 @@ class PortalContext:
     :param inner_error: the error a test planned for a command of a batch, if any.
     :param auth_server: the authorisation server, which has the portal's address here.
     :param address: scheme, host and port at which the portal is asked.
+    :param inbox: the notifications of all people.
     """
 
     book: CalendarStore
@@ -55,6 +57,7 @@ class PortalContext:
     inner_error: Callable[[str], RestError | None]
     auth_server: AuthServer
     address: str
+    inbox: Inbox
 
 
 @dataclass(frozen=True)

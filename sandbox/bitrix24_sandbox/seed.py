@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import string
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bitrix24_sandbox import datafile
-from bitrix24_sandbox.models import Event, Row, SeedData
+from bitrix24_sandbox.models import Event, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bitrix24_sandbox.models import SeedData
 
 _PEOPLE = (
     ("Anna", "Orlova", "Europe/Berlin"),
@@ -27,6 +30,20 @@ _PEOPLE = (
     ("Grace", "Mitchell", "America/New_York"),
     ("Tomasz", "Zieliński", "Europe/Warsaw"),
 )
+_DEPARTMENTS = (
+    {"id": 1, "name": "Company", "head": 2},
+    {"id": 2, "name": "Engineering", "parent": 1, "head": 3},
+    {"id": 3, "name": "Data platform", "parent": 2, "head": 4},
+    {"id": 4, "name": "Sales", "parent": 1, "head": 6},
+)
+_WORK_IN = (1, 1, 2, 3, 3, 4, 3, 2, 4, 2, 4, 2)
+"""The department of each person."""
+_GROUPS = (
+    {"id": 1, "name": "Migration", "owner": 4, "moderators": [2], "members": [6, 9]},
+    {"id": 2, "name": "Hiring", "owner": 5, "members": [1, 9]},
+)
+_SCOPES = ("calendar", "user", "im", "sonet_group", "department")
+"""Those of the methods that the provider calls."""
 _TOPICS = (
     "Project sync", "Budget review", "Design critique", "Customer call", "Release planning", "Interview",
     "Sprint demo", "Risk review", "Vendor meeting", "Roadmap", "Data quality", "Onboarding",
@@ -52,7 +69,9 @@ def default_seed_data(seed: int = 1, today: date | None = None) -> SeedData:
     people = [_person(dice, index + 1, *who) for index, who in enumerate(_PEOPLE)]
     special = list(_special(day))
     ordinary = [_ordinary(dice, day, number) for number in range(_ORDINARY)]
-    return datafile.parse({"people": people, "events": special + ordinary})
+    return datafile.parse(
+        {"people": people, "events": special + ordinary, "departments": list(_DEPARTMENTS), "groups": list(_GROUPS)}
+    )
 
 
 def large_dataset(
@@ -69,12 +88,11 @@ def large_dataset(
     :param today: the day the meetings lie around.
     """
     day = datetime.now(UTC).date() if today is None else today
-    people = default_seed_data(seed, day).people
     events = tuple(_one_of_many(first_id + number, number, day) for number in range(meetings))
     # Written out, for checking a data file of this size would take too long.
     parents = (Row(event.id, event.id, "user", _HOST, "H", deleted=False) for event in events)
     invitations = (Row(event.id + meetings, event.id, "user", _READER, status, deleted=False) for event in events)
-    return SeedData(people, events, (*parents, *invitations))
+    return replace(default_seed_data(seed, day), events=events, rows=(*parents, *invitations))
 
 
 def _one_of_many(event_id: int, number: int, today: date) -> Event:
@@ -113,7 +131,8 @@ def _person(dice: random.Random, user_id: int, name: str, last_name: str, zone: 
         "last_name": last_name,
         "time_zone": zone,
         "admin": user_id == 2,
-        "webhook": {"secret": secret, "scopes": ["calendar"]},
+        "departments": [_WORK_IN[user_id - 1]],
+        "webhook": {"secret": secret, "scopes": list(_SCOPES)},
     }
 
 

@@ -33,6 +33,7 @@ ACCEPTED = {
     "plan": ("none", *PLANS),
     "application": ("installed", "removed", "unpaid"),
     "auth_server": ("up", "down"),
+    "notification_tags": ("all", "applications"),
 }
 
 
@@ -66,6 +67,8 @@ class Settings:
     :param blocked: whether somebody at the portal has blocked all webhooks by hand.
     :param application: what has become of the application that tokens belong to.
     :param auth_server: whether the portal can reach the authorisation server.
+    :param notification_tags: whose notifications replace others with their ``TAG``: everybody's, as documented, or
+        those of ``applications`` only, as the published modules do it; the tag of a webhook is ignored then.
     :param server_endpoint: the authorisation server that token answers name, in place of this one.
     :param renamed_to: scheme, host and port that the portal has moved to; requests to any other host are
         answered with a redirect.
@@ -93,6 +96,7 @@ class Settings:
     blocked: bool = False
     application: str = "installed"
     auth_server: str = "up"
+    notification_tags: str = "all"
     server_endpoint: str | None = None
     renamed_to: str | None = None
 

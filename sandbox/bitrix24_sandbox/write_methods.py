@@ -1,4 +1,4 @@
-"""Methods that change a personal calendar: its sections and its events, by their owner."""
+"""Methods that change the events of a personal calendar, by their owner."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from bitrix24_sandbox import participation, phpdate
-from bitrix24_sandbox.calendar_methods import SCOPES, failed, required
-from bitrix24_sandbox.models import FREQUENCIES, WEEKDAYS, Event, Repeat, Row, Section
+from bitrix24_sandbox.calendar_methods import SCOPES, failed, own_calendar, own_section, required
+from bitrix24_sandbox.models import FREQUENCIES, WEEKDAYS, Event, Repeat, Row
 from bitrix24_sandbox.php import PhpArray, PhpValue, is_empty, to_int, to_text
 from bitrix24_sandbox.rest import Call, Method
 
@@ -17,37 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def section_add(call: Call) -> int:
-    """Answer ``calendar.section.add``."""
-    method = "calendar.section.add"
-    _own_calendar(call, method)
-    return call.portal.book.add_section(call.caller.id, _text(required(call, method, "name"))).id
-
-
-def section_get(call: Call) -> list[dict[str, object]]:
-    """Answer ``calendar.section.get`` with the sections that were made by REST."""
-    _own_calendar(call, "calendar.section.get")
-    return [
-        {"ID": str(section.id), "NAME": section.name, "CAL_TYPE": "user", "OWNER_ID": str(section.owner_id)}
-        for section in call.portal.book.sections.values()
-        if section.owner_id == call.caller.id
-    ]
-
-
-def section_delete(call: Call) -> bool:
-    """Answer ``calendar.section.delete``: the events in it are deleted too."""
-    _own_calendar(call, "calendar.section.delete")
-    section, book = _own_section(call, call.parameters.get("id")), call.portal.book
-    for event in [event for event in book.events.values() if event.section_id == section.id]:
-        book.drop(event.id)
-    del book.sections[section.id]
-    return True
-
-
 def event_add(call: Call) -> int:
     """Answer ``calendar.event.add`` with the id of the new event; nobody is notified of it."""
     method, given, portal = "calendar.event.add", call.parameters, call.portal
-    _own_calendar(call, method)
+    own_calendar(call, method)
     name = _text(required(call, method, "name"))
     starts, ends = (_wall_clock(call, method, limit) for limit in ("from", "to"))
     meeting = given.get("meeting")
@@ -60,7 +33,7 @@ def event_add(call: Call) -> int:
         private=given.get("private_event") == "Y", accessibility=_text(given.get("accessibility")) or "busy",
         importance=_text(given.get("importance")) or "normal", repeat=_repeat(given.get("rrule")), excluded=(),
         recurrence_id=None, version=1, changed=_now(call),
-        section_id=_own_section(call, given["section"]).id if "section" in given else None,
+        section_id=own_section(call, given["section"]).id if "section" in given else None,
     )  # fmt: skip
     portal.book.add(event, _rows(event, _guests(given) if event.is_meeting else []))
     return event.id
@@ -69,7 +42,7 @@ def event_add(call: Call) -> int:
 def event_update(call: Call) -> int | dict[str, object]:
     """Answer ``calendar.event.update``: a new name, other attendees, or one date of a series as an event of its own."""
     method, given, book = "calendar.event.update", call.parameters, call.portal.book
-    _own_calendar(call, method)
+    own_calendar(call, method)
     event = _own_event(call, method)
     if given.get("recurrence_mode") == "this" and event.repeat is not None:
         return _split(call, event)
@@ -117,19 +90,6 @@ def event_delete(call: Call) -> bool:
     else:
         raise failed(call, "access")
     return True
-
-
-def _own_calendar(call: Call, method: str) -> None:
-    owner = call.parameters.get("ownerId", call.caller.id)
-    if required(call, method, "type") != "user" or to_int(owner) != call.caller.id:
-        raise failed(call, "access")
-
-
-def _own_section(call: Call, value: PhpValue) -> Section:
-    section = call.portal.book.sections.get(to_int(value))
-    if section is None or section.owner_id != call.caller.id:
-        raise failed(call, "access")
-    return section
 
 
 def _own_event(call: Call, method: str) -> Event:
@@ -185,9 +145,6 @@ def _text(value: PhpValue) -> str:
 
 
 METHODS = {
-    "calendar.section.add": Method(SCOPES, section_add),
-    "calendar.section.get": Method(SCOPES, section_get),
-    "calendar.section.delete": Method(SCOPES, section_delete),
     "calendar.event.add": Method(SCOPES, event_add),
     "calendar.event.update": Method(SCOPES, event_update),
     "calendar.event.delete": Method(SCOPES, event_delete),

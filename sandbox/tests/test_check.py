@@ -14,11 +14,11 @@ from bitrix24_sandbox import (
     list_methods,
     participation,
     people_methods,
-    portal,
     reply,
 )
 from bitrix24_sandbox.check.facts import FACTS
 from bitrix24_sandbox.event_list import Window
+from bitrix24_sandbox.methods import METHODS
 from bitrix24_sandbox.models import Row
 from bitrix24_sandbox.rest import Method
 from bitrix24_sandbox.server import SandboxServer
@@ -110,8 +110,8 @@ SCOPES = calendar_methods.SCOPES
 
 def _method(name: str, run: Callable[[Any, Any], object]) -> Plant:
     """Plant another method; it is given the call and the true method."""
-    true: Any = portal.METHODS[name]
-    return lambda patch: patch.setitem(portal.METHODS, name, Method(true.scopes, lambda call: run(call, true.run)))  # type: ignore[arg-type]
+    true: Any = METHODS[name]
+    return lambda patch: patch.setitem(METHODS, name, Method(true.scopes, lambda call: run(call, true.run)))  # type: ignore[arg-type]
 
 
 def _record(change: Callable[[Any], dict[str, Any]]) -> Plant:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from bitrix24_sandbox import write_methods
 from bitrix24_sandbox.check.scratch import SECTION
-from bitrix24_sandbox.portal import METHODS, Portal
+from bitrix24_sandbox.methods import METHODS
+from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.rest import Method
 from bitrix24_sandbox.server import SandboxServer
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from bitrix24_sandbox import datafile
+from bitrix24_sandbox import datafile, structure
 from bitrix24_sandbox.checks import BadInputError
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.seed import default_seed_data
@@ -50,6 +50,16 @@ def test_example_shows_every_key() -> None:
     assert {key for person in content["people"] for key in person} == set(datafile._PERSON_KEYS)
     assert {key for event in content["events"] for key in event} == set(datafile._EVENT_KEYS)
     assert {key for absence in content["absences"] for key in absence} == set(datafile._ABSENCE_KEYS)
+    assert {key for unit in content["departments"] for key in unit} == set(structure.DEPARTMENT_KEYS)
+    assert {key for group in content["groups"] for key in group} == set(structure.GROUP_KEYS)
+
+
+def test_departments_and_groups() -> None:
+    seed_data = datafile.load(EXAMPLE)
+    assert [(unit.id, unit.parent_id, unit.head_id) for unit in seed_data.departments] == [(1, None, None), (2, 1, 2)]
+    assert {person.id: person.departments for person in seed_data.people} == {1: (1,), 2: (2,), 3: (1,), 4: ()}
+    (group,) = seed_data.groups
+    assert (group.id, group.owner_id, group.moderators, group.members) == (7, 2, (1,), (3, 4))
 
 
 def test_example_is_served() -> None:
@@ -153,6 +163,19 @@ def absence(fields: dict[str, Any]) -> dict[str, Any]:
         (seed_data({}, {"attendees": [{"user": 2, "status": "H"}]}), "events[0].attendees[0].status"),
         (seed_data({}, {"attendees": [{"user": 2, "removed": 1}]}), "events[0].attendees[0].removed"),
         (seed_data({}, {"id": 5}, {"name": "N", "host": 1, **HOURS, "id": 5}), "events"),
+        (seed_data({"departments": [2]}, {}), "people[0].departments[0]"),
+        (seed_data({"departments": 1}, {}), "people[0].departments"),
+        ({**seed_data({}, {}), "departments": {}}, "departments"),
+        ({**seed_data({}, {}), "departments": [{"id": 1}]}, "departments[0].name"),
+        ({**seed_data({}, {}), "departments": [{"id": 1, "name": "C"}, {"id": 1, "name": "D"}]}, "departments"),
+        ({**seed_data({}, {}), "departments": [{"id": 1, "name": "C", "parent": 1}]}, "departments[0].parent"),
+        ({**seed_data({}, {}), "departments": [{"id": 1, "name": "C", "head": 9}]}, "departments[0].head"),
+        ({**seed_data({}, {}), "groups": [{"id": 1, "name": "G"}]}, "groups[0].owner"),
+        ({**seed_data({}, {}), "groups": [{"id": 1, "name": "G", "owner": 9}]}, "groups[0].owner"),
+        ({**seed_data({}, {}), "groups": [{"id": 0, "name": "G", "owner": 1}]}, "groups[0].id"),
+        ({**seed_data({}, {}), "groups": [{"id": 1, "name": "G", "owner": 1, "members": [9]}]}, "groups[0].members[0]"),
+        ({**seed_data({}, {}), "groups": [{"id": 1, "name": "G", "owner": 1, "members": [2, 1]}]}, "groups[0]"),
+        ({**seed_data({}, {}), "groups": [{"id": 1, "name": "G", "owner": 1}] * 2}, "groups"),
     ],
 )
 def test_bad_file_names_the_key(content: object, field: str) -> None:

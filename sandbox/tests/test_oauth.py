@@ -15,6 +15,7 @@ from sandbox.tests.sync import TIMEOUT
 
 GET = "calendar.meeting.status.get"
 DAY = 24 * 3600
+SCOPES = "calendar,user,im,sonet_group,department"
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_refresh_token_is_used_once(server: SandboxServer, verb: str) -> None:
     reply = _refresh(server, old.refresh, verb)
     fresh = reply.json()
     assert reply.status_code == 200
-    assert (fresh["user_id"], fresh["expires_in"], fresh["scope"]) == (1, 3600, "calendar,user")
+    assert (fresh["user_id"], fresh["expires_in"], fresh["scope"]) == (1, 3600, SCOPES)
     assert fresh["client_endpoint"] == fresh["server_endpoint"] == f"{server.url}/rest/"
     assert fresh["domain"] == urlsplit(server.url).netloc
     assert _call(server, fresh["access_token"])["ID"] == "1"
@@ -230,9 +231,9 @@ def test_app_info_of_an_application(server: SandboxServer) -> None:
     }  # fmt: skip
     installed = server_says.pop("install")
     assert server_says == {
-        "client_id": application.client_id, "scope": "calendar,user", "expires": "2026-09-16T09:00:00+00:00",
+        "client_id": application.client_id, "scope": SCOPES, "expires": "2026-09-16T09:00:00+00:00",
         "user_id": 1,
     }  # fmt: skip
     assert (installed["client_endpoint"], installed["domain"]) == (f"{server.url}/rest/", f"127.0.0.1:{server.port}")
-    assert (installed["member_id"], installed["scope"]) == (application.member_id, "calendar,user")
+    assert (installed["member_id"], installed["scope"]) == (application.member_id, SCOPES)
     assert _call(server, token, "user.current")["ID"] == "1"

@@ -1,4 +1,4 @@
-"""``user.get``: who is shown, in pages, and to whom."""
+"""People, their departments and groups: who is shown, in pages, and to whom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
 MARTIN = 2
-"""Has the scope ``user``."""
+"""Has every scope."""
 
 
 def _ids(rows: list[dict[str, Any]]) -> list[str]:
@@ -29,6 +29,13 @@ def _ids(rows: list[dict[str, Any]]) -> list[str]:
         ({"ID": []}, []),
         ({"ID": "abc"}, []),
         ({"ID": [["1"]]}, []),
+        ({"UF_DEPARTMENT": 2}, ["5"]),
+        ({"UF_DEPARTMENT": [3, 2]}, ["5", "7"]),
+        ({"UF_DEPARTMENT": 3, "ID": 7}, ["7"]),
+        ({"FILTER": {"UF_DEPARTMENT": "3"}}, ["5", "7"]),
+        ({"UF_DEPARTMENT": 1, "ACTIVE": "1"}, ["1", "2", "6", "8"]),
+        ({"UF_DEPARTMENT": 1}, ["1", "2", "3", "6", "8"]),
+        ({"UF_DEPARTMENT": 99}, []),
     ],
 )
 def test_who_is_shown(parameters: object, expected: list[str], result: Callable[..., Any]) -> None:
@@ -39,7 +46,7 @@ def test_what_is_shown(result: Callable[..., Any]) -> None:
     (row,) = result("user.get", {"ID": 1}, MARTIN)
     assert row == {
         "ID": "1", "ACTIVE": True, "NAME": "Anna", "LAST_NAME": "O'Hara <&>", "SECOND_NAME": "",
-        "TIME_ZONE": "Europe/Moscow", "USER_TYPE": "employee",
+        "TIME_ZONE": "Europe/Moscow", "UF_DEPARTMENT": [1], "USER_TYPE": "employee",
     }  # fmt: skip
 
 
@@ -93,3 +100,46 @@ def test_the_smallest_scope_shows_no_address(large_dataset: Any) -> None:
     brief = large_dataset("user.current", {})["result"]
     assert brief["NAME"] == "P1"
     assert "EMAIL" not in brief
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, ["1", "2", "3", "4"]),
+        ({"ID": 3}, ["3"]),
+        ({"PARENT": 1}, ["2", "4"]),
+        ({"PARENT": [1, 2]}, ["2", "3", "4"]),
+        ({"FILTER": {"ID": [4, 1]}}, ["1", "4"]),
+        ({"ID": 99}, []),
+        # Only names in capitals are filters.
+        ({"id": 3}, ["1", "2", "3", "4"]),
+    ],
+)
+def test_departments(parameters: object, expected: list[str], result: Callable[..., Any]) -> None:
+    assert _ids(result("department.get", parameters, MARTIN)) == expected
+
+
+def test_what_a_department_shows(result: Callable[..., Any]) -> None:
+    company, engineering = result("department.get", {"ID": [1, 2]}, MARTIN)
+    assert company == {"ID": "1", "NAME": "Company", "SORT": 500}
+    assert engineering == {"ID": "2", "NAME": "Engineering", "SORT": 500, "PARENT": "1", "UF_HEAD": "5"}
+
+
+def test_members_of_a_group_who_are_not_dismissed(result: Callable[..., Any]) -> None:
+    assert result("sonet_group.user.get", {"ID": "9"}, MARTIN) == [
+        {"USER_ID": "2", "ROLE": "A"},
+        {"USER_ID": "5", "ROLE": "E"},
+        {"USER_ID": "1", "ROLE": "K"},
+        {"USER_ID": "7", "ROLE": "K"},
+    ]
+
+
+@pytest.mark.parametrize("parameters", [{"ID": 99}, {"ID": 0}, {}, {"id": 9}])
+def test_a_group_that_is_not_there(parameters: object, call: Callable[..., requests.Response]) -> None:
+    reply = call("sonet_group.user.get", parameters, MARTIN)
+    assert (reply.status_code, reply.json()["error"]) == (400, "")
+
+
+@pytest.mark.parametrize("method", ["department.get", "sonet_group.user.get", "im.notify.personal.add"])
+def test_each_method_needs_its_scope(method: str, call: Callable[..., requests.Response]) -> None:
+    assert call(method, {"ID": 9}, 1).json()["error"] == "insufficient_scope"

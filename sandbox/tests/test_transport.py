@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bitrix24_sandbox.server import SandboxServer
 
 GET = "calendar.meeting.status.get"
+EVERY_SCOPE = ["calendar", "user", "im", "sonet_group", "department"]
 SECRET = "anna000000000001"
 NOT_FOUND = {"error": "ERROR_METHOD_NOT_FOUND", "error_description": "Method not found!"}
 JSON = {"Content-Type": "application/json"}
@@ -258,8 +259,9 @@ def test_basic_methods(result: Callable[..., Any]) -> None:
     }
     assert result("profile", user=2)["ADMIN"] is True
     assert result("scope") == ["calendar"]
-    assert result("scope", user=2) == ["calendar", "user"]
-    assert result("scope", {"FULL": True}, 6) == ["calendar", "user", "user_basic", "user_brief"]
+    assert result("scope", user=2) == EVERY_SCOPE
+    every = ["calendar", "department", "im", "sonet_group", "user", "user_basic", "user_brief"]
+    assert result("scope", {"FULL": True}, 6) == every
     assert datetime.fromisoformat(result("server.time")).utcoffset() is not None
 
 
@@ -271,7 +273,8 @@ def test_methods(result: Callable[..., Any]) -> None:
     calendar |= {"calendar.event.update", "calendar.section.get"}
     assert set(result("methods")) == basic | calendar
     assert set(result("methods", user=6)) == basic | {"user.get", "user.current"}
-    assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar | {"user.get", "user.current"}
+    more = {"user.get", "user.current", "department.get", "sonet_group.user.get", "im.notify.personal.add"}
+    assert set(result("methods", {"FULL": 1}, 6)) == basic | calendar | more
     assert result("methods", {"scope": "user_brief"}) == ["user.get", "user.current"]
     assert set(result("methods", {"Scope": "calendar"}, 6)) == calendar
     assert set(result("methods", {"scope": ""})) == basic
@@ -329,7 +332,7 @@ def test_a_browser_may_send_json_from_another_site(server: SandboxServer, portal
 )
 def test_app_info_of_a_webhook(plan: str, license_name: str, result: Callable[..., Any], portal: Portal) -> None:
     portal.configure({"plan": plan})
-    assert result("app.info", user=2) == {"SCOPE": ["calendar", "user"], "LICENSE": license_name}
+    assert result("app.info", user=2) == {"SCOPE": EVERY_SCOPE, "LICENSE": license_name}
     inside = result("batch", {"cmd": {"a": "app.info"}})["result"]["a"]
     assert inside == {"SCOPE": ["calendar"], "LICENSE": license_name}
 
