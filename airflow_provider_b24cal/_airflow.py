@@ -90,8 +90,10 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "get_hook_lineage_collector": ("airflow.sdk.lineage", "airflow.lineage.hook"),  # the second before 3.2
     # The second in 3.0.0.
     "mask_secret": (
-        "airflow.sdk.log", "airflow.sdk.execution_time.secrets_masker", "airflow.utils.log.secrets_masker",
-    ),  # fmt: skip
+        "airflow.sdk.log",
+        "airflow.sdk.execution_time.secrets_masker",
+        "airflow.utils.log.secrets_masker",
+    ),
     "task_decorator_factory": ("airflow.sdk.bases.decorator", "airflow.decorators.base"),
 }
 """Modules that have a name, the newest first; after a colon the other name that it has there."""
