@@ -214,20 +214,6 @@ class Bitrix24Hook(BaseHook):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form fields for the web UI of Airflow before 3.2; later ones read the provider info."""
-        from airflow_provider_b24cal.hooks.form import widgets
-
-        return widgets()
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return labels and placeholders for the web UI of Airflow before 3.2."""
-        from airflow_provider_b24cal.get_provider_info import UI_FIELD_BEHAVIOUR
-
-        return UI_FIELD_BEHAVIOUR
-
 
 def refused_call(_: object, error: Bitrix24Error) -> Outcome[Any]:
     """Return the outcome of a call that is not sent, because the portal would refuse it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal.bitrix24.calendar import event_methods, listing, methods
 from airflow_provider_b24cal.bitrix24.calendar.set_status import (
@@ -287,6 +287,21 @@ class Bitrix24CalendarHook(Bitrix24Hook):
         """Return when users are busy without blocking the event loop; see :meth:`get_accessibility`."""
         checked, span = listing.check_users(users), listing.check_window(window)
         return await self._client.arun(partial(listing.list_busy, checked, span))
+
+    # Airflow before 3.2 looks for these two in the registered class itself, not in its bases.
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form fields for the web UI of Airflow before 3.2; later ones read the provider info."""
+        from airflow_provider_b24cal.hooks.form import widgets
+
+        return widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels and placeholders for the web UI of Airflow before 3.2."""
+        from airflow_provider_b24cal.get_provider_info import UI_FIELD_BEHAVIOUR
+
+        return UI_FIELD_BEHAVIOUR
 
 
 def _get_statuses(event_ids: Sequence[int], context: ExchangeContext) -> Steps[list[Outcome[MeetingStatus]]]:

@@ -193,7 +193,7 @@ def test_keeps_the_tokens_when_something_else_is_changed(
     _edit(page, name)
     for key in ("client_secret", "access_token", "refresh_token"):
         assert wanted["extra"][key] not in page.content()
-    assert "holds what Airflow's form shows in place of a stored secret" in _test(page)
+    assert "expected a secret, not what Airflow's form shows in place of a stored one" in _test(page)
     page.get_by_label("Description").fill("With tokens")
     _save(page)
     tested = site.command("connections", "test", name)
