@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -53,7 +54,10 @@ def _written(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
-def test_no_canary_is_in_what_it_writes(secretive: Portal, check: Check, tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_no_canary_is_in_what_it_writes(
+    secretive: Portal, check: Check, tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]
+) -> None:
+    caplog.set_level(logging.INFO, logger="httpx")
     host, guest = secretive.book.people
     with SandboxServer(secretive) as server:
         for method, passed in PASSED.items() if wrong else ():
@@ -72,6 +76,7 @@ def test_no_canary_is_in_what_it_writes(secretive: Portal, check: Check, tmp_pat
     for secret in secrets:
         assert secret.lower() not in written.lower()
         assert secret.lower() not in f"{shown.out}{shown.err}".lower()
+    assert not [record for record in caplog.records if record.name == "httpx"]
 
 
 def test_the_report_shows_replies_of_differences_only(server: SandboxServer, check: Check, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         _check_targets(options)
         with ExitStack() as stack:
+            stack.enter_context(_no_log_of_requests())
             clients = {
                 who: stack.enter_context(Client(webhook, time.sleep, lambda: bool(signals)))
                 for who, webhook in _webhooks(options).items()
@@ -187,6 +189,17 @@ def _confirm(plan: str) -> None:
         raise BadInputError("--yes", None, "this option where there is no terminal to ask") from None
     if answer not in ("y", "yes"):
         raise BadInputError("answer", answer, "y to go on; nothing was made")
+
+
+@contextmanager
+def _no_log_of_requests() -> Iterator[None]:
+    """Keep requests out of every log: httpx writes their URLs, and so the secrets."""
+    log = logging.getLogger("httpx")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 @contextmanager
