@@ -15,8 +15,10 @@ LOCKS := $(patsubst .ci/locks/airflow-%.in,%,$(wildcard .ci/locks/airflow-*.in))
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 # Package downloads stay inside the clone unless a shared cache is named.
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
+export npm_config_cache ?= $(CURDIR)/.cache/npm
+CLIENTS := sandbox/tests/clients
 
-.PHONY: help setup demo demo-ui quick test executors buckets lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui quick test executors buckets clients lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -62,6 +64,15 @@ executors: ## Run the example DAGs on LocalExecutor and CeleryExecutor too (need
 buckets: ## Write files of attendance to S3 and GCS too, as moto and an emulator play them
 	@$(MAKE) --no-print-directory setup VENV=.venv/buckets LOCK=.ci/locks/buckets.txt
 	@.venv/buckets/bin/python -m pytest tests/unit/test_buckets.py $(PYTEST_ARGS)
+
+$(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
+	@npm ci --prefix $(CLIENTS) --loglevel error
+
+clients: setup $(CLIENTS)/node_modules/.package-lock.json ## Let clients that others wrote use the sandbox (needs npm, curl and a Chromium)
+	@command -v curl >/dev/null || { echo "curl is not installed" >&2; exit 1; }
+	@$(BIN)/python -c 'from tests.system.browser import find_chromium as find; raise SystemExit(find()[1] or 0)'
+	@$(BIN)/python -m pytest -q sandbox/tests/test_clients.py sandbox/tests/test_official_sdk.py \
+	  tests/system/test_browser_fetch.py $(PYTEST_ARGS)
 
 lint: setup ## Check style and formatting
 	@$(BIN)/ruff check .
@@ -126,4 +137,4 @@ lock-buckets: setup
 	  -o .ci/locks/buckets.txt
 
 clean: ## Remove everything that make has made
-	@rm -rf .venv .cache dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .cache dist docs/_build $(CLIENTS)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

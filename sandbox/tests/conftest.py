@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +117,25 @@ def server(shared_server: SandboxServer) -> SandboxServer:
 @pytest.fixture
 def portal(server: SandboxServer) -> Portal:
     return server.portal
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``server.pem``, a certificate and key of this machine, and ``ca.pem``, which vouches for it."""
+    trustme: Any = pytest.importorskip("trustme")
+    folder, authority = tmp_path_factory.mktemp("certificates"), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    return folder
+
+
+@pytest.fixture
+def secure(portal: Portal, certificates: Path) -> Iterator[SandboxServer]:
+    """The portal over TLS."""
+    pem = certificates / "server.pem"
+    with SandboxServer(portal, certfile=pem, keyfile=pem) as server:
+        yield server
 
 
 @pytest.fixture

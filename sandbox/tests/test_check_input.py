@@ -24,7 +24,6 @@ from sandbox.tests.checking import ROOT, checking, environment, start
 from sandbox.tests.sync import TIMEOUT, ending
 
 check = pytest.fixture(checking)
-trustme: Any = pytest.importorskip("trustme")
 
 CODE = "c0de0000000000001"
 PORTAL = f"https://portal.example/rest/7/{CODE}/"
@@ -111,15 +110,12 @@ def test_a_proxy_that_is_none_is_not_shown(monkeypatch: pytest.MonkeyPatch, caps
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_connection_s_bundle_of_certificates(
     fresh: Callable[..., Portal], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    tmp_path: Path, trusted: bool,
+    certificates: Path, trusted: bool,
 ) -> None:  # fmt: skip
     monkeypatch.delenv("BITRIX24_SECOND_WEBHOOK", raising=False)
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    server = SandboxServer(fresh(), certfile=tmp_path / "server.pem", keyfile=tmp_path / "server.pem")
-    with server:
-        connection = {**json.loads(server.connection_json(1)), "extra": {"verify": str(tmp_path / "ca.pem")}}
+    pem = certificates / "server.pem"
+    with SandboxServer(fresh(), certfile=pem, keyfile=pem) as server:
+        connection = {**json.loads(server.connection_json(1)), "extra": {"verify": str(certificates / "ca.pem")}}
         if not trusted:
             del connection["extra"]
         monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(connection)))

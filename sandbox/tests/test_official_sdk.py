@@ -6,32 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from bitrix24_sandbox.server import SandboxServer
 
 from sandbox.tests.sync import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from bitrix24_sandbox.portal import Portal
+    from bitrix24_sandbox.server import SandboxServer
 
-trustme: Any = pytest.importorskip("trustme")
 sdk: Any = pytest.importorskip("b24pysdk", reason="the vendor's client is younger than this version of Airflow")
 errors: Any = pytest.importorskip("b24pysdk.errors")
 responses: Any = pytest.importorskip("b24pysdk.api.responses")
 
 
-@pytest.fixture
-def secure(portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1", "localhost")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    pem = tmp_path / "server.pem"
-    with SandboxServer(portal, certfile=pem, keyfile=pem) as server:
-        yield server
+@pytest.fixture(autouse=True)
+def trusted(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "ca.pem"))
 
 
 @pytest.fixture
@@ -88,3 +79,23 @@ def test_typed_errors(client: Any, portal: Portal, secure: SandboxServer) -> Non
     portal.plan({"error": "OPERATION_TIME_LIMIT"})
     with pytest.raises(errors.BitrixAPIOperationTimeLimit):
         client.calendar.meeting.status.get(event_id=652).response  # noqa: B018
+
+
+def test_what_it_does_wrong(secure: SandboxServer, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The error of a connection that failed holds the webhook's code.
+    nobody = sdk.Client(sdk.BitrixWebhook(domain="127.0.0.1:1", webhook_token="1/anna000000000001"))
+    with pytest.raises(errors.BitrixRequestError, match="anna000000000001"):
+        nobody.calendar.meeting.status.get(event_id=652).response  # noqa: B018
+    # Tokens are renewed by the vendor's server alone, and the error holds the application's key. No request leaves
+    # this machine: the proxy is a port that nobody listens on.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    pair, server = portal.grant(1), portal.auth_server
+    portal.expire_tokens()
+    application = sdk.BitrixAppLocal(
+        domain=f"127.0.0.1:{secure.port}", client_id=server.client_id, client_secret=server.client_secret
+    )
+    token = sdk.BitrixTokenLocal(auth_token=pair.access, refresh_token=pair.refresh, bitrix_app=application)
+    with pytest.raises(errors.oauth.BitrixOAuthRequestError, match=r"oauth\.bitrix24\.tech") as refused:
+        sdk.Client(token).user.current().response  # noqa: B018
+    assert server.client_secret in str(refused.value)

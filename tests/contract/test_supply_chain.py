@@ -73,6 +73,27 @@ def test_everything_pinned_has_a_hash_and_names_no_registry(lock: Path) -> None:
     assert "://" not in text
 
 
+CLIENTS = ROOT / "sandbox" / "tests" / "clients"
+
+
+def test_clients_from_npm_are_pinned_by_hashes_and_name_no_registry() -> None:
+    packages = json.loads((CLIENTS / "package-lock.json").read_text("utf-8"))["packages"]
+    own = packages.pop("")
+    assert set(own) == {"dependencies"}
+    assert all(re.fullmatch(r"[\d.]+", number) for number in own["dependencies"].values())
+    assert len(packages) > 10
+    assert [name for name, one in packages.items() if not one["integrity"].startswith("sha512-")] == []
+    assert [name for name, one in packages.items() if "resolved" in one] == []
+
+
+def test_the_versions_of_clients_are_those_that_run() -> None:
+    page = (ROOT / "docs" / "sandbox.rst").read_text("utf-8")
+    pinned = dict(PINNED.findall((ROOT / ".ci" / "locks" / "airflow-3.3.txt").read_text("utf-8")))
+    npm = json.loads((CLIENTS / "package.json").read_text("utf-8"))["dependencies"]
+    shown = dict(re.findall(r"\* - ``([\w@/-]+)`` ([\d.]+)", page))
+    assert shown == {**npm, "b24pysdk": pinned["b24pysdk"], "fast_bitrix24": pinned["fast-bitrix24"]}
+
+
 def _audit(tmp_path: Path, *answers: object) -> subprocess.CompletedProcess[str]:
     """Run the audit with a pip-audit that answers the first service, and then the second, as given."""
     tool = tmp_path / "pip-audit"
