@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.calendar.events import Attendee as Attendee
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent as CalendarEvent
     from airflow_provider_b24cal.bitrix24.calendar.methods import Profile as Profile
+    from airflow_provider_b24cal.bitrix24.calendar.sections import Section as Section
     from airflow_provider_b24cal.bitrix24.calendar.set_status import Change as Change
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus as MeetingStatus
     from airflow_provider_b24cal.bitrix24.calendar.window import Window as Window
@@ -34,6 +35,7 @@ _HOMES: Final = {
     "Permanence": "protocol.errors",
     "Profile": "calendar.methods",
     "RetryPolicy": "protocol.limits",
+    "Section": "calendar.sections",
     "Window": "calendar.window",
 }
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal._airflow import BaseHook
+from airflow_provider_b24cal.bitrix24 import people
 from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Webhook
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome, command
@@ -20,7 +21,13 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
 )
 from airflow_provider_b24cal.bitrix24.protocol.exchange import run_call, run_calls
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
-from airflow_provider_b24cal.bitrix24.validation import check_calls, check_method, check_params
+from airflow_provider_b24cal.bitrix24.validation import (
+    check_calls,
+    check_event_id,
+    check_flag,
+    check_method,
+    check_params,
+)
 from airflow_provider_b24cal.client.client import Client
 
 if TYPE_CHECKING:
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
     from airflow_provider_b24cal.bitrix24.protocol.call import Call
     from airflow_provider_b24cal.bitrix24.settings import Settings
+    from airflow_provider_b24cal.client.client import Exchange
 
 _TEST_TIMEOUT = 10.0
 
@@ -136,6 +144,38 @@ class Bitrix24Hook(BaseHook):
         """
         return self._client.run(partial(run_call, methods.scope()))
 
+    def get_group_members(self, group_id: int | str) -> list[int]:
+        """
+        Return the members of a group or project, such as for ``users=`` of a sensor.
+
+        Scope ``sonet_group``. Portals with current modules leave out dismissed people. `sonet_group.user.get
+        <https://apidocs.bitrix24.com/api-reference/sonet-group/members/sonet-group-user-get.html>`__
+
+        :param group_id: a positive whole number or its decimal text.
+        :return: user ids in ascending order, the owner's included.
+        :raises InvalidArgumentError: the id is invalid; nothing is sent.
+        :raises ScopeError: the credential lacks the scope.
+        :raises Bitrix24Error: there is no such group, the portal refused the call, or could not be reached.
+        """
+        return self._client.run(partial(run_call, people.get_group_members(check_event_id(group_id, "group_id"))))
+
+    def get_department_members(self, department_id: int | str, *, recursive: bool = False) -> list[int]:
+        """
+        Return the active people of a department, such as for ``users=`` of a sensor.
+
+        Scopes ``department``, and ``user_brief`` or ``user``. `department.get
+        <https://apidocs.bitrix24.com/api-reference/departments/department-get.html>`__, `user.get
+        <https://apidocs.bitrix24.com/api-reference/user/user-get.html>`__
+
+        :param department_id: a positive whole number or its decimal text.
+        :param recursive: also those of the departments below; default ``False``.
+        :return: user ids in ascending order; people who are dismissed are left out.
+        :raises InvalidArgumentError: an argument is invalid, and nothing is sent; or there is no such department.
+        :raises ScopeError: the credential lacks a scope.
+        :raises Bitrix24Error: the portal refused a call or could not be reached; nobody is missing.
+        """
+        return self._client.run(_department_members(department_id, recursive))
+
     def acting_as(self) -> str:
         """Return acting user and portal in words, from the connection alone; nothing is sent."""
         endpoint = self._client.settings().endpoint
@@ -179,6 +219,15 @@ class Bitrix24Hook(BaseHook):
         """Return the credential's scopes without blocking the event loop; see :meth:`scopes`."""
         return await self._client.arun(partial(run_call, methods.scope()))
 
+    async def aget_group_members(self, group_id: int | str) -> list[int]:
+        """Return the members of a group without blocking the event loop; see :meth:`get_group_members`."""
+        call = people.get_group_members(check_event_id(group_id, "group_id"))
+        return await self._client.arun(partial(run_call, call))
+
+    async def aget_department_members(self, department_id: int | str, *, recursive: bool = False) -> list[int]:
+        """Return the people of a department without blocking the event loop; see :meth:`get_department_members`."""
+        return await self._client.arun(_department_members(department_id, recursive))
+
     def get_conn(self) -> requests.Session:
         """Return an HTTP session with the connection's proxy and certificates; it holds no credential."""
         return self._client.session()
@@ -218,6 +267,11 @@ class Bitrix24Hook(BaseHook):
 def refused_call(_: object, error: Bitrix24Error) -> Outcome[Any]:
     """Return the outcome of a call that is not sent, because the portal would refuse it."""
     return Outcome(error=error)
+
+
+def _department_members(department_id: object, recursive: object) -> Exchange[list[int]]:
+    checked = check_event_id(department_id, "department_id")
+    return partial(people.list_department_members, checked, check_flag(recursive, "recursive"))
 
 
 def _advice(error: Bitrix24Error) -> str:

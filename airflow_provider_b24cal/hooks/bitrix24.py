@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_b24cal.bitrix24.calendar import event_methods, listing, methods
+from airflow_provider_b24cal.bitrix24.calendar.sections import get_sections
 from airflow_provider_b24cal.bitrix24.calendar.set_status import (
     Change,
     change_statuses,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
+    from airflow_provider_b24cal.bitrix24.calendar.sections import Section
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
@@ -225,6 +227,21 @@ class Bitrix24CalendarHook(Bitrix24Hook):
         wanted = listing.check_nearest(days, most, calendar_type)
         return list(self._log_unreadable(self._client.run(partial(listing.list_nearest, wanted))))
 
+    def list_sections(self, *, calendar_type: str = "user", owner_id: int | str | None = None) -> list[Section]:
+        """
+        Return the sections of one calendar, such as for ``sections=`` of :meth:`list_events`.
+
+        `calendar.section.get
+        <https://apidocs.bitrix24.com/api-reference/calendar/calendar-section-get.html>`__
+
+        :param calendar_type: ``user``, ``group``, ``company_calendar``, or ``location``, whose sections are rooms.
+        :param owner_id: user or group; by default the acting user. An unknown id has no sections, and is no error.
+        :return: the sections that the acting user may see, in the portal's order.
+        :raises InvalidArgumentError: an argument is invalid; nothing is sent.
+        :raises Bitrix24Error: the portal refused the call or could not be reached.
+        """
+        return self._client.run(partial(run_call, get_sections(calendar_type, owner_id)))
+
     def get_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[BusyPeriod]]:
         """
         Return when users are busy; a portal returns this also for users whose events it does not show.
@@ -282,6 +299,10 @@ class Bitrix24CalendarHook(Bitrix24Hook):
         wanted = listing.check_nearest(days, most, calendar_type)
         found = await self._client.arun(partial(listing.list_nearest, wanted))
         return list(self._log_unreadable(found))
+
+    async def alist_sections(self, *, calendar_type: str = "user", owner_id: int | str | None = None) -> list[Section]:
+        """Return the sections of a calendar without blocking the event loop; see :meth:`list_sections`."""
+        return await self._client.arun(partial(run_call, get_sections(calendar_type, owner_id)))
 
     async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[BusyPeriod]]:
         """Return when users are busy without blocking the event loop; see :meth:`get_accessibility`."""

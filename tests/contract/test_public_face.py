@@ -105,7 +105,8 @@ def test_the_hook_stores_and_does_nothing_else() -> None:
 
 def test_every_blocking_read_has_an_asynchronous_twin() -> None:
     statuses = ("get_meeting_status", "get_meeting_statuses")
-    for name in (*statuses, "get_event", "list_events", "get_accessibility", "whoami", "scopes"):
+    people = ("get_group_members", "get_department_members", "whoami", "scopes")
+    for name in (*statuses, *people, "get_event", "list_events", "list_sections", "get_accessibility"):
         blocking, twin = getattr(Bitrix24CalendarHook, name), getattr(Bitrix24CalendarHook, f"a{name}")
         assert inspect.iscoroutinefunction(twin)
         assert inspect.signature(blocking) == inspect.signature(twin)

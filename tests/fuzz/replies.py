@@ -25,8 +25,9 @@ from bitrix24_sandbox import request
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.seed import default_seed_data
 
+from airflow_provider_b24cal.bitrix24 import people
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
-from airflow_provider_b24cal.bitrix24.calendar import event_methods, methods
+from airflow_provider_b24cal.bitrix24.calendar import event_methods, methods, sections
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.batch import pack
@@ -50,8 +51,11 @@ def _calls() -> list[Call[Any]]:
         methods.scope(),
         methods.get_names([1, 2]),
         methods.raw("calendar.section.get", {"type": "user", "ownerId": 1}, writes=False),
+        sections.get_sections(),
+        people.get_group_members(1),
         event_methods.get_events("user", 1, week),
         event_methods.get_event(668),
+        event_methods.get_event(99_999),
         event_methods.get_busy([1, 2], week),
     ]
     return [*single, pack(single, "c"), pack([methods.get_status(number) for number in (668, 681, 689)], "c")]

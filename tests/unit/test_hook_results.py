@@ -49,6 +49,7 @@ RESULTS: dict[str, tuple[Callable[[Bitrix24CalendarHook], Any], Any]] = {
     "listed event": (lambda hook: hook.list_events(SEPTEMBER)[0], {"all_day": False, "calendar_type": "user"}),
     "attendee": (lambda hook: (hook.get_event(SILENT).attendees or ())[0], {"user_id": 2, "status": "H"}),
     "busy": (lambda hook: hook.get_accessibility([1], SEPTEMBER)[1][0], {"all_day": False, "kind": "busy"}),
+    "section": (lambda hook: hook.list_sections()[0], {"id": 11, "name": "My calendar", "owner_id": 1}),
     "profile": (lambda hook: hook.whoami(), {"user_id": 1, "name": "Anna Orlova"}),
 }
 

@@ -59,7 +59,7 @@ def get_events(calendar_type: str, owner_id: int, window: Window, sections: Sequ
         params["section"] = list(sections)
 
     def read(result: list[Any] | dict[str, Any], scrub: Scrub) -> EventList:
-        rows = _list(result)
+        rows = as_rows(result)
         # Newer portals write every time in fixed English too, and their lists are long.
         old = (row for row in rows if isinstance(row, dict) and is_empty(row.get("DATE_FROM_FORMATTED")))
         dates = formats_of(old, window)
@@ -78,7 +78,7 @@ def get_event(event_id: int) -> Call[CalendarEvent]:
 
     def read(result: dict[str, Any] | list[Any] | None, scrub: Scrub) -> CalendarEvent:
         row = _existing(result, event_id)
-        return _row(lambda item: read_event(item, formats_of([item])), row, EVENT_GET_BY_ID, scrub, event_id)
+        return read_row(lambda item: read_event(item, formats_of([item])), row, EVENT_GET_BY_ID, scrub, event_id)
 
     return Call(EVENT_GET_BY_ID, {"id": event_id}, "event", read, event_id=event_id, own_codes=_REFUSED)
 
@@ -97,7 +97,7 @@ def get_nearest(days: int, most: int, calendar_type: str | None = None) -> Call[
     if calendar_type is not None:
         # All three, or the portal returns the acting user's own; 0 is false also as text in a batch.
         params |= {"type": calendar_type, "ownerId": 0, "forCurrentUser": 0}
-    return Call(EVENT_GET_NEAREST, params, "events", lambda result, _: _list(result), own_codes=_REFUSED)
+    return Call(EVENT_GET_NEAREST, params, "events", lambda result, _: as_rows(result), own_codes=_REFUSED)
 
 
 def get_zone(event_id: int) -> Call[dict[str, Any]]:
@@ -152,13 +152,15 @@ def get_busy(users: Sequence[int], window: Window, zone: tzinfo | None = None) -
             raise UnexpectedReplyError(
                 f"Expected a list for each user; got none for {str(missing)[1:-1][:80]}.", method=ACCESSIBILITY_GET
             )
-        rows = {user: _list(lists[str(user)]) for user in users}
+        rows = {user: as_rows(lists[str(user)]) for user in users}
         dates = formats_of(chain.from_iterable(rows.values()), window)
 
-        def read_row(row: Mapping[str, Any]) -> BusyPeriod:
+        def read_period(row: Mapping[str, Any]) -> BusyPeriod:
             return read_busy(row, window, dates, zone)
 
-        return {user: [_row(read_row, row, ACCESSIBILITY_GET, scrub) for row in some] for user, some in rows.items()}
+        return {
+            user: [read_row(read_period, row, ACCESSIBILITY_GET, scrub) for row in some] for user, some in rows.items()
+        }
 
     params = {"users": list(users), **_span(window)}
     return Call(ACCESSIBILITY_GET, params, "busy", read, own_codes=_REFUSED)
@@ -174,7 +176,8 @@ def _existing(result: dict[str, Any] | list[Any] | None, event_id: int) -> dict[
     return result
 
 
-def _list(rows: list[Any] | dict[str, Any]) -> list[Any]:
+def as_rows(rows: list[Any] | dict[str, Any]) -> list[Any]:
+    """Return the rows of a list, also where PHP kept its keys."""
     return rows if isinstance(rows, list) else list(rows.values())
 
 
@@ -210,19 +213,23 @@ def _read_each(
             unreadable.append(UnreadableRow(None, None, None, reason))
             continue
         try:
-            events.append(_row(read, row, method, scrub))
+            events.append(read_row(read, row, method, scrub))
         except UnexpectedReplyError as problem:
             unreadable.append(unreadable_row(row, problem.message, dates))
     return EventList(tuple(events), tuple(unreadable))
 
 
-def _row(
+def read_row(
     read: Callable[[Mapping[str, Any]], T],
     row: Mapping[str, Any],
     method: str,
     scrub: Scrub,
     event_id: int | None = None,
 ) -> T:
+    """Return what a reader makes of a row, with its name scrubbed.
+
+    :raises UnexpectedReplyError: a field cannot be read.
+    """
     name = row.get("NAME")
     try:
         # Names get into logs and XCom, and people paste webhook URLs into them.

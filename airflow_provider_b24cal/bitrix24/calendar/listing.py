@@ -104,18 +104,23 @@ def check_listing(
     return Listing(
         window=check_window(window),
         calendar_type=kind,
-        owner_id=_check_owner(kind, owner_id),
+        owner_id=check_owner(kind, owner_id),
         only_meetings=check_flag(only_meetings, "only_meetings"),
         statuses=None if statuses is None else check_letters(statuses),
         sections=check_sections(sections),
     )
 
 
-def _check_owner(kind: str, owner_id: object) -> int | None:
-    if kind == "company_calendar":
+def check_owner(kind: str, owner_id: object) -> int | None:
+    """Return the owner of a calendar; ``None`` for the acting user.
+
+    :param kind: the type of the calendar.
+    :raises InvalidArgumentError: a calendar of this type has no such owner.
+    """
+    if kind in {"company_calendar", "location"}:
         if owner_id is None or (owner_id == 0 and not isinstance(owner_id, bool)):
             return 0
-        raise invalid("owner_id", owner_id, "None or 0 with calendar_type='company_calendar'")
+        raise invalid("owner_id", owner_id, f"None or 0 with calendar_type={kind!r}")
     return None if kind == "user" and owner_id is None else check_event_id(owner_id, "owner_id")
 
 

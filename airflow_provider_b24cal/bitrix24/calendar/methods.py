@@ -9,13 +9,12 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import SMALL_REPLY_BYTES
 from airflow_provider_b24cal.bitrix24.calendar.fields import clean_text
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.call import Call
-from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec
+from airflow_provider_b24cal.bitrix24.protocol.error_codes import ErrorSpec, lacking_scope
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     CredentialsError,
     NoSuchMeetingError,
     NotInvitedError,
     PortalError,
-    ScopeError,
 )
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
 from airflow_provider_b24cal.bitrix24.wording import printable
@@ -56,11 +55,7 @@ _NO_MEETING: Final[Mapping[str, ErrorSpec]] = {
         "The portal has no such meeting. Check the id: it is unknown, deleted, or an event that is not a meeting.",
     )
 }
-_NO_NAMES: Final[Mapping[str, ErrorSpec]] = {
-    "insufficient_scope": ErrorSpec(
-        ScopeError, "The credential lacks the scope `user_brief`, or `user`, that names of people need."
-    )
-}
+_NO_NAMES: Final[Mapping[str, ErrorSpec]] = lacking_scope("`user_brief`, or `user`,", "names of people need")
 _REFUSED_SET: Final[Mapping[str, ErrorSpec]] = {"": ErrorSpec(PortalError, "The calendar refused to set the status.")}
 
 

@@ -147,6 +147,16 @@ USED_CODE: Final = ErrorSpec(
 )
 """What ``invalid_grant`` means of an authorisation code."""
 
+
+def lacking_scope(scope: str, needed_by: str) -> dict[str, ErrorSpec]:
+    """Return what a missing scope means for a method that is not one of the calendar.
+
+    :param scope: its name as it is shown.
+    :param needed_by: what needs it, in words.
+    """
+    return {"insufficient_scope": ErrorSpec(ScopeError, f"The credential lacks the scope {scope} that {needed_by}.")}
+
+
 UNTYPED: Final = frozenset({None, 200, 400})
 """The HTTP statuses of a calendar's refusal with the empty code; inside a batch there is none.
 
