@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
 
 
+def cut(text: str, length: int) -> str:
+    """Return a text of at most ``length`` characters; of a longer one the beginning, with dots."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 def name_ids(noun: str, ids: Sequence[int]) -> str:
     """Return ids for a sentence, the first five and how many more: ``events 651, 653 and 40 more``."""
     if not ids:

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, MeetingsFailedError, Permanence
-from airflow_provider_b24cal.bitrix24.wording import name_ids
-from airflow_provider_b24cal.xcom import XCOM_LIMIT, cap_size, size_of
+from airflow_provider_b24cal.bitrix24.serialization import XCOM_LIMIT, cap_size, size_of
+from airflow_provider_b24cal.bitrix24.wording import cut, name_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,16 +32,12 @@ def describe(failed: Mapping[int, Bitrix24Error]) -> dict[str, dict[str, Any]]:
     described: dict[str, dict[str, Any]] = {}
     left = XCOM_LIMIT // 2
     for event_id, error in islice(failed.items(), _FEW):
-        fields = {"error": type(error).__name__, "code": error.code, "text": _cut(str(error))}
+        fields = {"error": type(error).__name__, "code": error.code, "text": cut(str(error), _LONGEST)}
         left -= size_of({str(event_id): fields})
         if left < 0:
             break
         described[str(event_id)] = fields
     return described
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def raise_failures(failed: Mapping[int, Bitrix24Error], total: int, fail_on: str, log: Logger) -> None:

@@ -87,8 +87,8 @@ class Bitrix24ListEventsOperator(Bitrix24BaseOperator):
     def _execute(self, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
         from airflow_provider_b24cal.bitrix24.calendar.window import Window, check_moment
+        from airflow_provider_b24cal.bitrix24.serialization import XCOM_LIMIT, size_of
         from airflow_provider_b24cal.operators.task_log import log_table, status_label
-        from airflow_provider_b24cal.xcom import XCOM_LIMIT, size_of
 
         window = Window(
             check_moment(self.window_start, "window_start"),

@@ -49,24 +49,24 @@ class Bitrix24GetMeetingStatusOperator(Bitrix24BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.event_id = event_id
-        self.event_ids = event_ids
+        self.event_id: Any = event_id
+        self.event_ids: Any = event_ids
         self.fail_on = fail_on
 
     def _execute(self, context: Context) -> str | dict[str, Any]:
-        from airflow_provider_b24cal.bitrix24.validation import check_choice, check_event_id, check_ids, exactly_one
+        from airflow_provider_b24cal.bitrix24.serialization import cap_letters
+        from airflow_provider_b24cal.bitrix24.validation import check_choice, exactly_one
         from airflow_provider_b24cal.operators.bulk import FAIL_ON, describe, raise_failures
         from airflow_provider_b24cal.operators.task_log import log_table, status_label
-        from airflow_provider_b24cal.xcom import cap_letters
 
         exactly_one(event_id=self.event_id, event_ids=self.event_ids)
         fail_on = check_choice(self.fail_on, FAIL_ON, "fail_on")
         with self._connect() as hook:
             if self.event_id is not None:
-                status = hook.get_meeting_status(check_event_id(self.event_id))
+                status = hook.get_meeting_status(self.event_id)
                 self.log.info("Event %s: %s", self.event_id, status.label)
                 return status.value
-            outcomes = hook.get_meeting_statuses(check_ids(self.event_ids))
+            outcomes = hook.get_meeting_statuses(self.event_ids)
         failed = {event_id: outcome.error for event_id, outcome in outcomes.items() if outcome.error is not None}
         letters = {str(event_id): outcome.unwrap().value for event_id, outcome in outcomes.items() if outcome.ok}
         self.log.info("%d meetings read, %d failed", len(letters), len(failed))

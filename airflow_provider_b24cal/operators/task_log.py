@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_b24cal.bitrix24.wording import printable
+from airflow_provider_b24cal.bitrix24.wording import cut, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ def status_label(status: MeetingStatus | None, error: Bitrix24Error | None = Non
 
 def as_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Return the lines of a table with aligned columns; long cells are cut, control characters removed."""
-    cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
+    cells = [[cut(printable(str(cell)), _WIDTH) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
@@ -50,7 +50,10 @@ def log_changes(log: Logger, changes: Sequence[Change]) -> None:
     """Log the changes: one line for one meeting, counts and a table for many."""
     if len(changes) == 1:
         (change,) = changes
-        log.info("Event %s, wanted %s: %s", change.event_id, change.wanted.label, _transition(change))
+        outcome = _outcome(change)
+        if change.changed:
+            outcome = f"{status_label(change.previous)} -> {status_label(change.current)}, {outcome}"
+        log.info("Event %s, wanted %s: %s", change.event_id, change.wanted.label, outcome)
         return
     failed = sum(change.error is not None for change in changes)
     changed = sum(change.changed for change in changes)
@@ -68,14 +71,3 @@ def _outcome(change: Change) -> str:
     if change.error is not None:
         return status_label(None, change.error)
     return "set, verified" if change.changed else "unchanged"
-
-
-def _transition(change: Change) -> str:
-    if change.error is not None or not change.changed:
-        return _outcome(change)
-    return f"{status_label(change.previous)} -> {status_label(change.current)}, {_outcome(change)}"
-
-
-def _cell(value: object) -> str:
-    text = printable(str(value))
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

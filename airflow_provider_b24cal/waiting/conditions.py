@@ -22,11 +22,11 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     QuorumUnreachableError,
     TriggerEventError,
 )
+from airflow_provider_b24cal.bitrix24.serialization import cap_letters
 from airflow_provider_b24cal.bitrix24.validation import check_wanted_status, invalid
 from airflow_provider_b24cal.bitrix24.wording import name_ids
 from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State, evaluate, letters, of_status
 from airflow_provider_b24cal.waiting.quorum import check_quorum
-from airflow_provider_b24cal.xcom import cap_letters
 
 if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import AttendanceError
-from airflow_provider_b24cal.bitrix24.wording import name_ids, printable
+from airflow_provider_b24cal.bitrix24.wording import cut, name_ids, printable
 from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
@@ -69,7 +69,8 @@ def _end(wait: WaitCondition, evaluation: Evaluation, ending: ResultKind) -> str
 
 
 def _name(wait: WaitCondition, evaluation: Evaluation) -> str:
-    return f'{wait} "{_short(evaluation.event_name)}"' if evaluation.event_name else str(wait)
+    name = evaluation.event_name
+    return f'{wait} "{cut(printable(name), _MAX_NAME)}"' if name else str(wait)
 
 
 def _standing(wait: WaitCondition, evaluation: Evaluation) -> str:
@@ -103,11 +104,6 @@ def _changes(noun: str, before: Statuses, now: Statuses) -> Iterator[str]:
         yield f"{noun.capitalize()} {key}: {before[key].label} -> {now[key].label}"
     if len(changed) > _MAX_CHANGES:
         yield f"... and {len(changed) - _MAX_CHANGES} more changes"
-
-
-def _short(text: str) -> str:
-    text = printable(text)
-    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}..."
 
 
 def _utc(moment: float) -> str:

@@ -28,9 +28,8 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "_airflow": (frozenset(), STANDARD | {"airflow", "asgiref"}),
     # The labels of the connection form are data, which imports nothing.
     "bitrix24": (frozenset({"bitrix24", "get_provider_info"}), PURE | {"jsonschema"}),
-    "xcom": (frozenset(), PURE),
     "clock": (frozenset(), STANDARD),
-    "waiting": (frozenset({"bitrix24", "waiting", "xcom"}), PURE),
+    "waiting": (frozenset({"bitrix24", "waiting"}), PURE),
     "attendance": (frozenset({"bitrix24", "attendance"}), PURE),
     "attendance/io": (
         frozenset({"_airflow", "assets", "bitrix24", "client", "hooks", "attendance", "attendance/io"}),
@@ -49,7 +48,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "retry_policy": (frozenset({"_airflow", "bitrix24"}), STANDARD),
     "links": (frozenset({"_airflow"}), STANDARD),
     "operators": (
-        frozenset({"_airflow", "bitrix24", "hooks", "links", "operators", "xcom"}),
+        frozenset({"_airflow", "bitrix24", "hooks", "links", "operators"}),
         STANDARD,
     ),
     "decorators": (frozenset({"_airflow", "bitrix24", "operators"}), STANDARD),

@@ -425,7 +425,7 @@ def test_the_operator_says_when_xcom_has_too_much(
     window = {"window_start": SEPTEMBER.start, "window_end": SEPTEMBER.end}
     rows = _run(**window)
     assert "which is meant for less" not in caplog.text + capsys.readouterr().out
-    monkeypatch.setattr("airflow_provider_b24cal.xcom.XCOM_LIMIT", 500)
+    monkeypatch.setattr("airflow_provider_b24cal.bitrix24.serialization.XCOM_LIMIT", 500)
     assert _run(**window) == rows
     assert "which is meant for less" in caplog.text + capsys.readouterr().out
 

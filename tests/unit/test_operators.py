@@ -12,12 +12,12 @@ from bitrix24_sandbox.portal import Portal
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol import errors
+from airflow_provider_b24cal.bitrix24.serialization import cap_letters
 from airflow_provider_b24cal.operators.bulk import summarise
 from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
 )
-from airflow_provider_b24cal.xcom import cap_letters
 from tests.clock import Clock
 from tests.portal_data import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, SILENT, UNKNOWN
 
@@ -230,7 +230,7 @@ def test_letters_too_many_for_xcom_are_counted(
     )
     few, _ = _execute(read)
     assert (few[str(ACCEPTED)], len(few)) == ("Y", 2 + len(MANY))
-    monkeypatch.setattr("airflow_provider_b24cal.xcom.XCOM_LIMIT", 1000)
+    monkeypatch.setattr("airflow_provider_b24cal.bitrix24.serialization.XCOM_LIMIT", 1000)
     counted, task = _execute(read)
     assert counted == {"counts": {"Y": 1, "N": 1, "Q": len(MANY)}}
     assert list(task.pushed["failures"]) == [str(UNKNOWN)]
