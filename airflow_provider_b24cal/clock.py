@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time as _time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from threading import Event
 
+time: Final = _time.time
+"""Returns the seconds since the epoch."""
+
+asleep: Final = asyncio.sleep
+"""Waits without blocking the event loop."""
+
 
 class Stopped(BaseException):
     """The run was stopped while this thread waited."""
-
-
-def time() -> float:
-    """Return the seconds since the epoch."""
-    return _time.time()
 
 
 def sleep(seconds: float, stop: Event | None = None) -> None:
@@ -32,8 +33,3 @@ def sleep(seconds: float, stop: Event | None = None) -> None:
         _time.sleep(seconds)
     elif stop.wait(seconds):
         raise Stopped
-
-
-async def asleep(seconds: float) -> None:
-    """Wait without blocking the event loop."""
-    await asyncio.sleep(seconds)

@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         origin = parse_origin(options.portal, None, allow_http=False, field="--portal")
-        server = _server(options.auth_server)
+        server = options.auth_server
+        if server is not None:
+            server = parse_origin(server, None, allow_http=False, field="--auth-server")
         # Everything is checked before there is a code, which can be used once.
         with _output(options.output) as output:
             secret = Secret(_read("Key of the application (client_secret): "))
@@ -141,10 +143,6 @@ def _check(connection: dict[str, Any]) -> None:
     :raises InvalidConnectionError: they will not.
     """
     read_settings(host=connection["host"], login=None, password=None, port=None, extra=connection["extra"])
-
-
-def _server(text: str | None) -> str | None:
-    return None if text is None else parse_origin(text, None, allow_http=False, field="--auth-server")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from bitrix24_sandbox.portal import Portal
 
 from airflow_provider_b24cal.bitrix24.auth.tokens import read_stored
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
-from airflow_provider_b24cal.client.auth import TRIAL
+from airflow_provider_b24cal.client.token_stores import TRIAL
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 CONNECTION = "bitrix24_tokens"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from math import isfinite
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import (
 )
 from airflow_provider_b24cal.bitrix24.auth.tokens import Application, Grant, TokenPair, usual_server
 from airflow_provider_b24cal.bitrix24.connection_fields import field_name, invalid_field
-from airflow_provider_b24cal.bitrix24.protocol.limits import PLANS, Plan, in_flight
+from airflow_provider_b24cal.bitrix24.protocol.limits import PLANS, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,24 @@ _TWIN: Final = "extra__bitrix24__"
 _URL: Final = "https://<portal>/rest/<login>/<password>/"
 _MAX_ID_DIGITS: Final = 18
 """A user id has 64 bits at most."""
+
+
+_FULL_REQUEST: Final = 0.9
+"""Seconds that a portal takes for a request of fifty calls, rounded up."""
+_IN_FLIGHT_WITHOUT_LIMITS: Final = 4
+MOST_IN_FLIGHT: Final = 32
+"""The most that a connection can set."""
+
+
+def in_flight(plan: Plan | None) -> int:
+    """Return how many requests to keep in flight on a plan.
+
+    Enough for twice the plan's rate: a burst is then used up in the time in which it refills. More requests would only
+    wait for the rate limit.
+    """
+    if plan is None:
+        return _IN_FLIGHT_WITHOUT_LIMITS
+    return min(MOST_IN_FLIGHT, max(1, ceil(2.0 * plan.rate * _FULL_REQUEST)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,18 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal import clock
-from airflow_provider_b24cal._airflow import mask_secret
 from airflow_provider_b24cal.bitrix24.auth.credentials import TOKEN_METHOD, AccessToken, Endpoint
 from airflow_provider_b24cal.bitrix24.auth.renewal import Renewal, renew
-from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, unreachable, with_pair
+from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, unreachable, with_pair
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenError
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher, arun, run
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
 from airflow_provider_b24cal.client.lock import InterprocessLock
-from airflow_provider_b24cal.client.log_filter import keep_out_of_logs
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
-from airflow_provider_b24cal.client.token_stores import load_pair, make_store, save_text
+from airflow_provider_b24cal.client.token_stores import GrantStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from threading import Event
 
     from airflow_provider_b24cal._airflow import Logger
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT: Final = 60.0
 """Seconds to wait at most while another thread, task or process renews the same token."""
-
-TRIAL: Final = "_trial"
-"""The suffix of the store entry that is written to check that a store is writable."""
 
 _IN_FLIGHT: Final[set[asyncio.Task[bool]]] = set()
 
@@ -57,7 +52,7 @@ class CredentialManager:
         self._warn = warn
         self._renews = renews
         self._changing = Lock()
-        self._store = None if settings.grant is None else _PairStore(settings.grant)
+        self._store = None if settings.grant is None else GrantStore(settings.grant)
         if self._store is not None:
             self._use(Renewal(self._store.load(), is_new=False))
 
@@ -98,10 +93,9 @@ class CredentialManager:
                 with ThreadPoolExecutor(1, thread_name_prefix="bitrix24-renewal") as executor:
                     return executor.submit(self._renew, token, store).result()
         except TimeoutError:
-            failure = _lock_timeout(store.grant)
-        raise failure
+            raise _lock_timeout(store.grant) from None
 
-    def _renew(self, token: AccessToken, store: _PairStore) -> bool:
+    def _renew(self, token: AccessToken, store: GrantStore) -> bool:
         with closing(RequestsTransport(self._settings.for_auth_server(store.grant))) as transport:
             dispatcher = Dispatcher(transport, None, self._log)
             return self._use(run(renew(store.grant, token.token, clock.time(), store), dispatcher))
@@ -117,7 +111,7 @@ class CredentialManager:
         task.add_done_callback(_IN_FLIGHT.discard)
         return await asyncio.shield(task)
 
-    async def _arenew(self, stale: Endpoint, store: _PairStore) -> bool:
+    async def _arenew(self, stale: Endpoint, store: GrantStore) -> bool:
         try:
             async with InterprocessLock(store.grant.key, LOCK_TIMEOUT).aacquire():
                 if (token := self._refused_token(stale)) is None:
@@ -129,10 +123,9 @@ class CredentialManager:
                 finally:
                     await transport.aclose()
         except TimeoutError:
-            failure = _lock_timeout(store.grant)
-        raise failure
+            raise _lock_timeout(store.grant) from None
 
-    def _renewable_store(self, stale: Endpoint) -> _PairStore | None:
+    def _renewable_store(self, stale: Endpoint) -> GrantStore | None:
         if self._refused_token(stale) is None or self._store is None:
             return None
         if not self._renews:
@@ -154,49 +147,6 @@ class CredentialManager:
         return renewal.is_new
 
 
-class _PairStore:
-    """The token pairs of one grant in the connection's token store; blocking.
-
-    :ivar unsaved: a pair that could not be stored; the only copy of it.
-    """
-
-    def __init__(self, grant: Grant) -> None:
-        self.grant = grant
-        self.unsaved: TokenPair | None = None
-        self._store = make_store(grant.store)
-        self._writable = False
-
-    def load(self) -> TokenPair:
-        if self.unsaved is not None:
-            self.save(self.unsaved)
-        stored = load_pair(self._store, self.grant.key)
-        self._writable = stored is not None
-        if stored is None:
-            return self.grant.pair
-        mask_all(stored.secrets())
-        return stored
-
-    def check_writable(self) -> None:
-        # A store that holds a pair is writable. In any other one the trial is an entry of its own: another host may
-        # store a newer pair at this moment.
-        if not self._writable:
-            save_text(self._store, f"{self.grant.key}{TRIAL}", "This store can be written.")
-            self._writable = True
-
-    def save(self, pair: TokenPair) -> None:
-        mask_all(pair.secrets())
-        self.unsaved = pair
-        save_text(self._store, self.grant.key, pair.to_text())
-        self.unsaved = None
-
-
 def _lock_timeout(grant: Grant) -> Exception:
     server = grant.application.server_of(grant.pair)
     return unreachable(f"The token refresh lock has been held for {LOCK_TIMEOUT:g} s.", server)
-
-
-def mask_all(secrets: Collection[str]) -> None:
-    """Register texts with Airflow's log masker and with the filter of the HTTP libraries' logs; blocking."""
-    keep_out_of_logs(secrets)
-    for text in secrets:
-        mask_secret(text)

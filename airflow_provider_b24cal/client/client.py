@@ -24,16 +24,18 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_b24cal import clock
 from airflow_provider_b24cal._airflow import get_async_connection
+from airflow_provider_b24cal.bitrix24.auth.credentials import without_inner_frames
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
 from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
-from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidConnectionError, without_inner_frames
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, fatal_error, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
 from airflow_provider_b24cal.bitrix24.validation import check_conn_id
-from airflow_provider_b24cal.client.auth import CredentialManager, mask_all
+from airflow_provider_b24cal.client.auth import CredentialManager
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher, arun, arun_many, run, run_many
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
+from airflow_provider_b24cal.client.log_filter import mask_all
 from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.client.progress import Progress
 from airflow_provider_b24cal.client.rate_limiter import RateLimiter

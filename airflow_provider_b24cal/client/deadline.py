@@ -33,9 +33,9 @@ _BUFFER: Final = 65_536
 class _Reader(RawIOBase):
     """Reads from a socket until the deadline."""
 
-    def __init__(self, source: socket.socket) -> None:
+    def __init__(self, source: socket.socket, raw: Any) -> None:
         self._socket = source
-        self._raw: Any = source.makefile("rb", buffering=0)
+        self._raw = raw
         self._timeout = source.gettimeout()
         self._ends = None if self._timeout is None else monotonic() + TOTAL_TIMEOUT_FACTOR * self._timeout
 
@@ -63,21 +63,11 @@ class _Reader(RawIOBase):
         super().close()
 
 
-class _Source:
-    """Stands for the socket in a response, which only makes a file of it."""
-
-    def __init__(self, source: socket.socket) -> None:
-        self._socket = source
-
-    def makefile(self, _mode: str) -> BufferedReader:
-        """Return the file that the reply is read from."""
-        # A reply to a full batch is one or two reads.
-        return BufferedReader(_Reader(self._socket), _BUFFER)
-
-
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(_Source(sock), *args, **kwargs)  # type: ignore[arg-type]  # all it does is makefile()
+        super().__init__(sock, *args, **kwargs)
+        # A reply to a full batch is one or two reads.
+        self.fp = BufferedReader(_Reader(sock, self.fp.detach()), _BUFFER)
 
 
 class Connections:
@@ -85,11 +75,16 @@ class Connections:
 
     def __init__(self) -> None:
         self._sockets: WeakSet[socket.socket] = WeakSet()
-        self.pools: WeakSet[HTTPConnectionPool] = WeakSet()
+        self._pools: WeakSet[HTTPConnectionPool] = WeakSet()
         self._lock = Lock()
-        # urllib3 passes the keyword on to each pool, and the pool to each of its connections.
-        self.pool_classes = {"http": partial(_Pool, connections=self), "https": partial(_TlsPool, connections=self)}
+        self.pool_classes = {"http": partial(self._open_pool, _Pool), "https": partial(self._open_pool, _TlsPool)}
         _ALL.add(self)
+
+    def _open_pool(self, kind: type[HTTPConnectionPool], *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        # The pool passes the keyword on to each of its connections.
+        pool = kind(*args, connections=self, **kwargs)
+        self._pools.add(pool)
+        return pool
 
     def add(self, opened: Any) -> None:
         """Keep track of the socket of an open connection."""
@@ -115,7 +110,7 @@ class Connections:
             with suppress(OSError):
                 os.close(opened.detach())
         self._sockets.clear()
-        for pool in self.pools:
+        for pool in self._pools:
             if pool.pool is not None:
                 # The same queue with new locks: a thread of the parent may hold the old ones, and the pool's
                 # finalizer waits for them.
@@ -149,17 +144,9 @@ class _TlsConnection(_Tracked, HTTPSConnection):  # type: ignore[misc]  # the sa
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
-    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
-        super().__init__(*args, connections=connections, **kwargs)
-        connections.pools.add(self)
-
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
-
-    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
-        super().__init__(*args, connections=connections, **kwargs)
-        connections.pools.add(self)
 
 
 _ALL: Final[WeakSet[Connections]] = WeakSet()

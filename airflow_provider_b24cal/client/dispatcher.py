@@ -13,7 +13,7 @@ from itertools import chain
 from math import inf
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asgiref.sync import sync_to_async
 
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from airflow_provider_b24cal._airflow import Logger
-    from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Request
+    from airflow_provider_b24cal.bitrix24.auth.credentials import Request
     from airflow_provider_b24cal.bitrix24.protocol.exchange import Step, Steps
+    from airflow_provider_b24cal.client.auth import CredentialManager
+    from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
     from airflow_provider_b24cal.client.rate_limiter import RateLimiter
+    from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 
 
 T = TypeVar("T")
@@ -41,57 +44,28 @@ _LARGE: Final = 128 * 1024
 """Bytes of a reply from which reading it, some ten milliseconds, would block an event loop for too long."""
 
 
-class Transport(Protocol):
-    """Sends one request and returns its reply, or raises a ``TransportError``."""
-
-    def send(self, request: Request) -> Reply:
-        """Send a request."""
-
-    def abort(self) -> None:
-        """Break the connections of requests in flight."""
-
-
-class AsyncTransport(Protocol):
-    """The same without blocking the event loop."""
-
-    async def send(self, request: Request) -> Reply:
-        """Send a request."""
-
-
-class Renewer(Protocol):
-    """Holds the credential in use, which may change while exchanges run."""
-
-    def renew(self, stale: Endpoint, stop: Event) -> bool:
-        """Replace a token that the portal has refused, or raise the error; return whether it was just issued."""
-
-    async def arenew(self, stale: Endpoint) -> bool:
-        """Do the same without blocking the event loop."""
-
-    def moved(self, endpoint: Endpoint) -> None:
-        """Use the portal's new address from now on."""
-
-
 class Dispatcher:
     """Executes steps in threads; those of one run share it.
 
     :param rate_limiter: ``None`` for a server without a limit.
     :param log: receives a line for every pause and every long wait for the rate limit.
-    :param renewer: renews tokens and remembers a new address of the portal; not needed for an authorisation server.
+    :param credentials: renews tokens and remembers a new address of the portal; not needed for an authorisation
+        server.
     :param deadline: a wait that would end after it is refused; by :func:`time.monotonic`.
     """
 
     def __init__(
         self,
-        transport: Transport,
+        transport: RequestsTransport,
         rate_limiter: RateLimiter | None,
         log: Logger,
-        renewer: Renewer | None = None,
+        credentials: CredentialManager | None = None,
         deadline: float = inf,
     ) -> None:
         self._transport = transport
         self._rate_limiter = rate_limiter
         self._log = log
-        self._renewer = renewer
+        self._credentials = credentials
         self._deadline = deadline
         self._stop = Event()
 
@@ -110,10 +84,10 @@ class Dispatcher:
                 self._rate_limiter.refused()
             case Blocking(function):
                 return function()
-            case Renew(stale) if self._renewer:
-                return self._renewer.renew(stale, self._stop)
-            case Moved(endpoint) if self._renewer:
-                self._renewer.moved(endpoint)
+            case Renew(stale) if self._credentials:
+                return self._credentials.renew(stale, self._stop)
+            case Moved(endpoint) if self._credentials:
+                self._credentials.moved(endpoint)
         return None
 
     def send(self, request: Request) -> Reply:
@@ -157,12 +131,16 @@ class AsyncDispatcher:
     """Executes steps on an event loop; the parameters are those of :class:`Dispatcher`."""
 
     def __init__(
-        self, transport: AsyncTransport, rate_limiter: RateLimiter | None, log: Logger, renewer: Renewer | None = None
+        self,
+        transport: HttpxTransport,
+        rate_limiter: RateLimiter | None,
+        log: Logger,
+        credentials: CredentialManager | None = None,
     ) -> None:
         self._transport = transport
         self._rate_limiter = rate_limiter
         self._log = log
-        self._renewer = renewer
+        self._credentials = credentials
 
     async def do(self, step: Step) -> Any:
         """Execute a step and return its answer.
@@ -180,10 +158,10 @@ class AsyncDispatcher:
             case Blocking(function):
                 # In a thread from which Airflow can be called.
                 return await sync_to_async(function)()
-            case Renew(stale) if self._renewer:
-                return await self._renewer.arenew(stale)
-            case Moved(endpoint) if self._renewer:
-                self._renewer.moved(endpoint)
+            case Renew(stale) if self._credentials:
+                return await self._credentials.arenew(stale)
+            case Moved(endpoint) if self._credentials:
+                self._credentials.moved(endpoint)
         return None
 
     async def send(self, request: Request) -> Reply:
@@ -197,21 +175,7 @@ class AsyncDispatcher:
         return await self._transport.send(request)
 
 
-class StepHandler(Protocol):
-    """Executes a step and returns its answer, or raises the error."""
-
-    def do(self, step: Any) -> Any:
-        """Execute one step."""
-
-
-class AsyncStepHandler(Protocol):
-    """The same without blocking the event loop."""
-
-    async def do(self, step: Any) -> Any:
-        """Execute one step."""
-
-
-def run(steps: Generator[Any, Any, T], dispatcher: StepHandler) -> T:
+def run(steps: Generator[Any, Any, T], dispatcher: Dispatcher) -> T:
     """Run an exchange and return its result."""
     try:
         step = next(steps)
@@ -227,7 +191,7 @@ def run(steps: Generator[Any, Any, T], dispatcher: StepHandler) -> T:
         return result
 
 
-async def arun(steps: Generator[Any, Any, T], dispatcher: AsyncStepHandler) -> T:
+async def arun(steps: Generator[Any, Any, T], dispatcher: AsyncDispatcher) -> T:
     """Run an exchange on an event loop; the twin of :func:`run`."""
     try:
         step = next(steps)

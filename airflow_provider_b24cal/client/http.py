@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_b24cal import __version__
-from airflow_provider_b24cal.bitrix24.auth.credentials import is_loopback
+from airflow_provider_b24cal.bitrix24.auth.credentials import is_loopback, without_inner_frames
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     ConnectError,
     InvalidConnectionError,
     TlsError,
     TransportError,
-    without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.protocol.replies import SAME_HOST, Reply
 from airflow_provider_b24cal.bitrix24.settings import PROXY_WANTED, is_proxy_url
@@ -62,7 +61,7 @@ def connection_options(settings: Settings) -> ConnectionOptions:
     verify = settings.verify
     if verify is True:
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    if isinstance(verify, str):
+    if isinstance(verify, str) and not origin.startswith("http:"):
         make_tls(verify)
     if settings.proxy is not None:
         return ConnectionOptions(settings.proxy.reveal(), verify)
@@ -179,14 +178,17 @@ class BodyReader:
 
 
 def transport_error(
-    problem: Exception, method: str, timeout: float, *, unsent: bool, timed_out: bool, cause: BaseException
-) -> TransportError:
+    problem: BaseException, method: str, timeout: float, *, unsent: bool, timed_out: bool, cause: BaseException
+) -> BaseException:
     """Return the error for a failed request, without the original one, whose text may hold the URL.
+
+    What is no error of a request, such as a cancellation, is returned itself.
 
     :param unsent: whether it is known that nothing was sent.
     :param cause: the original error without the wrappers of the HTTP library.
     """
-    if isinstance(problem, TransportError):
+    if isinstance(problem, TransportError) or not isinstance(problem, Exception):
+        problem.__context__ = None
         return problem
     if tls_refused(problem):
         kind: type[TransportError] = TlsError

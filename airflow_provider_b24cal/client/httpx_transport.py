@@ -69,8 +69,8 @@ class HttpxTransport:
                 finally:
                     await response.aclose()
             return make_reply(response.status_code, body, response.headers.get("Location"), request)
-        except Exception as problem:  # noqa: BLE001 - the text of any error may hold the URL
-            failure: BaseException = transport_error(
+        except BaseException as problem:  # noqa: BLE001 - the text of any error may hold the URL
+            failure = transport_error(
                 problem,
                 request.method,
                 self._settings.timeout,
@@ -78,10 +78,8 @@ class HttpxTransport:
                 timed_out=isinstance(problem, httpx.TimeoutException | TimeoutError),
                 cause=problem,
             )
-        except BaseException as stop:  # noqa: BLE001 - raised below, without the frames: their variables hold the URL
-            failure = stop
-            failure.__context__ = None
-        # Outside the except block, so that the error does not keep the cause as its context.
+        # Outside the except block, so that the error does not keep the cause as its context, and without the frames,
+        # whose variables hold the URL.
         raise failure.with_traceback(None)
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Removes secrets from the log lines of the HTTP libraries.
+"""Removes secrets from logs: by Airflow's masker, and from the log lines of the HTTP libraries by a filter.
 
 At DEBUG ``urllib3`` logs the path of every request and ``httpcore`` the headers of every response. Both quote what they
 cannot parse, ``urllib3`` at WARNING and with a traceback.
@@ -12,10 +12,11 @@ import re
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_b24cal._airflow import mask_secret
 from airflow_provider_b24cal.bitrix24.auth.credentials import HIDDEN, Scrubber, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 MAX_KNOWN: Final = 1000
 """Secrets that are kept at most; a connection has two to ten, and each renewal of a token adds four."""
@@ -49,10 +50,11 @@ _UNREADABLE: Final = re.compile(
 )
 
 
-class _KnownSecrets:
-    """The secrets that this process has read, and a scrubber for them."""
+class _SecretFilter(logging.Filter):
+    """Rewrites records: known secrets, webhook paths and values of headers become ``***``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._texts: dict[str, None] = {}
         self._scrubber: Scrubber | None = None
         self._lock = Lock()
@@ -60,7 +62,7 @@ class _KnownSecrets:
         os.register_at_fork(after_in_child=self._renew_lock)
 
     def add(self, texts: Iterable[str]) -> None:
-        """Add secrets; beyond the limit the oldest are dropped."""
+        """Add secrets that this process has read; beyond the limit the oldest are dropped."""
         with self._lock:
             for text in texts:
                 if text:
@@ -70,7 +72,19 @@ class _KnownSecrets:
                 del self._texts[text]
             self._scrubber = None
 
-    def scrub(self, text: str) -> str:
+    def filter(self, record: logging.LogRecord) -> bool:
+        lines = [record.getMessage()]
+        if record.exc_info:
+            # As text: log handlers may show the error itself, with its causes and the variables of its frames.
+            lines.append(_FORMATTER.formatException(record.exc_info))
+        text = _UNREADABLE.sub(rf"\1{HIDDEN}", _HEADER.sub(rf"(\1, {HIDDEN})", "\n".join(lines)))
+        record.msg, record.args = self._scrub(text), None
+        record.exc_info = record.exc_text = None
+        if record.stack_info:
+            record.stack_info = self._scrub(record.stack_info)
+        return True
+
+    def _scrub(self, text: str) -> str:
         """Return a text without the secrets and without webhook paths."""
         with self._lock:
             if self._scrubber is None:
@@ -82,29 +96,19 @@ class _KnownSecrets:
         self._lock = Lock()
 
 
-class _SecretFilter(logging.Filter):
-    """Rewrites records: known secrets, webhook paths and values of headers become ``***``."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        lines = [record.getMessage()]
-        if record.exc_info:
-            # As text: log handlers may show the error itself, with its causes and the variables of its frames.
-            lines.append(_FORMATTER.formatException(record.exc_info))
-        text = _UNREADABLE.sub(rf"\1{HIDDEN}", _HEADER.sub(rf"(\1, {HIDDEN})", "\n".join(lines)))
-        record.msg, record.args = _KNOWN.scrub(text), None
-        record.exc_info = record.exc_text = None
-        if record.stack_info:
-            record.stack_info = _KNOWN.scrub(record.stack_info)
-        return True
-
-
-_KNOWN: Final = _KnownSecrets()
 _FORMATTER: Final = logging.Formatter()
 _FILTER: Final = _SecretFilter()
 
 
 def keep_out_of_logs(secrets: Iterable[str]) -> None:
     """Hide secrets in the log lines of the HTTP libraries, in this process and from now on."""
-    _KNOWN.add(secrets)
+    _FILTER.add(secrets)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
+
+
+def mask_all(secrets: Collection[str]) -> None:
+    """Register texts with Airflow's log masker and with the filter of the HTTP libraries' logs; blocking."""
+    keep_out_of_logs(secrets)
+    for text in secrets:
+        mask_secret(text)

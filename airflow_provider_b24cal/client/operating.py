@@ -74,10 +74,5 @@ class OperatingTimes:
         return OperatingTime(reported_at, used, None if isnan(resets_at) else resets_at)
 
 
-@lru_cache(maxsize=_CREDENTIALS)
-def operating_times(account: str) -> OperatingTimes:
-    """Return the operating times of an account.
-
-    :param account: the portal and the credential; may hold secrets.
-    """
-    return OperatingTimes(account)
+operating_times: Final = lru_cache(maxsize=_CREDENTIALS)(OperatingTimes)
+"""Returns the operating times of an account."""

@@ -87,9 +87,9 @@ class RequestsTransport:
                 proxies=self._proxies,
             )
             return make_reply(response.status_code, _read(response, request), response.headers.get("Location"), request)
-        except Exception as problem:  # noqa: BLE001 - the text of any error may hold the URL
+        except BaseException as problem:  # noqa: BLE001 - the text of any error may hold the URL
             reason = _reason(problem)
-            failure: BaseException = transport_error(
+            failure = transport_error(
                 problem,
                 request.method,
                 self._timeout,
@@ -97,10 +97,8 @@ class RequestsTransport:
                 timed_out=isinstance(reason, requests.exceptions.Timeout | TimeoutError | ReadTimeoutError),
                 cause=reason,
             )
-        except BaseException as stop:  # noqa: BLE001 - raised below, without the frames: their variables hold the URL
-            failure = stop
-            failure.__context__ = None
-        # Outside the except block, so that the error does not keep the cause as its context.
+        # Outside the except block, so that the error does not keep the cause as its context, and without the frames,
+        # whose variables hold the URL.
         raise failure.with_traceback(None)
 
     def abort(self) -> None:
@@ -144,7 +142,7 @@ def _read(response: requests.Response, request: Request) -> BodyReader:
     return body
 
 
-def _reason(problem: Exception) -> BaseException:
+def _reason(problem: BaseException) -> BaseException:
     """Return the error that urllib3 has wrapped, once for its attempts and once more for a proxy."""
     reason = getattr(problem.args[0] if problem.args else None, "reason", None)
     reason = getattr(reason, "original_error", reason)

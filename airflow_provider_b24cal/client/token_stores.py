@@ -6,15 +6,14 @@ import os
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from airflow_provider_b24cal._airflow import variables
-from airflow_provider_b24cal.bitrix24.auth.tokens import TokenPair, read_stored
+from airflow_provider_b24cal.bitrix24.auth.credentials import without_inner_frames
+from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, read_stored
 from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
-from airflow_provider_b24cal.bitrix24.protocol.errors import (
-    TokenStoreError,
-    without_inner_frames,
-)
+from airflow_provider_b24cal.bitrix24.protocol.errors import TokenStoreError
+from airflow_provider_b24cal.client.log_filter import mask_all
 
 
 @runtime_checkable
@@ -117,39 +116,72 @@ def make_store(name: str) -> TokenStore:
 _SHOWN_ERRORS = (ImportError, AttributeError, TypeError)
 
 
-@without_inner_frames
-def load_pair(store: TokenStore, key: str) -> TokenPair | None:
-    """Return the pair in a store, or ``None``.
+TRIAL: Final = "_trial"
+"""The suffix of the store entry that is written to check that a store is writable."""
 
-    :raises TokenStoreError: the store fails, or holds something else.
+
+class GrantStore:
+    """The token pairs of one grant in the token store that its connection names; blocking.
+
+    :ivar unsaved: a pair that could not be stored; the only copy of it.
     """
-    try:
-        text = store.load(key)
-    except Exception as problem:  # noqa: BLE001 - the text of any error may hold tokens
-        failure = _failure("read", store, problem)
-    else:
-        return None if text is None else read_stored(text)
-    raise failure
 
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self.unsaved: TokenPair | None = None
+        self._store = make_store(grant.store)
+        self._writable = False
 
-@without_inner_frames
-def save_text(store: TokenStore, key: str, text: str) -> None:
-    """Store a text.
+    @without_inner_frames
+    def load(self) -> TokenPair:
+        """Return the stored pair, or that of the connection if none is stored.
 
-    :raises TokenStoreError: the store fails.
-    """
-    try:
-        store.save(key, text)
-    except Exception as problem:  # noqa: BLE001 - the text of any error may hold tokens
-        failure = _failure("written", store, problem)
-    else:
-        return
-    raise failure
+        :raises TokenStoreError: the store fails, or holds something else.
+        """
+        if self.unsaved is not None:
+            self.save(self.unsaved)
+        try:
+            text = self._store.load(self.grant.key)
+        except Exception as problem:  # noqa: BLE001 - the text of any error may hold tokens
+            raise self._failure("read", problem) from None
+        self._writable = text is not None
+        if text is None:
+            return self.grant.pair
+        stored = read_stored(text)
+        mask_all(stored.secrets())
+        return stored
 
+    def check_writable(self) -> None:
+        """Check that a pair can be stored.
 
-def _failure(what: str, store: TokenStore, problem: Exception) -> TokenStoreError:
-    # From its number: the text of the error may hold anything.
-    reason = f": {os.strerror(problem.errno)}" if isinstance(problem, OSError) and problem.errno else ""
-    return TokenStoreError(
-        f"The token store {type(store).__name__} could not be {what}{reason}.", cause=type(problem).__name__
-    )
+        :raises TokenStoreError: it cannot.
+        """
+        # A store that holds a pair is writable. In any other one the trial is an entry of its own: another host may
+        # store a newer pair at this moment.
+        if not self._writable:
+            self._save(f"{self.grant.key}{TRIAL}", "This store can be written.")
+            self._writable = True
+
+    def save(self, pair: TokenPair) -> None:
+        """Store a pair.
+
+        :raises TokenStoreError: the store fails.
+        """
+        mask_all(pair.secrets())
+        self.unsaved = pair
+        self._save(self.grant.key, pair.to_text())
+        self.unsaved = None
+
+    @without_inner_frames
+    def _save(self, key: str, text: str) -> None:
+        try:
+            self._store.save(key, text)
+        except Exception as problem:  # noqa: BLE001 - the text of any error may hold tokens
+            raise self._failure("written", problem) from None
+
+    def _failure(self, what: str, problem: Exception) -> TokenStoreError:
+        # From its number: the text of the error may hold anything.
+        reason = f": {os.strerror(problem.errno)}" if isinstance(problem, OSError) and problem.errno else ""
+        return TokenStoreError(
+            f"The token store {type(self._store).__name__} could not be {what}{reason}.", cause=type(problem).__name__
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -201,15 +201,13 @@ class Bitrix24Hook(BaseHook):
         """Return the portal's address, such as ``https://example.bitrix24.com``; nothing in it is secret."""
         return self._client.settings().endpoint.origin
 
-    async def acall_many_iter(self, calls: Sequence[Call[Any]]) -> AsyncGenerator[list[Outcome[Any]], None]:
+    def acall_many_iter(self, calls: Sequence[Call[Any]]) -> AsyncGenerator[list[Outcome[Any]], None]:
         """
         Make typed calls as :meth:`call_many` does, and yield the outcomes of each request when it is done.
 
         :return: outcomes in the order of the calls, some at a time; close the iterator when leaving it early.
         """
-        async with aclosing(self._client.aparts(calls, run_calls, refused_call)) as parts:
-            async for outcomes in parts:
-                yield outcomes
+        return self._client.aparts(calls, run_calls, refused_call)
 
     async def awhoami(self) -> Profile:
         """Return the acting user without blocking the event loop; see :meth:`whoami`."""

@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from html import escape
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from airflow_provider_b24cal.bitrix24.connection_fields import field_name, invalid_field
+from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HIDDEN: Final = "***"
 
@@ -51,6 +55,26 @@ def hide_webhook_paths(text: str) -> str:
     Also with ``api/`` before them, as in the newer kind of webhook URLs.
     """
     return _QUOTED_PATH.sub(lambda found: found["slash"].join(("", "rest", HIDDEN, HIDDEN)), text)
+
+
+def without_inner_frames(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function whose variables hold secrets: its errors are raised without its frames, cause and context.
+
+    Log handlers and error trackers show the variables of every frame of a traceback. The caller's frame is the
+    first one left, so no variable there may hold the arguments of the function.
+    """
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Bitrix24Error as error:
+            failure = error
+        del args, kwargs
+        failure.__cause__ = failure.__context__ = None
+        raise failure.with_traceback(None)
+
+    return wrapper
 
 
 class Secret:

@@ -23,6 +23,7 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import (
     Scrubber,
     Secret,
     spellings,
+    without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import (
     EXPIRED_GRANT,
@@ -39,7 +40,6 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Permanence,
     TokenStoreError,
     UnexpectedReplyError,
-    without_inner_frames,
 )
 from airflow_provider_b24cal.bitrix24.wording import printable
 

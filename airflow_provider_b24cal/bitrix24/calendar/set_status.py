@@ -176,7 +176,8 @@ def _writable(meetings: Iterable[_Meeting]) -> list[_Meeting]:
         if meeting.sets < MAX_SETS:
             writable.append(meeting)
         else:
-            meeting.change = replace(meeting.change, error=meeting.failure or _not_applied(meeting.change))
+            failure = meeting.failure
+            meeting.change = replace(meeting.change, error=failure) if failure else _not_applied(meeting.change)
     return sorted(writable, key=lambda meeting: meeting.change.wanted is not MeetingStatus.ACCEPTED)
 
 
@@ -213,7 +214,7 @@ def _after_reading(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
         return replace(change, current=None, error=outcome.error)
     status = outcome.unwrap()
     seen = replace(change, previous=change.previous or status, current=status, error=None)
-    return replace(seen, error=_organiser(change)) if status is MeetingStatus.ORGANISER else seen
+    return _organiser(seen) if status is MeetingStatus.ORGANISER else seen
 
 
 def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[MeetingStatus]) -> Change:
@@ -224,9 +225,9 @@ def _after_writing(change: Change, written: Outcome[bool], seen: Outcome[Meeting
         if change.current == change.wanted:
             return change
         if change.current is MeetingStatus.ORGANISER:
-            return replace(change, error=_organiser(change))
+            return _organiser(change)
     error = written.error or seen.error
-    return replace(change, error=error or _not_applied(change))
+    return replace(change, error=error) if error else _not_applied(change)
 
 
 _NOT_RUN: Final = (
@@ -235,28 +236,26 @@ _NOT_RUN: Final = (
 """Errors after which it is certain that a set was not carried out."""
 
 
-def _not_applied(change: Change) -> StatusNotAppliedError:
-    return StatusNotAppliedError(
+def _failed(change: Change, text: str, kind: type[Bitrix24Error] = StatusNotAppliedError) -> Change:
+    return replace(change, error=kind(text, method=STATUS_SET, event_id=change.event_id))
+
+
+def _not_applied(change: Change) -> Change:
+    return _failed(
+        change,
         f"{change.wanted.value} was set, but reading back shows {change.current}. Run the task again: somebody may "
         "have answered at the same moment.",
-        method=STATUS_SET,
-        event_id=change.event_id,
     )
 
 
 def _undone(change: Change) -> Change:
-    error = StatusNotAppliedError(
+    return _failed(
+        change,
         f"{change.wanted.value} was in place, until another answer of the same run changed it to {change.current}: "
         "two of its ids name one meeting, or a series and its date.",
-        method=STATUS_SET,
-        event_id=change.event_id,
     )
-    return replace(change, error=error)
 
 
-def _organiser(change: Change) -> OrganiserError:
-    return OrganiserError(
-        "The acting user is the organiser of this meeting. Leave it out: an organiser's status is always H.",
-        method=STATUS_SET,
-        event_id=change.event_id,
-    )
+def _organiser(change: Change) -> Change:
+    text = "The acting user is the organiser of this meeting. Leave it out: an organiser's status is always H."
+    return _failed(change, text, OrganiserError)

@@ -39,14 +39,10 @@ Errors have fields and never a URL, so that they can be logged, stored and compa
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-P = ParamSpec("P")
-T = TypeVar("T")
+    from collections.abc import Mapping
 
 
 class Permanence(StrEnum):
@@ -258,26 +254,6 @@ class TokenStoreError(Bitrix24Error):
 
 class TriggerEventError(Bitrix24Error):
     """A deferred task resumed without an event, or with an unknown one."""
-
-
-def without_inner_frames(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function whose variables hold secrets: its errors are raised without its frames, cause and context.
-
-    Log handlers and error trackers show the variables of every frame of a traceback. The caller's frame is the
-    first one left, so no variable there may hold the arguments of the function.
-    """
-
-    @wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except Bitrix24Error as error:
-            failure = error
-        del args, kwargs
-        failure.__cause__ = failure.__context__ = None
-        raise failure.with_traceback(None)
-
-    return wrapper
 
 
 def _with_descendants(root: type[Bitrix24Error]) -> dict[str, type[Bitrix24Error]]:

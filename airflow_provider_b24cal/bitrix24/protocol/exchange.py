@@ -167,9 +167,7 @@ def call_with_retry(
             and error.permanence is not Permanence.PERMANENT
             and (error.permanence is Permanence.TRANSIENT or not calls[number].writes)
         }
-        pause = None
-        if repeatable:
-            pending, pause, state = plan_retries(repeatable, state, context.random())
+        pending, pause, state = plan_retries(repeatable, state, context.random())
         if pause is None:
             return [outcomes[number] for number in range(len(calls))], state
         yield pause

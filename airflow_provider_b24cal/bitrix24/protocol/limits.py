@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import ceil, floor, isfinite
+from math import floor, isfinite
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -35,24 +35,6 @@ PLANS: Final[Mapping[str, Plan | None]] = {
     "self_hosted": None,
 }
 """The plans by the name that a connection gives them."""
-
-_FULL_REQUEST: Final = 0.9
-"""Seconds that a portal takes for a request of fifty calls, rounded up."""
-_IN_FLIGHT_WITHOUT_LIMITS: Final = 4
-MOST_IN_FLIGHT: Final = 32
-"""The most that a connection can set."""
-
-
-def in_flight(plan: Plan | None) -> int:
-    """Return how many requests to keep in flight on a plan.
-
-    Enough for twice the plan's rate: a burst is then used up in the time in which it refills. More requests would only
-    wait for the rate limit.
-    """
-    if plan is None:
-        return _IN_FLIGHT_WITHOUT_LIMITS
-    return min(MOST_IN_FLIGHT, max(1, ceil(2.0 * plan.rate * _FULL_REQUEST)))
-
 
 HEADROOM: Final = 0.25
 """Part of a request by which the modelled bucket is smaller than the portal's.
@@ -99,7 +81,7 @@ class Bucket:
 MOST_AHEAD: Final = 480.0
 """Seconds ahead for which places of a full bucket can be reserved.
 
-One process reserves less than two seconds (see :func:`in_flight`), so this suffices for 256 processes of one host. A
+One process reserves less than two seconds, so this suffices for 256 processes of one host. A
 larger value in the state file is damage.
 """
 

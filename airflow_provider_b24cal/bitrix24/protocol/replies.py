@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_b24cal.bitrix24 import schemas
+from airflow_provider_b24cal.bitrix24.auth.credentials import without_inner_frames
 from airflow_provider_b24cal.bitrix24.protocol.error_codes import UNTYPED, ErrorSpec, meaning_of_code, meaning_of_page
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     Permanence,
     ReplyError,
     UnexpectedReplyError,
-    without_inner_frames,
 )
-from airflow_provider_b24cal.bitrix24.wording import printable
+from airflow_provider_b24cal.bitrix24.wording import cut, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -141,12 +141,8 @@ def _code_and_description(answer: Mapping[str, Any]) -> tuple[str, object]:
     """Return code and description; REST v3 nests both in the key ``error``, and some methods use numbers as codes."""
     error = answer["error"]
     if isinstance(error, dict):
-        return _digits(error["code"]), error.get("message")
-    return _digits(error), answer.get("error_description")
-
-
-def _digits(code: str | int) -> str:
-    return code if isinstance(code, str) else _shown(code)
+        return _text(error["code"]), error.get("message")
+    return _text(error), answer.get("error_description")
 
 
 def unexpected(
@@ -199,4 +195,4 @@ def _text(value: object) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return cut(text, _SHOWN)
