@@ -23,7 +23,7 @@ from airflow_provider_b24cal.attendance.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from airflow_provider_b24cal.attendance.models import Key, Meeting, Snapshot
@@ -154,13 +154,15 @@ def upsert(
     difference.counts["new" if before is None else "unchanged" if same else "changed"] += 1
     # Attendees that vanished with the occurrence return with it; that is no new invitation.
     vanished_at = before and before.vanished_at
-    invited = {one: row for one, row in attendances.items() if before and row.vanished_at == vanished_at}
+    invited = {one: row for one, row in attendances.items() if row.vanished_at == vanished_at}
     given = answers(event)
     if given is None:
         back = (row for row in invited.values() if row.vanished_at is not None)
         difference.attendances.extend(row._replace(vanished_at=None) for row in back)
         return
-    answered_at = _answered_at(before, attendances.values())
+    # Rows that do not fit together have been emptied or restored from a backup, and begin anew.
+    complete = before is not None and _is_complete(before, invited.values())
+    answered_at = _answered_at(before, attendances.values()) if complete else None
     changes = [] if answered_at is None else _changes(after.key, now, invited, given, answered_at)
     difference.changes.extend(changes)
     changed_at = {one: row.changed_at for one, row in attendances.items()} | {one.user_id: now for one in changes}
@@ -191,6 +193,14 @@ def _changes(
             since = old.last_seen if old else answered_at
             changes.append(AttendanceChange(*key, user_id, old and old.status, new and new.value, since, now))
     return changes
+
+
+def _is_complete(before: Meeting, invited: Collection[Attendance]) -> bool:
+    """Return whether the answers of an occurrence are those that were stored together with it."""
+    if before.total is None:  # answers that were seen before it was masked
+        return True
+    guests = sum(not row.is_host for row in invited)
+    return guests == before.total and all(row.last_seen == before.last_seen for row in invited)
 
 
 def _answered_at(before: Meeting | None, attendances: Iterable[Attendance]) -> datetime | None:

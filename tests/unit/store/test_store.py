@@ -84,6 +84,32 @@ def test_a_history(store: AttendanceStore) -> None:
     assert [row[3:] for row in changes] == [(11, "N", "Y", one, two), (12, "Q", None, one, two)]
 
 
+@pytest.mark.parametrize("lost", ["meetings", "attendance", "some answers", "the last change"])
+def test_tables_that_were_emptied_or_restored_begin_anew(store: AttendanceStore, lost: str) -> None:
+    """What is missing there was not missing on the portal, so there is no change to report."""
+    start = FIRST + 3 * DAY
+    write(store, make_snapshot(0, make_meeting(7, start, "YNQ")))
+    older = read_rows(store)[0][0]
+    write(store, make_snapshot(1, make_meeting(7, start, "YNY")))
+    meetings, attendance = store.tables.meetings, store.tables.attendance
+    with store.engine.begin() as connection:
+        if lost == "attendance":
+            connection.execute(attendance.delete())
+        elif lost == "some answers":
+            connection.execute(attendance.delete().where(attendance.c.user_id == 11))
+        else:
+            connection.execute(meetings.delete())
+        if lost == "the last change":
+            connection.execute(meetings.insert().values(older))
+    assert not write(store, make_snapshot(2, make_meeting(7, start, "YYN"))).changes
+    again = write(store, make_snapshot(3, make_meeting(7, start, "YY")))
+    assert [change[2:5] for change in again.changes] == [(12, "N", None)]
+    rows, answers, changes, *_ = read_rows(store)
+    assert [row[11:15] for row in rows] == [(2, 0, 0, 2)]
+    assert [row[3:5] for row in answers if row[-1] is None] == [(1, "H"), (10, "Y"), (11, "Y")]
+    assert len(changes) == 2
+
+
 def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: AttendanceStore) -> None:
     other = make_store(store.engine, portal="other.bitrix24.com")
     start, tomorrow = FIRST + 3 * DAY, FIRST + 4 * DAY
