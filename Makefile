@@ -18,7 +18,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 export npm_config_cache ?= $(CURDIR)/.cache/npm
 CLIENTS := sandbox/tests/clients
 
-.PHONY: help setup demo demo-ui quick test executors buckets clients lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui quick test executors buckets destinations clients lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -64,6 +64,10 @@ executors: ## Run the example DAGs on LocalExecutor and CeleryExecutor too (need
 buckets: ## Write files of attendance to S3 and GCS too, as moto and an emulator play them
 	@$(MAKE) --no-print-directory setup VENV=.venv/buckets LOCK=.ci/locks/buckets.txt
 	@.venv/buckets/bin/python -m pytest tests/unit/test_buckets.py $(PYTEST_ARGS)
+
+destinations: ## Read files of attendance with DuckDB, pandas and pyarrow
+	@$(MAKE) --no-print-directory setup VENV=.venv/destinations LOCK=.ci/locks/destinations.txt
+	@.venv/destinations/bin/python -m pytest -q tests/unit/test_read_files.py $(PYTEST_ARGS)
 
 $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	@npm ci --prefix $(CLIENTS) --loglevel error
@@ -115,7 +119,7 @@ audit: $(AUDIT)/.ready ## Look the pinned packages up among published vulnerabil
 matrix: ## Run the tests on every Airflow that has a lock and every Python found (AIRFLOWS="2.11 3.3" PYTHONS=3.11 for some)
 	@PYTHONS="$(PYTHONS)" $(PYTHON) .ci/matrix $(AIRFLOWS)
 
-lock: lock-uv $(LOCKS:%=lock-%) lock-executors lock-buckets ## Resolve the locks anew (lock-3.3 for one of them)
+lock: lock-uv $(LOCKS:%=lock-%) lock-executors lock-destinations lock-buckets ## Resolve the locks anew (lock-3.3 for one of them)
 
 lock-uv: setup
 	@$(COMPILE) .ci/locks/uv.in -o .ci/locks/uv.txt
@@ -128,9 +132,9 @@ lock-%: setup
 	  test -z "$$as_of" || set -- --group test --exclude-newer "$$as_of"; \
 	  $(COMPILE) pyproject.toml sandbox/pyproject.toml "$$@" -c .ci/locks/airflow-$*.in -o .ci/locks/airflow-$*.txt
 
-lock-executors: lock-3.3
-	@$(COMPILE) pyproject.toml sandbox/pyproject.toml .ci/locks/executors.in --group test -c .ci/locks/airflow-3.3.txt \
-	  -o .ci/locks/executors.txt
+lock-executors lock-destinations: lock-%: lock-3.3
+	@$(COMPILE) pyproject.toml sandbox/pyproject.toml .ci/locks/$*.in --group test -c .ci/locks/airflow-3.3.txt \
+	  -o .ci/locks/$*.txt
 
 lock-buckets: setup
 	@$(filter-out --universal,$(COMPILE)) pyproject.toml sandbox/pyproject.toml .ci/locks/buckets.in --group test \

@@ -109,6 +109,20 @@ class Person(NamedTuple):
     last_seen: datetime
 
 
+class Day(NamedTuple):
+    """A day that was read, in UTC; only in files, where its folder names it.
+
+    :param occurrences: how many begin on it.
+    :param answers: how many rows of answers these have.
+    :param complete: whether all rows of the day could be read.
+    """
+
+    occurrences: int
+    answers: int
+    complete: bool
+    last_seen: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What calendars contained when they were read.

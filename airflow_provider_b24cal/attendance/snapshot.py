@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_type_hints
 
-from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Person, answers, is_host, meeting
+from airflow_provider_b24cal.attendance.models import Attendance, Day, Meeting, Person, answers, is_host, meeting
 from airflow_provider_b24cal.attendance.reconcile import best_views
 
 if TYPE_CHECKING:
@@ -16,29 +16,31 @@ if TYPE_CHECKING:
 
 Record: TypeAlias = "dict[str, Any]"
 """A row by its columns."""
+Kind: TypeAlias = "type[Meeting | Attendance | Person | Day]"
+"""The class of rows of one kind."""
 
 _HISTORY: Final = frozenset({"first_seen", "last_seen", "changed_at", "vanished_at"})
 
 
-def columns(kind: type[Meeting | Attendance | Person]) -> dict[str, Any]:
+def columns(kind: Kind) -> dict[str, Any]:
     """Return the columns of a kind of rows, with the type of each."""
     kept = {name: hint for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if name not in _HISTORY}
     return {"portal": str, **kept, "seen_at": datetime}
 
 
-def _record(portal: str, row: Meeting | Attendance | Person) -> Record:
+def _record(portal: str, row: Meeting | Attendance | Person | Day) -> Record:
     kept = {name: value for name, value in row._asdict().items() if name not in _HISTORY}
     return {"portal": portal, **kept, "seen_at": row.last_seen}
 
 
-def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[date, dict[type, list[Record]]]:
-    """Return the rows of each day by their kind, in order; a day in UTC on which no event begins has none.
+def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[date, dict[Kind, list[Record]]]:
+    """Return the rows of each day by their kind, in order; of a day in UTC on which no event begins only its own.
 
     :param names: names by user id; an attendee or organiser with a name here has a row.
     """
     assert snapshot.window is not None
     now = snapshot.read_at
-    days = {day: _Day([], [], set()) for day in days_of(snapshot.window)}
+    days, incomplete = {day: _Rows([], [], set()) for day in days_of(snapshot.window)}, _incomplete_days(snapshot)
     for key, (calendar, event) in sorted(best_views(snapshot.seen).items()):
         day = days.get(event.start.astimezone(UTC).date())
         if day is None:  # it began before the window
@@ -54,12 +56,13 @@ def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[da
             Meeting: day.meetings,
             Attendance: day.answers,
             Person: [_record(portal, Person(one, names[one], now)) for one in sorted(day.people & names.keys())],
+            Day: [_record(portal, Day(len(day.meetings), len(day.answers), date_ not in incomplete, now))],
         }
         for date_, day in days.items()
     }
 
 
-def days_not_known(snapshot: Snapshot) -> frozenset[date]:
+def _incomplete_days(snapshot: Snapshot) -> frozenset[date]:
     """Return the days on which an unreadable row begins; all days if its start cannot be read."""
     assert snapshot.window is not None
     if any(row.span is None for _, row in snapshot.unreadable):
@@ -68,7 +71,7 @@ def days_not_known(snapshot: Snapshot) -> frozenset[date]:
     return frozenset(span.start.astimezone(UTC).date() for span in spans if span is not None)
 
 
-class _Day(NamedTuple):
+class _Rows(NamedTuple):
     meetings: list[Record]
     answers: list[Record]
     people: set[int]

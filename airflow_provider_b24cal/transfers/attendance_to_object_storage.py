@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal._airflow import Context, Templated
     from airflow_provider_b24cal.attendance.models import Snapshot
+    from airflow_provider_b24cal.attendance.snapshot import Kind, Record
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 
@@ -25,17 +26,22 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     ``attendance/day=2026-09-16/<file_name>.jsonl`` with one for each occurrence and attendee. The rows are those of
     :class:`~airflow_provider_b24cal.transfers.attendance_to_sql.Bitrix24AttendanceToSqlOperator` without a
     history; ``seen_at`` is the time of the read. Days are those of UTC, and the window is widened to whole
-    days. Files of the same name are overwritten, and removed for days without events: a repeated run
-    gives the same rows, except for ``seen_at``. If there are no events at all any more, the log warns: a loss of access
-    looks the same. People are written as ids, unless names are requested.
+    days. Files of the same name are replaced, and removed for days without events: a repeated run
+    gives the same rows, except for ``seen_at``. ``days/day=2026-09-16/<file_name>.jsonl`` has one row for each day that
+    was read, also for a day without events; it is written last. If there are no events at all any more, the log warns:
+    a loss of access looks the same. People are written as ids, unless names are requested.
+
+    A file is replaced as a whole. On a local disk it is written under another name and renamed; if that fails, the file
+    keeps what it had. On S3, GCS and Azure the storage shows a new object when its upload is complete. Other storages
+    write as their implementation of fsspec does.
 
     XCom ``return_value``::
 
         {"days": 30, "files": 42, "removed": 0, "occurrences": 40, "answers": 310, "unknown": 3, "people": 0,
          "unreadable": 0}
 
-    ``unreadable`` rows are left out and logged. No file is removed for a day on which one of them begins, nor for a day
-    that was read together with one whose start cannot be read.
+    ``files`` does not count those below ``days``. ``unreadable`` rows are left out and logged. No file is removed for a
+    day on which one of them begins, nor for a day that was read together with one whose start cannot be read.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -60,7 +66,8 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is invalid or what the portal refused; or with an error of the storage.
+    argument is invalid or what the portal refused; with an ``OSError`` that names the file, such as for a full disk; or
+    with another error of the storage.
     """
 
     template_fields: Sequence[str] = (
@@ -107,7 +114,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         from airflow_provider_b24cal.attendance.io.reader import People, portal_name
         from airflow_provider_b24cal.attendance.io.source import check_source
         from airflow_provider_b24cal.attendance.reconcile import without_names
-        from airflow_provider_b24cal.attendance.snapshot import by_day, days_not_known
+        from airflow_provider_b24cal.attendance.snapshot import by_day
         from airflow_provider_b24cal.bitrix24.validation import check_choice, check_flag
         from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
@@ -127,9 +134,8 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
                     people.fetch_names(snapshot)
                 unreadable.add(snapshot.unreadable)
                 shown = snapshot if meeting_names else without_names(snapshot)
-                rows, kept = by_day(shown, portal_name(hook), people.names), days_not_known(snapshot)
-                for day in rows:
-                    counts.update(_write_day(folder, name, day, rows[day], people=people_names, keep=day in kept))
+                for day, rows in by_day(shown, portal_name(hook), people.names).items():
+                    counts.update(_write_day(folder, name, day, rows, people=people_names))
                 self._record_source(hook, snapshot)
         counts.update(people=len(people.names), unreadable=unreadable.count)
         self._record_target(folder)
@@ -201,48 +207,21 @@ def _check_file_name(name: object) -> str:
     return text
 
 
-_BUCKETS: Final = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl"})
-"""Stores without folders. To create a folder there creates a bucket, also for a mistyped name."""
+def _write_day(folder: Any, name: str, day: date, rows: Mapping[Kind, list[Record]], *, people: bool) -> dict[str, int]:
+    """Write the files of a day, remove those without rows if the day is complete, and return counts."""
+    from airflow_provider_b24cal.attendance.io.files import content, remove, write
+    from airflow_provider_b24cal.attendance.models import Attendance, Day, Meeting, Person
 
-
-def _write_day(
-    folder: Any, name: str, day: date, rows: Mapping[type, list[dict[str, Any]]], *, people: bool, keep: bool
-) -> dict[str, int]:
-    """Write the files of a day, remove those without rows, and return counts.
-
-    :param keep: do not remove files.
-    """
-    from airflow_provider_b24cal.attendance.io.files import content
-    from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Person
-
-    kinds: dict[type[Meeting | Attendance | Person], str] = {Meeting: "meetings", Attendance: "attendance"}
-    if people:
-        kinds[Person] = "people"
+    kinds: dict[Kind, str] = {Meeting: "meetings", Attendance: "attendance", **({Person: "people"} if people else {})}
+    (read,) = rows[Day]
     counts = Counter(days=1, occurrences=len(rows[Meeting]), answers=len(rows[Attendance]))
     counts["unknown"] = sum(meeting["total"] is None for meeting in rows[Meeting])
-    for kind, part in kinds.items():
+    # That of the day is last: when it is there, the others are.
+    for kind, part in {**kinds, Day: "days"}.items():
         place = folder / part / f"day={day.isoformat()}" / name
         if rows[kind]:
-            _write(place, content(name.rpartition(".")[2], kind, rows[kind]))
-            counts["files"] += 1
-        elif not keep:
-            counts["removed"] += _remove(place)
+            write(place, content(name.rpartition(".")[2], kind, rows[kind]))
+            counts["files"] += kind is not Day
+        elif read["complete"]:
+            counts["removed"] += remove(place)
     return counts
-
-
-def _write(place: Any, content: bytes) -> None:
-    try:
-        place.write_bytes(content)
-    except FileNotFoundError:
-        if place.protocol in _BUCKETS:
-            raise
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-
-
-def _remove(place: Any) -> bool:
-    """Remove a file; return whether there was one."""
-    if not place.exists():
-        return False
-    place.unlink(missing_ok=True)
-    return True

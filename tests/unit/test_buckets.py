@@ -169,18 +169,20 @@ def test_days_come_and_go(cloud: Cloud, portal: Portal) -> None:
     assert _store(cloud, "lake")["files"] == 4
     keys = cloud.keys()
     assert keys == [
-        f"attendance/{part}/day=2026-09-0{day}/bitrix24.jsonl" for part in ("attendance", "meetings") for day in (1, 2)
+        f"attendance/{part}/day=2026-09-0{day}/bitrix24.jsonl"
+        for part in ("attendance", "days", "meetings")
+        for day in (1, 2)
     ]
-    (row,) = map(json.loads, cloud.read(keys[2]).splitlines())
+    (row,) = map(json.loads, cloud.read(keys[4]).splitlines())
     assert (row["parent_id"], row["silent"]) == (10, 1)
     portal.answer(10, 2, "Y")
     with portal.locked() as book:
         book.put([replace(row, deleted=True) for row in book.rows_of(20)])
     counts = _store(cloud, "lake")
     assert (counts["files"], counts["removed"]) == (2, 2)
-    (row,) = map(json.loads, cloud.read(keys[2]).splitlines())
+    (row,) = map(json.loads, cloud.read(keys[4]).splitlines())
     assert (row["accepted"], row["silent"]) == (1, 0)
-    assert cloud.keys() == keys[::2]
+    assert cloud.keys() == [keys[0], *keys[2:5]]
 
 
 def test_no_bucket_is_made(cloud: Cloud) -> None:
