@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not AIRFLOW.startswith("2."), reason=f"written for the web UI of Airflow 2, this is {AIRFLOW}"),
 ]
 
-CONNECTED = "Connected to {url} as Anna Orlova (user 1); scopes: calendar"
+CONNECTED = "Connected to {url} as Anna Orlova (user 1); scopes: calendar, user, im, sonet_group, department"
 PASSWORD = "of-this-machine-alone"
 
 

@@ -95,7 +95,10 @@ def test_is_saved_reopened_tested_and_used(
 
     shown = _test(page, name)
     window.picture("connection_test")
-    assert f"Connected to {data_server.url} as Anna Orlova (user 1); scopes: calendar." in shown
+    assert (
+        f"Connected to {data_server.url} as Anna Orlova (user 1); scopes: calendar, user, im, sonet_group, department."
+        in shown
+    )
     assert portal.count()["requests"] == 1
 
     run_id = airflow.run_dag("by_connection", {"bitrix24_conn_id": name})

@@ -17,7 +17,7 @@ from dev.local_airflow import LocalAirflow
 pytestmark = pytest.mark.xdist_group("airflow")
 
 MARTIN = 2
-CONNECTED = "Connected to {url} as Martin Keller (user 2); scopes: calendar."
+CONNECTED = "Connected to {url} as Martin Keller (user 2); scopes: calendar, user, im, sonet_group, department."
 
 
 @pytest.mark.parametrize("form", ["json", "uri"])
