@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Asset as Asset
     from airflow.sdk import BaseHook as BaseHook
+    from airflow.sdk import BaseNotifier as BaseNotifier
     from airflow.sdk import BaseOperator as BaseOperator
     from airflow.sdk import BaseOperatorLink as BaseOperatorLink
     from airflow.sdk import BaseSensorOperator as BaseSensorOperator
@@ -73,6 +74,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     # 2.11 has no assets that wait for triggers.
     "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),  # the second before 3.1
+    "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
     "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
     "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),

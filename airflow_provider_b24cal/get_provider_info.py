@@ -120,7 +120,11 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
         "operators": [
             {
                 "integration-name": "Bitrix24",
-                "python-modules": [f"{package}.operators.events", f"{package}.operators.meeting_status"],
+                "python-modules": [
+                    f"{package}.operators.events",
+                    f"{package}.operators.meeting_status",
+                    f"{package}.operators.notify",
+                ],
             }
         ],
         "transfers": [
@@ -153,6 +157,7 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
                 "python-modules": [f"{package}.triggers.attendance", f"{package}.triggers.attendance_changes"],
             }
         ],
+        "notifications": [f"{package}.notifications.bitrix24.Bitrix24Notifier"],
         "extra-links": [f"{package}.links.bitrix24.Bitrix24Link"],
         "task-decorators": [
             {"name": "bitrix24_statuses", "class-name": f"{package}.decorators.statuses.bitrix24_statuses_task"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, Param
 
+from airflow_provider_b24cal.operators.notify import Bitrix24NotifyOperator
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 
 with DAG(
@@ -11,6 +12,8 @@ with DAG(
     description="A day before the meeting starts, remind those who have not answered.",
     schedule=None,
     catchup=False,
+    # A list of users stays a list.
+    render_template_as_native_obj=True,
     tags=["bitrix24"],
     params={
         "event_id": Param(668, type="integer", minimum=1, title="Meeting"),
@@ -28,11 +31,14 @@ with DAG(
     )
     # [END howto_sensor_bitrix24_attendees_deadline]
 
-    @task(trigger_rule="none_failed")
-    def chase(answers: dict[str, list[int]]) -> list[int]:
-        """Remind people; a skipped wait leaves the answers that it has seen last."""
-        for user_id in answers["silent"]:
-            print(f"Reminding user {user_id}.")
-        return answers["silent"]
-
-    chase(everybody.output)
+    # [START howto_operator_bitrix24_notify]
+    # A skipped wait leaves the answers that it has read last.
+    chase = Bitrix24NotifyOperator(
+        task_id="chase",
+        user_ids="{{ ti.xcom_pull('everybody')['silent'] }}",
+        text="Please answer the invitation to meeting {{ params.event_id }}.",
+        tag="meeting {{ params.event_id }}",
+        trigger_rule="none_failed",
+    )
+    # [END howto_operator_bitrix24_notify]
+    everybody >> chase

@@ -1,4 +1,4 @@
-"""A day before a meeting that the acting user organises: list who has not answered."""
+"""A day before a meeting that the acting user organises: remind those who have not answered."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
+from airflow_provider_b24cal.notifications.bitrix24 import Bitrix24Notifier
+from airflow_provider_b24cal.operators.notify import Bitrix24NotifyOperator
+
 with DAG(
     dag_id="remind_the_silent",
-    description="List who has not answered tomorrow's meetings.",
+    description="Remind those who have not answered tomorrow's meetings.",
     schedule="0 9 * * *",
     catchup=False,
     tags=["bitrix24"],
+    # [START howto_notifier_bitrix24]
+    on_failure_callback=Bitrix24Notifier(user_ids=[1], text="Reminders of {{ dag.dag_id }} have failed."),
+    # [END howto_notifier_bitrix24]
 ) as dag:
 
     @task
     def silent(dag_run: Any) -> list[dict[str, Any]]:
-        """Return each meeting with the users that are silent; hand them to a notifier of your choice."""
+        """Return a reminder for each meeting that somebody has not answered."""
         from datetime import timedelta
 
         from airflow_provider_b24cal.bitrix24 import Window
@@ -27,9 +33,13 @@ with DAG(
         with Bitrix24CalendarHook() as hook:
             hosted = hook.list_events(tomorrow, only_meetings=True, statuses=["H"])
         return [
-            {"event_id": meeting.id, "name": meeting.name, "start": meeting.start.isoformat(), "silent": users}
+            {
+                "user_ids": users,
+                "text": f"Please answer: {meeting.name}, {meeting.start:%d.%m. %H:%M} UTC",
+                "tag": f"meeting {meeting.id}, {meeting.start.isoformat()}",
+            }
             for meeting in hosted
             if (users := [guest.user_id for guest in meeting.guests or () if guest.status == "Q"])
         ]
 
-    silent()
+    Bitrix24NotifyOperator.partial(task_id="remind").expand_kwargs(silent())

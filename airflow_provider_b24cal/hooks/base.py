@@ -10,6 +10,7 @@ from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.bitrix24 import people
 from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Webhook
 from airflow_provider_b24cal.bitrix24.calendar import methods
+from airflow_provider_b24cal.bitrix24.personal_notification import MAX_RECIPIENTS, check_notification
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome, command
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
+    from airflow_provider_b24cal.bitrix24.personal_notification import Notification
     from airflow_provider_b24cal.bitrix24.protocol.call import Call
     from airflow_provider_b24cal.bitrix24.settings import Settings
     from airflow_provider_b24cal.client.client import Exchange
@@ -176,6 +178,43 @@ class Bitrix24Hook(BaseHook):
         """
         return self._client.run(_department_members(department_id, recursive))
 
+    def notify(
+        self,
+        user_ids: Iterable[int | str],
+        text: str,
+        *,
+        tag: str | None = None,
+        max_recipients: int = MAX_RECIPIENTS,
+        dry_run: bool = False,
+    ) -> dict[int, Outcome[int]]:
+        """
+        Send a personal notification to users, in the name of the acting user, fifty to a request.
+
+        Scope ``im``. `im.notify.personal.add
+        <https://apidocs.bitrix24.com/api-reference/chats/notifications/im-notify-personal-add.html>`__
+
+        :param user_ids: ids of users; one given twice is notified once. For none, nothing is sent.
+        :param text: the same for all; a portal reads BB codes in it.
+        :param tag: what it is about, any text: a later notification with the same tag replaces this one. It is sent as
+            a hash. The published code of portals ignores the tag of a webhook: only an application's replaces there.
+        :param max_recipients: how many users at most; default 100. A longer list is refused as a whole.
+        :param dry_run: log what would be sent, and send nothing; default ``False``.
+        :return: an outcome per user, in the order given: the id of the notification, ``None`` in a dry run, or an
+            error. After a time-out it is not known whether a notification has arrived. It is sent again only with a tag
+            and by an application; otherwise the outcome is the error.
+        :raises InvalidArgumentError: an argument is invalid, or there are too many users; nothing is sent.
+        :raises Bitrix24Error: the connection cannot be used.
+        """
+        wanted = check_notification(user_ids, text, tag, max_recipients)
+        if check_flag(dry_run, "dry_run"):
+            return self._log_dry_run(wanted)
+        calls = wanted.calls(self._client.settings().endpoint.credential)
+        return _by_user(wanted, self._client.run_chunks(calls, partial(run_calls, packed=True), refused_call))
+
+    def _log_dry_run(self, wanted: Notification) -> dict[int, Outcome[int]]:
+        self.log.info("Dry run: %d users would be notified, %s: %r", len(wanted.user_ids), wanted.user_ids, wanted.text)
+        return {user_id: Outcome() for user_id in wanted.user_ids}
+
     def acting_as(self) -> str:
         """Return acting user and portal in words, from the connection alone; nothing is sent."""
         endpoint = self._client.settings().endpoint
@@ -226,6 +265,22 @@ class Bitrix24Hook(BaseHook):
         """Return the people of a department without blocking the event loop; see :meth:`get_department_members`."""
         return await self._client.arun(_department_members(department_id, recursive))
 
+    async def anotify(
+        self,
+        user_ids: Iterable[int | str],
+        text: str,
+        *,
+        tag: str | None = None,
+        max_recipients: int = MAX_RECIPIENTS,
+        dry_run: bool = False,
+    ) -> dict[int, Outcome[int]]:
+        """Send a personal notification to users without blocking the event loop; see :meth:`notify`."""
+        wanted = check_notification(user_ids, text, tag, max_recipients)
+        if check_flag(dry_run, "dry_run"):
+            return self._log_dry_run(wanted)
+        calls = wanted.calls((await self._client.asettings()).endpoint.credential)
+        return _by_user(wanted, await self._client.arun_chunks(calls, partial(run_calls, packed=True), refused_call))
+
     def get_conn(self) -> requests.Session:
         """Return an HTTP session with the connection's proxy and certificates; it holds no credential."""
         return self._client.session()
@@ -265,6 +320,10 @@ class Bitrix24Hook(BaseHook):
 def refused_call(_: object, error: Bitrix24Error) -> Outcome[Any]:
     """Return the outcome of a call that is not sent, because the portal would refuse it."""
     return Outcome(error=error)
+
+
+def _by_user(wanted: Notification, outcomes: Sequence[Outcome[int]]) -> dict[int, Outcome[int]]:
+    return dict(zip(wanted.user_ids, outcomes, strict=True))
 
 
 def _department_members(department_id: object, recursive: object) -> Exchange[list[int]]:

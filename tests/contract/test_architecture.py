@@ -51,6 +51,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"_airflow", "bitrix24", "hooks", "links", "operators"}),
         STANDARD,
     ),
+    "notifications": (frozenset({"_airflow", "bitrix24", "hooks", "operators"}), STANDARD),
     "decorators": (frozenset({"_airflow", "bitrix24", "operators"}), STANDARD),
     "sensors": (
         frozenset({"_airflow", "bitrix24", "clock", "hooks", "operators", "waiting", "triggers", "sensors"}),
@@ -177,6 +178,7 @@ from airflow_provider_b24cal._airflow import BaseOperator, BaseSensorOperator
 before = set(sys.modules)
 import airflow_provider_b24cal.decorators.statuses, airflow_provider_b24cal.links.bitrix24
 import airflow_provider_b24cal.operators.events, airflow_provider_b24cal.retry_policy
+import airflow_provider_b24cal.notifications.bitrix24, airflow_provider_b24cal.operators.notify
 import airflow_provider_b24cal.transfers.attendance_to_sql
 import airflow_provider_b24cal.transfers.attendance_to_object_storage
 import airflow_provider_b24cal.operators.meeting_status, airflow_provider_b24cal.sensors.meeting_status

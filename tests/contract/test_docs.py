@@ -390,7 +390,9 @@ def test_names_lead_somewhere() -> None:
     names |= {
         f"airflow_provider_b24cal.{name}"
         for name in re.findall(
-            r"^\| .* \| `((?:hooks|operators|sensors|transfers|triggers)\.[\w.]+)`", README.read_text(), re.M
+            r"^\| .* \| `((?:hooks|operators|sensors|transfers|triggers|notifications)\.[\w.]+)`",
+            README.read_text(),
+            re.M,
         )
     }
     assert len(names) > 40

@@ -17,11 +17,13 @@ from airflow_provider_b24cal._airflow import BaseHook, BaseOperator
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.get_provider_info import get_provider_info
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
+from airflow_provider_b24cal.notifications.bitrix24 import Bitrix24Notifier
 from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import (
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
 )
+from airflow_provider_b24cal.operators.notify import Bitrix24NotifyOperator
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
@@ -32,12 +34,13 @@ TASKS: list[type[Any]] = [
     Bitrix24GetMeetingStatusOperator,
     Bitrix24SetMeetingStatusOperator,
     Bitrix24ListEventsOperator,
+    Bitrix24NotifyOperator,
     Bitrix24MeetingStatusSensor,
     Bitrix24AttendeesSensor,
     Bitrix24AttendanceToSqlOperator,
     Bitrix24AttendanceToObjectStorageOperator,
 ]
-CLASSES: list[type[Any]] = [*TASKS, Bitrix24AttendanceTrigger, Bitrix24CalendarHook]
+CLASSES: list[type[Any]] = [*TASKS, Bitrix24AttendanceTrigger, Bitrix24CalendarHook, Bitrix24Notifier]
 
 
 def _arguments(kind: type[Any]) -> list[str]:
@@ -75,7 +78,7 @@ def test_docstrings_name_every_argument(kind: type[Any]) -> None:
     text = inspect.getdoc(kind) or ""
     documented = dict(re.findall(r":param (\w+): ((?:.|\n)*?)(?=\n:param|\n\n|\Z)", text))
     assert set(documented) == set(_arguments(kind))
-    for name in getattr(kind, "template_fields", ()) if kind in TASKS else ():
+    for name in getattr(kind, "template_fields", ()):
         assert documented[name].rstrip().endswith("(templated)"), name
     if kind is not Bitrix24AttendanceTrigger:
         assert "https://apidocs.bitrix24.com/" in text
@@ -87,6 +90,13 @@ def test_public_methods_are_documented(kind: type[Any]) -> None:
     for name, member in vars(kind).items():
         if not name.startswith("_") and inspect.isfunction(inspect.unwrap(getattr(member, "__func__", member))):
             assert inspect.getdoc(member), f"{kind.__name__}.{name}"
+
+
+def test_the_notifier_stores_its_arguments_to_be_rendered() -> None:
+    given = {name: f"{{{{ {name} }}}}" for name in _arguments(Bitrix24Notifier)}
+    notifier = Bitrix24Notifier(**given)
+    assert set(Bitrix24Notifier.template_fields) == set(given)
+    assert {name: getattr(notifier, name) for name in given} == given
 
 
 def test_the_trigger_serializes_every_argument() -> None:
@@ -105,7 +115,7 @@ def test_the_hook_stores_and_does_nothing_else() -> None:
 
 def test_every_blocking_read_has_an_asynchronous_twin() -> None:
     statuses = ("get_meeting_status", "get_meeting_statuses")
-    people = ("get_group_members", "get_department_members", "whoami", "scopes")
+    people = ("get_group_members", "get_department_members", "whoami", "scopes", "notify")
     for name in (*statuses, *people, "get_event", "list_events", "list_sections", "get_accessibility"):
         blocking, twin = getattr(Bitrix24CalendarHook, name), getattr(Bitrix24CalendarHook, f"a{name}")
         assert inspect.iscoroutinefunction(twin)
@@ -143,7 +153,7 @@ def test_provider_info_fits_airflows_schema() -> None:
 
 def test_links_and_decorators_are_where_airflow_is_reported_they_are() -> None:
     info = get_provider_info()
-    paths = [*info["extra-links"], *(entry["class-name"] for entry in info["task-decorators"])]
+    paths = [*info["extra-links"], *info["notifications"], *(entry["class-name"] for entry in info["task-decorators"])]
     for module, _, name in (path.rpartition(".") for path in paths):
         assert callable(getattr(__import__(module, fromlist=["_"]), name))
     for kind in TASKS:

@@ -20,6 +20,7 @@ from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
+from airflow_provider_b24cal.operators.notify import Bitrix24NotifyOperator
 from dev import demo
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
@@ -36,7 +37,7 @@ def _office() -> object:
     whole = {"host": 2, "all_day": True, "start": "2026-09-17", "end": "2026-09-17"}
     return {
         "people": [
-            {"id": 1, "name": "Anna", "webhook": {"secret": "annaC0de00000000", "scopes": ["calendar"]}},
+            {"id": 1, "name": "Anna", "webhook": {"secret": "annaC0de00000000", "scopes": ["calendar", "im"]}},
             {"id": 2, "name": "Martin"},
             {"id": 3, "name": "Irina"},
         ],
@@ -108,10 +109,20 @@ def test_what_collides_with_an_accepted_meeting_is_declined() -> None:
     assert _task("decline_what_collides", "collisions")(dag_run=RUN) == {"21": "N", "111": "N"}
 
 
-def test_each_meeting_of_tomorrow_with_its_silent() -> None:
-    found = _task("remind_the_silent", "silent")(dag_run=RUN)
-    assert [(one["event_id"], one["name"], one["silent"]) for one in found] == [(120, "Sync", [2]), (130, "Sync", [3])]
-    assert found[0]["start"] == "2026-09-16T10:00:00+00:00"
+def _inbox(serving: SandboxServer) -> list[tuple[int, str]]:
+    return [(one.user_id, one.text) for one in serving.portal.notifications()]
+
+
+def test_the_silent_of_tomorrows_meetings_are_reminded(serving: SandboxServer) -> None:
+    """A run that is repeated, or cleared in part, replaces what it has sent."""
+    for _ in range(2):
+        reminders = _task("remind_the_silent", "silent")(dag_run=RUN)
+        for reminder in reversed(reminders):
+            Bitrix24NotifyOperator(task_id="remind", **reminder).execute({})
+    assert sorted(_inbox(serving)) == [
+        (2, "Please answer: Sync, 16.09. 10:00 UTC"), (3, "Please answer: Sync, 16.09. 12:00 UTC"),
+    ]  # fmt: skip
+    assert serving.portal.inbox.sent == 4
 
 
 MEETINGS = [

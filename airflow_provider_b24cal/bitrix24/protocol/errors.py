@@ -30,6 +30,7 @@ What the codes of portals mean is in :mod:`~airflow_provider_b24cal.bitrix24.pro
     ├── TransportError              the connection broke, timed out, or the reply is too large
     │   ├── ConnectError              no connection was made: nothing was sent
     │   └── TlsError                  the portal's certificate is not trusted
+    ├── NotificationsFailedError    some of many users could not be notified, each for its own reason
     ├── TokenStoreError             the tokens could not be read or stored
     └── TriggerEventError           a deferred task resumed with an unknown event
 
@@ -244,6 +245,10 @@ class TlsError(TransportError):
     """The portal's certificate is not trusted, or the TLS handshake failed."""
 
     default_permanence = Permanence.PERMANENT
+
+
+class NotificationsFailedError(Bitrix24Error):
+    """Some of many users could not be notified; the reasons are in the log, and in XCom if an operator sent them."""
 
 
 class TokenStoreError(Bitrix24Error):
