@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,6 +199,9 @@ def _read_until(terminal: int, text: str, process: subprocess.Popen[str]) -> str
             assert process.poll() is None, process.communicate()
             continue
         found += os.read(terminal, 1024).decode()
+    # A signal between the question and the system call that reads the answer would interrupt nothing.
+    while Path(f"/proc/{process.pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "S":
+        time.sleep(0.01)
     return found
 
 
