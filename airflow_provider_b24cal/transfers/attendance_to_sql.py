@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.operators.base import Bitrix24BaseOperator
 
 if TYPE_CHECKING:
@@ -123,6 +122,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         return super().link_target() if self.event_ids is not None else shown_calendar(self.calendars)
 
     def _execute(self, context: Context) -> dict[str, int]:
+        from airflow_provider_b24cal.attendance.io.database import database_hook
         from airflow_provider_b24cal.attendance.io.reader import portal_name
         from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
         from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
@@ -136,7 +136,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         )
         create = check_flag(self.create_tables, "create_tables")
         stored = {name: check_flag(getattr(self, name), name) for name in ("meeting_names", "people_names")}
-        sql_hook = self._sql_hook()
+        sql_hook = database_hook(self.sql_conn_id)
         # Errors are logged, and must not show rows.
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
         try:
@@ -155,18 +155,6 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
         self._add_counts(context, counts)
         return counts
-
-    def _sql_hook(self) -> Any:
-        from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-        from airflow_provider_b24cal.bitrix24.validation import check_conn_id
-
-        hook = BaseHook.get_hook(check_conn_id(self.sql_conn_id, "sql_conn_id"))
-        if not hasattr(hook, "get_sqlalchemy_engine"):
-            raise InvalidArgumentError(
-                f"Invalid sql_conn_id {self.sql_conn_id!r}: expected a connection of a database; its hook is a "
-                f"{type(hook).__name__}."
-            )
-        return hook
 
     def _record_lineage(
         self, hook: Bitrix24CalendarHook, sql_hook: Any, store: AttendanceStore, snapshot: Snapshot

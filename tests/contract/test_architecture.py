@@ -33,8 +33,9 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "attendance": (frozenset({"bitrix24", "attendance"}), PURE),
     "attendance/io": (
         frozenset({"_airflow", "assets", "bitrix24", "client", "hooks", "attendance", "attendance/io"}),
-        STANDARD | {"sqlalchemy", "pyarrow"},
+        STANDARD | {"jinja2", "pyarrow", "sqlalchemy"},
     ),
+    "report": (frozenset({"_airflow", "attendance/io", "bitrix24", "clock"}), STANDARD),
     "client": (
         frozenset({"", "_airflow", "bitrix24", "client", "clock"}),
         STANDARD | {"asgiref", "httpx", "requests", "urllib3"},
@@ -177,7 +178,7 @@ import sys
 from airflow_provider_b24cal._airflow import BaseOperator, BaseSensorOperator
 before = set(sys.modules)
 import airflow_provider_b24cal.decorators.statuses, airflow_provider_b24cal.links.bitrix24
-import airflow_provider_b24cal.operators.events, airflow_provider_b24cal.retry_policy
+import airflow_provider_b24cal.operators.events, airflow_provider_b24cal.report, airflow_provider_b24cal.retry_policy
 import airflow_provider_b24cal.notifications.bitrix24, airflow_provider_b24cal.operators.notify
 import airflow_provider_b24cal.transfers.attendance_to_sql
 import airflow_provider_b24cal.transfers.attendance_to_object_storage

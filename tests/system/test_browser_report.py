@@ -1,102 +1,160 @@
-"""The report drawn from the tables, as a person sees it."""
+"""The report, as a person sees it: on a screen by day and by night, on a phone, on paper."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("airflow.providers.sqlite")
-from bitrix24_sandbox.datafile import parse
-from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.server import SandboxServer
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+from sqlalchemy import create_engine
 
-from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
-from tests.system.browser import Window
+from airflow_provider_b24cal.attendance.models import Person, Snapshot
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
+from airflow_provider_b24cal.report import write_attendance_report
+from tests.stored_tables import DAY, PORTAL, make_meeting, make_snapshot, make_store, write
 
-EXAMPLE = Path(__file__).parents[2] / "dags_examples" / "attendance_report.py"
-DAYS = {
-    # Letters of the guests of each meeting.
-    "2026-09-14": ("YYYN", "YQ"),
-    "2026-09-15": ("YYQQQ",),
-    "2026-09-16": ("YYYYYY", "NNQ"),
-    "2026-09-17": ("QQQQ",),
-    "2026-09-18": ("YYYYYYY", "YYN"),
-}
-SEEN = {
-    "2026-09-14": (4, 1, 1),
-    "2026-09-15": (2, 0, 3),
-    "2026-09-16": (6, 2, 1),
-    "2026-09-17": (0, 0, 4),
-    "2026-09-18": (9, 1, 0),
-}
-"""How many of each day accept, decline and are silent."""
+if TYPE_CHECKING:
+    from tests.system.browser import Window as BrowserWindow
+
+NOW = datetime(2026, 10, 13, 14, tzinfo=UTC)
+HOSTILE = "<img src=x onerror=document.title='hit'>"
+LONG = "Donaudampfschifffahrtsgesellschaftskapitänsversammlung" * 2
+GUESTS = ("Martin Weiß", "Irina Petrova", "Jonas Wolf", "Dora O'Neil", "Mei Lin", "Omar Haddad", "Zoë Kaya")
+MEETINGS = {
+    # Day of October, and the letters of the guests.
+    "Sprint 41": (-15, "YYYYNQQ"), "Sprint 42": (-8, "YYYNQQ"), "Sprint 43": (-1, "YYYYYQ"), "Sprint 44": (6, "YYYYNN"),
+    "Sprint review": (14, "YQNQQY"), "Budget 2027": (15, "YQQ"), "Team day": (22, "QYYYYYY"),
+}  # fmt: skip
+HARD = {HOSTILE: (20, "QYYYYYY"), LONG: (22, "Q")}
+WORDS = ("accepted", "declined", "not answered")
 
 
-def _calendar_data() -> object:
-    def meeting(day: str, hour: int, letters: str) -> dict[str, Any]:
-        guests = [{"user": user, "status": letter} for user, letter in enumerate(letters, 2)]
-        times = {"start": f"{day}T{hour:02}:00", "end": f"{day}T{hour + 1:02}:00", "time_zone": "UTC"}
-        return {"name": "Meeting", "host": 1, "attendees": guests, **times}
+def _snapshot(hours: float, meetings: dict[str, tuple[int, str]]) -> Snapshot:
+    events = [
+        make_meeting(number, datetime(2026, 10, 1, 9, tzinfo=UTC) + (day - 1) * DAY, letters, name=name)
+        for number, (name, (day, letters)) in enumerate(meetings.items(), 1)
+    ]
+    return make_snapshot(hours, *events, window=Window(NOW - 40 * DAY, NOW + 40 * DAY))
 
-    webhook = {"secret": "rep0rtC0de000000", "scopes": ["calendar"]}
-    people = [{"id": 1, "name": "Anna", "webhook": webhook}, *({"id": one, "name": "Guest"} for one in range(2, 9))]
-    meetings = [meeting(day, 9 + number, one) for day, all_ in DAYS.items() for number, one in enumerate(all_)]
-    return {"people": people, "events": meetings}
+
+@pytest.fixture(params=[{**MEETINGS, **HARD}], ids=["hard"])
+def report(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page made of tables that were synced on two days, between which Martin has accepted."""
+    path = tmp_path / "attendance.db"
+    monkeypatch.setenv("AIRFLOW_CONN_ATTENDANCE_DB", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    store = make_store(create_engine(f"sqlite:///{path}"))
+    store.prepare(create=True)
+    names = {1: "Anna Becker", **dict(enumerate(GUESTS, 10))}
+    if HOSTILE in request.param:
+        names[11] = HOSTILE
+    people = [Person(user_id, name, NOW) for user_id, name in names.items()]
+    write(store, _snapshot(0, {**request.param, "Sprint review": (14, "QQNQQY")}), people)
+    write(store, _snapshot(12 * 24, request.param))
+    store.engine.dispose()
+    return Path(write_attendance_report(str(tmp_path / "report" / "attendance.html"), "attendance_db", now=NOW))
 
 
 @pytest.fixture
-def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page that the example draws from synced tables."""
-    database = {"conn_type": "sqlite", "host": str(tmp_path / "attendance.db")}
-    monkeypatch.setenv("AIRFLOW_CONN_ATTENDANCE_DB", json.dumps(database))
-    with SandboxServer(Portal(parse(_calendar_data()))) as server:
-        monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(1))
-        Bitrix24AttendanceToSqlOperator(
-            task_id="sync",
-            sql_conn_id="attendance_db",
-            calendars=["user"],
-            window_start="2026-09-14T00:00:00+00:00",
-            window_end="2026-09-19T00:00:00+00:00",
-            create_tables=True,
-        ).execute({})
-    spec = spec_from_file_location("attendance_report", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    example = module_from_spec(spec)
-    spec.loader.exec_module(example)
-    return Path(example.dag.get_task("draw").python_callable(params={"folder": str(tmp_path / "reports")}))
-
-
-def test_bars_are_as_long_as_the_numbers_in_them(report: Path, open_window: Callable[..., Window]) -> None:
+def window(report: Path, open_window: Callable[..., BrowserWindow]) -> BrowserWindow:
     window = open_window(report.parent.as_uri())
+    window.page.goto(report.as_uri())
+    return window
+
+
+@pytest.mark.parametrize("report", [MEETINGS], indirect=True, ids=["plain"])
+def test_what_a_team_lead_asks(window: BrowserWindow) -> None:
     page = window.page
-    page.goto(report.as_uri())
-    expect(page.get_by_role("heading", name="Attendance by day")).to_be_visible()
-    bars = page.get_by_role("img").all()
-    assert len(bars) == 3 * len(SEEN)
-    widths = []
-    for number, (day, counts) in enumerate(SEEN.items()):
-        label = page.get_by_text(day, exact=True)
-        expect(label).to_be_visible()
-        row = label.bounding_box()
-        assert row is not None
-        for count, word, bar in zip(counts, ("accepted", "declined", "silent"), bars[3 * number :], strict=False):
-            assert bar.get_attribute("aria-label") == f"{count} {word}"
-            if not count:
-                assert bar.locator("text").count() == 0
-                continue
-            expect(bar.locator("rect")).to_be_visible()
-            expect(bar.locator("text.count")).to_have_text(str(count))
-            box = bar.locator("rect").bounding_box()
-            assert box is not None
-            assert box["y"] < row["y"] + row["height"] / 2 < box["y"] + box["height"], "beside its day"
-            widths.append(box["width"] / count)
-    assert max(widths) - min(widths) < 0.5
-    window.picture("attendance_report", height=360)
+    review = page.get_by_role("article").filter(has=page.get_by_role("heading", name="Sprint review"))
+    expect(review).to_contain_text("Wed 14 Oct 2026, 09:00")
+    expect(review.get_by_role("listitem")).to_have_text(
+        [
+            "Omar Haddad before 1 Oct 2026, 12:00", "Martin Weiß since 13 Oct 2026, 12:00",
+            "Jonas Wolf before 1 Oct 2026, 12:00", "Irina Petrova silent for 12 days",
+            "Dora O'Neil silent for 12 days", "Mei Lin silent for 12 days",
+        ]
+    )  # fmt: skip
+    silent = page.get_by_role("region", name="Not answered yet").get_by_role("row")
+    expect(silent).to_have_count(6)
+    expect(silent.nth(2)).to_have_text("Irina Petrova12 days2 meetings")
+    rates = page.get_by_role("region", name="Response rate by week").locator("strong")
+    answered = (71, 66, 83, 100, 44, 85)
+    expect(rates).to_have_text([f"{percent} % answered" for percent in answered])
+    window.picture("attendance_report", page.locator("body"))
     assert window.complaints == []
+
+
+def test_a_name_is_text(window: BrowserWindow) -> None:
+    page = window.page
+    expect(page.get_by_role("heading", name=HOSTILE)).to_be_visible()
+    expect(page.get_by_role("rowheader", name=HOSTILE)).to_be_visible()
+    assert page.locator("img, script").count() == 0
+    expect(page).to_have_title(f"Attendance: {PORTAL}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_it_fits_the_screen_and_can_be_read(window: BrowserWindow, scheme: Any, width: int) -> None:
+    page = window.page
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert _contrasts(page) >= 4.5
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+
+
+def test_on_paper_it_is_dark_on_white_and_keeps_its_bars(window: BrowserWindow, tmp_path: Path) -> None:
+    page = window.page
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert _contrasts(page) >= 4.5
+    assert page.locator(".bar i").first.evaluate("bar => getComputedStyle(bar).printColorAdjust") == "exact"
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_nothing_is_said_by_colour_alone(window: BrowserWindow) -> None:
+    """Beside each bar stand the words, and without colour its parts still differ."""
+    page = window.page
+    groups = page.get_by_role("article").filter(has=page.locator(".bar"))
+    for group in groups.all():
+        parts = group.locator(".bar i").count()
+        words = " ".join(group.locator("dt").all_inner_texts())
+        assert parts == sum(f" {word}" in f" {words}" for word in WORDS)
+    looks = {
+        letter: page.locator(f".bar .{letter}").first.evaluate(
+            "bar => [getComputedStyle(bar).backgroundImage != 'none', getComputedStyle(bar).backgroundColor]"
+        )
+        for letter in "YNQ"
+    }
+    assert looks["N"][0], "striped"
+    assert (looks["Y"][0], looks["Q"]) == (False, [False, "rgba(0, 0, 0, 0)"])
+    assert looks["Y"][1] != looks["Q"][1], "filled, and empty"
+
+
+def test_bars_are_as_long_as_their_numbers(window: BrowserWindow) -> None:
+    week = window.page.get_by_role("listitem").filter(has_text="Week of 14 Sep 2026")
+    lengths = [box["width"] for part in week.locator(".bar i").all() if (box := part.bounding_box())]
+    per_person = [length / count for length, count in zip(lengths, (4, 1, 2), strict=True)]
+    assert max(per_person) - min(per_person) < 3
+
+
+def _contrasts(page: Page) -> float:
+    """Return the smallest contrast of a text with the ground of the page."""
+    colours = page.evaluate(
+        """() => [getComputedStyle(document.body).backgroundColor, ...[...document.querySelectorAll("body *")]
+          .filter(one => one.innerText && one.checkVisibility()).map(one => getComputedStyle(one).color)]"""
+    )
+    ground, *texts = [_luminance(colour) for colour in colours]
+    return min((max(ground, text) + 0.05) / (min(ground, text) + 0.05) for text in texts)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(channel) / 255 for channel in colour.removeprefix("rgb(").rstrip(")").split(",")]
+    linear = [one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+    return sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

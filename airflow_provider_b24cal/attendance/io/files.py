@@ -72,7 +72,7 @@ def write(place: Any, content: bytes) -> None:
     :param place: an ``ObjectStoragePath``.
     :raises OSError: nothing was replaced, such as for a full disk; the error names the file.
     """
-    if place.protocol in {"file", "local"}:
+    if place.protocol in {"", "file", "local"}:  # an absolute folder has none
         _replace(Path(place.path), content)
         return
     try:

@@ -1,0 +1,161 @@
+"""The tables of attendance as a page of HTML, which needs no server, no script and no other file."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, StrictUndefined
+from sqlalchemy import inspect
+
+from airflow_provider_b24cal.attendance.io import queries
+from airflow_provider_b24cal.attendance.io.tables import TableNames, define
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import tzinfo
+
+    from jinja2 import Template
+    from sqlalchemy.engine import Connection, Engine
+
+    from airflow_provider_b24cal.attendance.io.tables import Tables
+
+PAST_WEEKS: Final = 12
+"""Weeks before the current one whose responses are shown."""
+_DAY: Final = timedelta(days=1)
+_WEEK: Final = timedelta(weeks=1)
+_TO: Final = "\N{EN DASH}"
+
+
+def report_page(
+    connection: Connection,
+    names: TableNames,
+    *,
+    now: datetime,
+    zone: tzinfo = UTC,
+    portal: str | None = None,
+    weeks: int = 4,
+    max_rows: int = 50,
+) -> str:
+    """Return the page.
+
+    :param connection: of :func:`reading`, so that all figures are those of one time.
+    :param names: the names of the tables; that of people need not exist.
+    :param now: an aware datetime.
+    :param zone: the time zone of the days and times shown.
+    :param portal: whose rows to show; default the only one in the tables.
+    :param weeks: how many weeks of meetings to show, from the current day.
+    :param max_rows: how many meetings to show, how many people with each answer, and how many who are silent.
+    :raises InvalidArgumentError: a table is missing, or the tables have no rows of the portal, or of several.
+    """
+    tables = define(names)
+    has_names = _check_tables(connection, tables)
+    portal = _check_portal(queries.portals(connection, tables), portal)
+    now = now.astimezone(zone)
+    today = now.date()
+    content: dict[str, Any] = {"portal": portal, "weeks": weeks, "now": now}
+    content.update(first=today, last=today + weeks * _WEEK - _DAY)
+    if portal is not None:
+        days = queries.Days(today, today + weeks * _WEEK, zone)
+        monday = today - today.weekday() * _DAY
+        mondays = [monday + number * _WEEK for number in range(-PAST_WEEKS, weeks + 1)]
+        meetings = queries.coming_meetings(connection, tables, portal, days, max_rows)
+        answers = queries.answers(connection, tables, portal, days, max_rows)
+        silent = queries.silent_people(connection, tables, portal, days, max_rows)
+        user_ids = {
+            *(meeting.host_id for meeting in meetings if meeting.host_id is not None),
+            *(answer.user_id for groups in answers.values() for group in groups for answer in group.answers),
+            *(person.user_id for person in silent),
+        }
+        named = queries.people_names(connection, tables.people, portal, sorted(user_ids)) if has_names else {}
+        content.update(
+            last_sync=queries.last_sync(connection, tables, portal),
+            totals=queries.totals(connection, tables, portal, days),
+            meetings=meetings,
+            answers=answers,
+            silent=silent,
+            responses=queries.weekly_responses(connection, tables, portal, mondays, zone),
+            monday=monday,
+            person=lambda user_id: named.get(user_id, f"User {user_id}"),
+        )
+    return _template().render(content)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection that sees the tables as they are now, whatever is written during the ``with`` block."""
+    sqlite = engine.dialect.name == "sqlite"
+    options = {} if sqlite else {"isolation_level": "REPEATABLE READ"}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        if sqlite:  # its driver begins a transaction with the first write only
+            connection.exec_driver_sql("BEGIN")
+        yield connection
+
+
+def _check_tables(connection: Connection, tables: Tables) -> bool:
+    """Check that the tables exist; return whether that of people does, which is made for names only."""
+    known = inspect(connection)
+    missing = [
+        str(table)
+        for table in (tables.meetings, tables.attendance)
+        if not known.has_table(table.name, schema=table.schema)
+    ]
+    if missing:
+        raise InvalidArgumentError(
+            f"Missing tables: {', '.join(missing)}. Bitrix24AttendanceToSqlOperator creates and fills them."
+        )
+    return known.has_table(tables.people.name, schema=tables.people.schema)
+
+
+def _check_portal(known: list[str], portal: str | None) -> str | None:
+    """Return the portal whose rows to show; ``None`` if the tables are empty and none is named."""
+    if portal is None and len(known) < 2:
+        return next(iter(known), None)
+    if portal not in known:
+        raise invalid("portal", portal, f"one of those in the tables: {', '.join(known) or 'they are empty'}")
+    return portal
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(date=_date, moment=_moment, span=_span, days_until=_days_until, percent=_percent)
+    return environment.from_string(files(__package__).joinpath("report_page.html").read_text("utf-8"))
+
+
+def _date(value: date) -> str:
+    return f"{value.day} {value:%b %Y}"
+
+
+def _moment(value: datetime, zone: tzinfo) -> str:
+    local = value.astimezone(zone)
+    return f"{_date(local)}, {local:%H:%M}"
+
+
+def _span(meeting: queries.ComingMeeting, zone: tzinfo) -> str:
+    """Return when a meeting takes place, in words."""
+    start, end = meeting.occurrence_start, meeting.occurrence_end
+    if meeting.all_day:  # it has days, whatever the zone, and ends at midnight after the last one
+        days = dict.fromkeys(f"{day:%a} {_date(day)}" for day in (start, max(start, end - _DAY)))
+        return f"{f' {_TO} '.join(days)}, all day"
+    start, end = start.astimezone(zone), end.astimezone(zone)
+    until = f"{_TO}{end:%H:%M}" if start.date() == end.date() else f" {_TO} {end:%a} {_moment(end, zone)}"
+    return f"{start:%a} {_moment(start, zone)}{until}"
+
+
+def _days_until(value: datetime, now: datetime) -> str:
+    """Return how many days have passed, in words."""
+    days = (now - value).days
+    if days < 1:
+        return "less than a day"
+    return f"{days} days" if days > 1 else "1 day"
+
+
+def _percent(part: int, whole: int) -> str:
+    # Rounded down, so that 100 % is all of them.
+    return f"{100 * part // whole} %"
