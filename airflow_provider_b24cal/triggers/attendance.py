@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,9 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
     together, see :class:`~airflow_provider_b24cal.triggers.shared_poll.SharedPoll`.
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
-    :param wait: the condition, as
-        :meth:`~airflow_provider_b24cal.waiting.conditions.WaitCondition.to_dict` returns it.
-    :param seen: statuses that the first poll, made in the worker, has read, as
-        :meth:`~airflow_provider_b24cal.waiting.conditions.WaitCondition.pack` writes them.
+    :param wait: the condition, as its method ``to_dict`` returns it.
+    :param seen: statuses that the first poll, made in the worker, has read, as the condition's method ``pack`` writes
+        them.
     :param poke_interval: seconds between polls.
     :param deferred_at: time of the deferral, in seconds since the epoch.
     :param deadline: time at which the wait ends, in seconds since the epoch; a last poll is made then.
@@ -87,19 +87,8 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, without secrets, hosts and rows."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
-            "bitrix24_conn_id": self.bitrix24_conn_id,
-            "wait": self.wait,
-            "seen": self.seen,
-            "poke_interval": self.poke_interval,
-            "deferred_at": self.deferred_at,
-            "deadline": self.deadline,
-            "until": self.until,
-            "retry_timeout": self.retry_timeout,
-            "exponential_backoff": self.exponential_backoff,
-            "max_wait": self.max_wait,
-            "silent_fail": self.silent_fail,
-        }
+        arguments = {name: getattr(self, name) for name in signature(type(self)).parameters}
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire the one event of :class:`~airflow_provider_b24cal.waiting.trigger_event.WaitResult`."""

@@ -7,6 +7,7 @@ from asyncio import to_thread
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers.base import TriggerEvent
@@ -22,7 +23,6 @@ from airflow_provider_b24cal.bitrix24.calendar.methods import profile
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
-    CredentialsError,
     InvalidArgumentError,
     NoSuchEventError,
     UnexpectedReplyError,
@@ -125,16 +125,8 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, without secrets, hosts and rows."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
-            "bitrix24_conn_id": self.bitrix24_conn_id,
-            "calendar": self.calendar,
-            "event_ids": self.event_ids,
-            "days_ahead": self.days_ahead,
-            "days_behind": self.days_behind,
-            "user_ids": self.user_ids,
-            "new_statuses": self.new_statuses,
-            "poke_interval": self.poke_interval,
-        }
+        arguments = {name: getattr(self, name) for name in signature(type(self)).parameters}
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll for ever, and fire an event for each wanted change."""
@@ -193,9 +185,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         # Read in the same poll: a connection can become another person's. The calendar is then read again.
         known = self._owner_id
         user, *outcomes = await poll.call_many([profile(), *(() if known is None else self._calls(known, window))])
-        self._owner_id = user.unwrap().user_id
-        if self._owner_id is None:
-            raise CredentialsError("This connection has no active user on the portal.", method="profile")
+        self._owner_id = user.unwrap().active_id()
         if self._owner_id != known:
             outcomes = await poll.call_many(self._calls(self._owner_id, window))
         return self._shown(outcomes, window)

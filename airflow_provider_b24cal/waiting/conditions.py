@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_status
@@ -35,45 +35,6 @@ if TYPE_CHECKING:
 Statuses = Mapping[int, MeetingStatus]
 
 
-class WaitCondition(Protocol):
-    """What sensors and triggers use of a condition."""
-
-    @property
-    def rule(self) -> Rule:
-        """Target, letters to fail on, and quorum."""
-
-    @property
-    def noun(self) -> str:
-        """What the keys of the statuses are ids of: ``event`` or ``user``."""
-
-    def calls(self, before: Statuses) -> list[Call[Any]]:
-        """Return the calls of the next poll.
-
-        :param before: statuses of the last poll; empty at the first one.
-        """
-
-    def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
-        """Evaluate the outcomes of :meth:`calls`; statuses that this poll did not read are those of the last poll."""
-
-    def is_met_by(self, statuses: Statuses) -> bool:
-        """Return whether statuses fulfil the condition."""
-
-    def xcom(self, statuses: Statuses) -> dict[str, Any]:
-        """Return statuses as the task's result, JSON values."""
-
-    def pack(self, statuses: Statuses) -> str:
-        """Return statuses as a short text, for the triggerer or the next process."""
-
-    def unpack(self, text: str) -> Statuses:
-        """Turn :meth:`pack` back into statuses."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the condition as JSON values, for :func:`condition_from_dict`."""
-
-    def __str__(self) -> str:
-        """Return a name for logs and errors."""
-
-
 @dataclass(frozen=True, slots=True)
 class MeetingsCondition:
     """Wait for the acting user's status in meetings.
@@ -84,17 +45,18 @@ class MeetingsCondition:
     event_ids: tuple[int, ...]
     rule: Rule
 
-    @property
-    def noun(self) -> str:
-        """Statuses are kept by event."""
-        return "event"
+    noun: ClassVar[str] = "event"
+    """What the keys of the statuses are ids of."""
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
-        """Return a call for each meeting that has not arrived yet."""
+        """Return the calls of the next poll: one for each meeting that has not arrived yet.
+
+        :param before: statuses of the last poll; empty at the first one.
+        """
         return [get_status(event_id) for event_id in self._open(before)]
 
     def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
-        """Evaluate the new outcomes together with the meetings that had arrived before."""
+        """Evaluate the outcomes of :meth:`calls`, together with the meetings that had arrived before."""
         new = dict(zip(self._open(before), outcomes, strict=True))
         evaluation = evaluate({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
         # A meeting that could not be read keeps its last status.
@@ -110,16 +72,19 @@ class MeetingsCondition:
         return cap_letters({str(event): status.value for event, status in statuses.items()})
 
     def pack(self, statuses: Statuses) -> str:
-        """Return a letter per meeting, in the order of the ids; ``-`` for one without a status."""
+        """Return statuses as a short text, for the triggerer or the next process.
+
+        It has a letter per meeting, in the order of the ids; ``-`` for one without a status.
+        """
         return "".join(statuses[event].value if event in statuses else _NONE for event in self.event_ids)
 
     def unpack(self, text: str) -> Statuses:
-        """Return the statuses of the meetings that have a letter."""
+        """Turn :meth:`pack` back into statuses."""
         letters = zip(self.event_ids, text, strict=False)
         return {event: MeetingStatus(letter) for event, letter in letters if letter != _NONE}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the condition as JSON values."""
+        """Return the condition as JSON values, for :func:`condition_from_dict`."""
         return {"event_ids": list(self.event_ids), **_rule_to_dict(self.rule)}
 
     def __str__(self) -> str:
@@ -143,13 +108,11 @@ class AttendeesCondition:
     user_ids: tuple[int, ...] | None = None
     seconds_before_start: float | None = None
 
-    @property
-    def noun(self) -> str:
-        """Statuses are kept by user."""
-        return "user"
+    noun: ClassVar[str] = "user"
+    """What the keys of the statuses are ids of."""
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
-        """Return the call for the event, which has all answers."""
+        """Return the call of the next poll: one for the event, which has all answers."""
         return [get_event(self.event_id)]
 
     def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
@@ -180,15 +143,15 @@ class AttendeesCondition:
         return {"accepted": accepted, "declined": declined, "silent": silent}
 
     def pack(self, statuses: Statuses) -> str:
-        """Return letters with user ids, such as ``2Y 5Q``: the attendees are not known in advance."""
+        """Return statuses as a short text: letters with user ids, such as ``2Y 5Q``."""
         return " ".join(f"{user}{status.value}" for user, status in statuses.items())
 
     def unpack(self, text: str) -> Statuses:
-        """Return the users' statuses."""
+        """Turn :meth:`pack` back into statuses."""
         return {int(part[:-1]): MeetingStatus(part[-1]) for part in text.split()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the condition as JSON values."""
+        """Return the condition as JSON values, for :func:`condition_from_dict`."""
         return {
             "event_id": self.event_id,
             "user_ids": None if self.user_ids is None else list(self.user_ids),
@@ -228,6 +191,8 @@ class AttendeesCondition:
             )
         return None
 
+
+WaitCondition: TypeAlias = MeetingsCondition | AttendeesCondition
 
 _NONE: Final = "-"
 

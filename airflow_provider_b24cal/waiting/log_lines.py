@@ -53,15 +53,14 @@ def log_lines(
 
 def _end(wait: WaitCondition, evaluation: Evaluation, ending: ResultKind) -> str:
     target = wait.rule.target.label
-    if ending is ResultKind.ARRIVED:
-        label = target.capitalize()
-    elif ending is ResultKind.TIMED_OUT:
-        label = "Timed out"
-    elif ending is ResultKind.EVENT_DEADLINE:
-        label = "The deadline before the event's start has passed"
-    else:
+    lost = isinstance(evaluation.error, AttendanceError)
+    label = {
+        ResultKind.ARRIVED: target.capitalize(),
+        ResultKind.TIMED_OUT: "Timed out",
+        ResultKind.EVENT_DEADLINE: "The deadline before the event's start has passed",
         # The reason is in the error that the task raises.
-        label = f"Cannot become {target} any more" if isinstance(evaluation.error, AttendanceError) else "Failed"
+        ResultKind.FAILED: f"Cannot become {target} any more" if lost else "Failed",
+    }[ending]
     name = _name(wait, evaluation)
     if ending is ResultKind.ARRIVED and _is_one_event(wait):
         return f"{label}: {name}"
