@@ -102,9 +102,15 @@ UI_FIELD_BEHAVIOUR = {
 }
 
 
+_PACKAGE = "airflow_provider_b24cal"
+
+
+def _modules(*names: str) -> dict[str, object]:
+    return {"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.{name}" for name in names]}
+
+
 def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own signature for this hook
     """Return the provider's description in the form that Airflow's provider manager reads."""
-    package = "airflow_provider_b24cal"
     return {
         "package-name": "airflow-provider-b24cal",
         "name": "Bitrix24 calendar",
@@ -116,22 +122,13 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
                 "tags": ["service"],
             }
         ],
-        "hooks": [{"integration-name": "Bitrix24", "python-modules": [f"{package}.hooks.bitrix24"]}],
-        "operators": [
-            {
-                "integration-name": "Bitrix24",
-                "python-modules": [
-                    f"{package}.operators.events",
-                    f"{package}.operators.meeting_status",
-                    f"{package}.operators.notify",
-                ],
-            }
-        ],
+        "hooks": [_modules("hooks.bitrix24")],
+        "operators": [_modules("operators.events", "operators.meeting_status", "operators.notify")],
         "transfers": [
             {
                 "source-integration-name": "Bitrix24",
                 "target-integration-name": target,
-                "python-module": f"{package}.transfers.{module}",
+                "python-module": f"{_PACKAGE}.transfers.{module}",
             }
             for target, module in (
                 ("SQL", "attendance_to_sql"),
@@ -141,31 +138,21 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
         "asset-uris": [
             {
                 "schemes": ["b24cal"],
-                "handler": f"{package}.assets.sanitize_uri",
-                "to_openlineage_converter": f"{package}.assets.convert_asset_to_openlineage",
+                "handler": f"{_PACKAGE}.assets.sanitize_uri",
+                "to_openlineage_converter": f"{_PACKAGE}.assets.convert_asset_to_openlineage",
             }
         ],
-        "sensors": [
-            {
-                "integration-name": "Bitrix24",
-                "python-modules": [f"{package}.sensors.attendees", f"{package}.sensors.meeting_status"],
-            }
-        ],
-        "triggers": [
-            {
-                "integration-name": "Bitrix24",
-                "python-modules": [f"{package}.triggers.attendance", f"{package}.triggers.attendance_changes"],
-            }
-        ],
-        "notifications": [f"{package}.notifications.bitrix24.Bitrix24Notifier"],
-        "extra-links": [f"{package}.links.bitrix24.Bitrix24Link"],
+        "sensors": [_modules("sensors.attendees", "sensors.meeting_status")],
+        "triggers": [_modules("triggers.attendance", "triggers.attendance_changes")],
+        "notifications": [f"{_PACKAGE}.notifications.bitrix24.Bitrix24Notifier"],
+        "extra-links": [f"{_PACKAGE}.links.bitrix24.Bitrix24Link"],
         "task-decorators": [
-            {"name": "bitrix24_statuses", "class-name": f"{package}.decorators.statuses.bitrix24_statuses_task"}
+            {"name": "bitrix24_statuses", "class-name": f"{_PACKAGE}.decorators.statuses.bitrix24_statuses_task"}
         ],
         "connection-types": [
             {
                 "connection-type": "bitrix24",
-                "hook-class-name": f"{package}.hooks.bitrix24.Bitrix24CalendarHook",
+                "hook-class-name": f"{_PACKAGE}.hooks.bitrix24.Bitrix24CalendarHook",
                 "hook-name": "Bitrix24",
                 "ui-field-behaviour": {key.replace("_", "-"): value for key, value in UI_FIELD_BEHAVIOUR.items()},
                 "conn-fields": CONNECTION_FIELDS,
