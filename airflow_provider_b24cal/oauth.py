@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _output(options.output) as output:
             secret = Secret(_read("Key of the application (client_secret): "))
             application = Application(options.client_id, secret, server, usual_server(origin))
-            _check(make_connection(origin, application, _NO_PAIR, options.token_store))
+            extra = make_connection(origin, application, _NO_PAIR, options.token_store)["extra"]
+            read_settings(host=origin, login=None, password=None, port=None, extra=extra)
             state = secrets.token_urlsafe(16)
             asked = urlencode({"client_id": options.client_id, "state": state})
             _say("Open this URL in a browser, as the user that tasks are to act as:\n")
@@ -135,14 +136,6 @@ def make_connection(origin: str, application: Application, pair: TokenPair, toke
         **({"token_store": token_store} if token_store else {}),
     }
     return {"conn_type": "bitrix24", "host": origin, "extra": extra}
-
-
-def _check(connection: dict[str, Any]) -> None:
-    """Check that tasks will accept a connection.
-
-    :raises InvalidConnectionError: they will not.
-    """
-    read_settings(host=connection["host"], login=None, password=None, port=None, extra=connection["extra"])
 
 
 def _parser() -> argparse.ArgumentParser:

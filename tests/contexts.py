@@ -16,6 +16,9 @@ class FixedEndpoint:
 
     endpoint: Endpoint
 
+    def moved(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
 
 def context_for(endpoint: Endpoint, policy: RetryPolicy | None = None) -> ExchangeContext:
     """Return a context of an endpoint; delays have half of their jitter."""

@@ -24,8 +24,8 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import (
     parse_webhook_url,
 )
 from airflow_provider_b24cal.bitrix24.auth.tokens import Application, Grant, TokenPair, usual_server
-from airflow_provider_b24cal.bitrix24.connection_fields import field_name, invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.limits import PLANS, Plan
+from airflow_provider_b24cal.bitrix24.validation import field_name, invalid_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Validation of arguments: event ids, statuses, method names and parameters.
+"""Validation of arguments: event ids, statuses, method names and parameters; and the errors for all invalid input.
 
 A portal is too lenient: it reads ``True`` or a list as event 1 and ``"651abc"`` as event 651, and it returns ``true``
 for a set that it dropped. So ambiguous values are refused here, before anything is sent.
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError, InvalidConnectionError
+from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, FIELD_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,32 @@ def invalid(argument: str, value: object, expected: str, *, text: bool = True) -
     """
     hint = _TEXT_HINT if isinstance(value, str) and not text else ""
     return InvalidArgumentError(f"Invalid {argument} {ascii(value)[:80]}: expected {expected}.{hint}")
+
+
+def field_name(field: str) -> str:
+    """Return the name of a connection's field in a message: its label in the form, and in brackets its key in JSON.
+
+    :param field: ``host``, ``login``, ``password``, ``port`` or a key of ``extra``; anything else, such as an option
+        of a command, is returned as it is.
+    """
+    if field in CONNECTION_FIELDS:
+        return f"{_without_note(str(CONNECTION_FIELDS[field]['label']))} (extra key {field})"
+    return f"{_without_note(FIELD_LABELS[field])} ({field})" if field in FIELD_LABELS else field
+
+
+def _without_note(label: str) -> str:
+    return label.partition(" (")[0]
+
+
+def invalid_field(field: str, expected: str, advice: str = "", *, value: object = None) -> InvalidConnectionError:
+    """Return the error for a field of the connection, or for an option of a command.
+
+    :param advice: what to do, as whole sentences.
+    :param value: shown unless ``None``, so it must not be secret.
+    """
+    kind = "" if field.startswith("-") else "connection field "
+    shown = "" if value is None else f" {ascii(value)[:200]}"
+    return InvalidConnectionError(f"Invalid {kind}{field_name(field)}{shown}: expected {expected}. {advice}".strip())
 
 
 def check_name(value: object, argument: str, expected: str) -> str:

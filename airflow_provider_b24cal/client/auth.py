@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import aclosing, closing
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from airflow_provider_b24cal._airflow import Logger
+    from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps
     from airflow_provider_b24cal.bitrix24.settings import Settings
 
 LOCK_TIMEOUT: Final = 60.0
@@ -84,21 +85,18 @@ class CredentialManager:
         store = self._renewable_store(stale)
         if store is None:
             return False
+        lock = InterprocessLock(store.grant.key, LOCK_TIMEOUT).acquire(stop)
         try:
-            with InterprocessLock(store.grant.key, LOCK_TIMEOUT).acquire(stop):
-                if (token := self._refused_token(stale)) is None:
-                    return False
-                # Airflow stops a task by an exception in its main thread. In a thread of its own, which is waited
-                # for, a renewal completes: a pair that was issued must be stored.
-                with ThreadPoolExecutor(1, thread_name_prefix="bitrix24-renewal") as executor:
-                    return executor.submit(self._renew, token, store).result()
+            # Airflow stops a task by an exception in its main thread. In a thread of its own, which is waited for, a
+            # renewal completes: a pair that was issued must be stored.
+            with lock, ThreadPoolExecutor(1, thread_name_prefix="bitrix24-renewal") as executor:
+                return executor.submit(self._renew, stale, store).result()
         except TimeoutError:
             raise _lock_timeout(store.grant) from None
 
-    def _renew(self, token: AccessToken, store: GrantStore) -> bool:
+    def _renew(self, stale: Endpoint, store: GrantStore) -> bool:
         with closing(RequestsTransport(self._settings.for_auth_server(store.grant))) as transport:
-            dispatcher = Dispatcher(transport, None, self._log)
-            return self._use(run(renew(store.grant, token.token, clock.time(), store), dispatcher))
+            return run(self._renewal(stale, store), Dispatcher(transport, None, self._log))
 
     async def arenew(self, stale: Endpoint) -> bool:
         """Replace an access token without blocking the event loop; the twin of :meth:`renew`."""
@@ -112,18 +110,19 @@ class CredentialManager:
         return await asyncio.shield(task)
 
     async def _arenew(self, stale: Endpoint, store: GrantStore) -> bool:
+        lock = InterprocessLock(store.grant.key, LOCK_TIMEOUT).aacquire()
         try:
-            async with InterprocessLock(store.grant.key, LOCK_TIMEOUT).aacquire():
-                if (token := self._refused_token(stale)) is None:
-                    return False
-                transport = HttpxTransport(self._settings.for_auth_server(store.grant))
-                dispatcher = AsyncDispatcher(transport, None, self._log)
-                try:
-                    return self._use(await arun(renew(store.grant, token.token, clock.time(), store), dispatcher))
-                finally:
-                    await transport.aclose()
+            async with lock, aclosing(HttpxTransport(self._settings.for_auth_server(store.grant))) as transport:
+                return await arun(self._renewal(stale, store), AsyncDispatcher(transport, None, self._log))
         except TimeoutError:
             raise _lock_timeout(store.grant) from None
+
+    def _renewal(self, stale: Endpoint, store: GrantStore) -> Steps[bool]:
+        # Another thread or process may have renewed it while this one waited for the lock.
+        if (token := self._refused_token(stale)) is None:
+            return False
+        renewal = yield from renew(store.grant, token.token, clock.time(), store)
+        return self._use(renewal)
 
     def _renewable_store(self, stale: Endpoint) -> GrantStore | None:
         if self._refused_token(stale) is None or self._store is None:

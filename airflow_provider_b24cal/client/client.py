@@ -13,11 +13,12 @@ import json
 import os
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from math import inf
 from random import SystemRandom
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
@@ -26,12 +27,11 @@ from airflow_provider_b24cal import clock
 from airflow_provider_b24cal._airflow import get_async_connection
 from airflow_provider_b24cal.bitrix24.auth.credentials import without_inner_frames
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
-from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, InvalidConnectionError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import ExchangeContext, fatal_error, in_chunks
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
-from airflow_provider_b24cal.bitrix24.validation import check_conn_id
+from airflow_provider_b24cal.bitrix24.validation import check_conn_id, invalid_field
 from airflow_provider_b24cal.client.auth import CredentialManager
 from airflow_provider_b24cal.client.dispatcher import AsyncDispatcher, Dispatcher, arun, arun_many, run, run_many
 from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
@@ -68,6 +68,14 @@ SkippedResult: TypeAlias = "Callable[[Item, Bitrix24Error], ItemResult]"
 """Makes the result of an item that is not sent after a fatal error."""
 
 
+class _Context(NamedTuple):
+    """What all exchanges of a client have in common."""
+
+    credentials: CredentialManager
+    exchange: ExchangeContext
+    rate_limiter: RateLimiter | None
+
+
 class Client:
     """Runs exchanges with the portal of one connection; nothing is read or sent before the first one.
 
@@ -86,7 +94,7 @@ class Client:
         self.warnings: list[str] = []
         self._renews = True
         self._settings: Settings | None = None
-        self._credentials: CredentialManager | None = None
+        self._context: _Context | None = None
         self._deadline = inf
         self._reset()
         _CLIENTS.add(self)
@@ -101,8 +109,8 @@ class Client:
     def forget_after_fork(self) -> None:
         """In a forked child process, drop the connections of the parent without closing them."""
         self._reset()
-        if self._credentials is not None:
-            self._credentials.forget_after_fork()
+        if self._context is not None:
+            self._context.credentials.forget_after_fork()
 
     def with_timeout(self, timeout: float, retry: RetryPolicy) -> Client:
         """Return another client of the connection for a test of it: with a time limit, and renewing no token.
@@ -135,7 +143,7 @@ class Client:
 
     def credential(self) -> Webhook | AccessToken:
         """Return the credential in use: that of the connection, or the token that has replaced it."""
-        return self._get_credentials().endpoint.credential
+        return self._get_context().credentials.endpoint.credential
 
     def session(self) -> requests.Session:
         """Return an HTTP session over the blocking connections."""
@@ -171,7 +179,7 @@ class Client:
         :param stages: items by stage; a stage starts when the one before it is done.
         """
         context, dispatcher = self._prepare()
-        start = _until_fatal(exchange, context, skipped)
+        start = partial(_until_fatal, exchange, context, skipped, [])
         progress = Progress(sum(map(len, stages)), self._log.info, clock.time)
         for items in stages:
             for part in run_many(map(start, in_chunks(items)), dispatcher, self.settings().max_in_flight):
@@ -190,7 +198,7 @@ class Client:
     ) -> AsyncGenerator[list[ItemResult], None]:
         """Run an exchange for every fifty items on an event loop, and yield the results of each when it is done."""
         context, dispatcher = await self._aprepare()
-        start = _until_fatal(exchange, context, skipped)
+        start = partial(_until_fatal, exchange, context, skipped, [])
         progress = Progress(len(items), self._log.info, clock.time)
         many = arun_many(map(start, in_chunks(items)), dispatcher, (await self.asettings()).max_in_flight)
         async with aclosing(many) as parts:
@@ -224,16 +232,22 @@ class Client:
                 self._transport = RequestsTransport(settings)
             return self._transport
 
-    def _get_credentials(self) -> CredentialManager:
+    def _get_context(self) -> _Context:
         settings = self.settings()
         with self._lock:
-            if self._credentials is None:
-                self._credentials = CredentialManager(settings, self._log, self._warn, renews=self._renews)
-            return self._credentials
+            if self._context is None:
+                credentials = CredentialManager(settings, self._log, self._warn, renews=self._renews)
+                # By the connection's endpoint: operating times outlast the tokens of a credential.
+                memory = operating_times(" ".join((settings.endpoint.origin, *settings.endpoint.secrets())))
+                self._context = _Context(
+                    credentials,
+                    ExchangeContext(credentials, self._retry, _RANDOM.random, memory),
+                    RateLimiter(settings.endpoint.origin, settings.plan) if settings.plan else None,
+                )
+            return self._context
 
     def _prepare(self) -> tuple[ExchangeContext, Dispatcher]:
-        transport, credentials = self._get_transport(), self._get_credentials()
-        context, rate_limiter = self._context(credentials)
+        transport, (credentials, context, rate_limiter) = self._get_transport(), self._get_context()
         dispatcher = Dispatcher(transport, rate_limiter, self._log, credentials, self._deadline)
         with self._lock:
             self._dispatchers.add(dispatcher)
@@ -243,16 +257,8 @@ class Client:
         settings = await self.asettings()
         if self._async_transport is None:
             self._async_transport = HttpxTransport(settings)
-        credentials = self._credentials or await sync_to_async(self._get_credentials)()
-        context, rate_limiter = self._context(credentials)
+        credentials, context, rate_limiter = self._context or await sync_to_async(self._get_context)()
         return context, AsyncDispatcher(self._async_transport, rate_limiter, self._log, credentials)
-
-    def _context(self, credentials: CredentialManager) -> tuple[ExchangeContext, RateLimiter | None]:
-        settings = self.settings()
-        # By the connection's endpoint: operating times outlast the tokens of a credential.
-        memory = operating_times(" ".join((settings.endpoint.origin, *settings.endpoint.secrets())))
-        context = ExchangeContext(credentials, self._retry, _RANDOM.random, memory)
-        return context, RateLimiter(settings.endpoint.origin, settings.plan) if settings.plan else None
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -272,20 +278,22 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _until_fatal(
-    exchange: ChunkExchange[Item, ItemResult], context: ExchangeContext, skipped: SkippedResult[Item, ItemResult]
-) -> Callable[[Sequence[Item]], Steps[list[ItemResult]]]:
-    """Return a function that makes exchanges; after a fatal error in one of them, the next ones send nothing."""
-    found: list[Bitrix24Error] = []
+    exchange: ChunkExchange[Item, ItemResult],
+    context: ExchangeContext,
+    skipped: SkippedResult[Item, ItemResult],
+    found: list[Bitrix24Error],
+    items: Sequence[Item],
+) -> Steps[list[ItemResult]]:
+    """Run an exchange for a chunk; after a fatal error in another one it sends nothing.
 
-    def start(items: Sequence[Item]) -> Steps[list[ItemResult]]:
-        if found:
-            return [skipped(item, found[0]) for item in items]
-        results = yield from exchange(items, context)
-        if error := fatal_error(results):
-            found.append(error)
-        return results
-
-    return start
+    :param found: the fatal errors, of all chunks.
+    """
+    if found:
+        return [skipped(item, found[0]) for item in items]
+    results = yield from exchange(items, context)
+    if error := fatal_error(results):
+        found.append(error)
+    return results
 
 
 @without_inner_frames

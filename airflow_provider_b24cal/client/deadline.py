@@ -75,16 +75,10 @@ class Connections:
 
     def __init__(self) -> None:
         self._sockets: WeakSet[socket.socket] = WeakSet()
-        self._pools: WeakSet[HTTPConnectionPool] = WeakSet()
+        self.pools: WeakSet[Any] = WeakSet()
         self._lock = Lock()
-        self.pool_classes = {"http": partial(self._open_pool, _Pool), "https": partial(self._open_pool, _TlsPool)}
+        self.pool_classes = {"http": partial(_Pool, connections=self), "https": partial(_TlsPool, connections=self)}
         _ALL.add(self)
-
-    def _open_pool(self, kind: type[HTTPConnectionPool], *args: Any, **kwargs: Any) -> HTTPConnectionPool:
-        # The pool passes the keyword on to each of its connections.
-        pool = kind(*args, connections=self, **kwargs)
-        self._pools.add(pool)
-        return pool
 
     def add(self, opened: Any) -> None:
         """Keep track of the socket of an open connection."""
@@ -110,7 +104,7 @@ class Connections:
             with suppress(OSError):
                 os.close(opened.detach())
         self._sockets.clear()
-        for pool in self._pools:
+        for pool in self.pools:
             if pool.pool is not None:
                 # The same queue with new locks: a thread of the parent may hold the old ones, and the pool's
                 # finalizer waits for them.
@@ -141,11 +135,20 @@ class _TlsConnection(_Tracked, HTTPSConnection):  # type: ignore[misc]  # the sa
     pass
 
 
-class _Pool(HTTPConnectionPool):
+class _TrackedPool:
+    """A pool that :class:`Connections` knows, and whose connections it keeps track of."""
+
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
+        # urllib3 passes the keyword on to each connection of the pool.
+        super().__init__(*args, connections=connections, **kwargs)  # type: ignore[call-arg]  # of urllib3's pool
+        connections.pools.add(self)
+
+
+class _Pool(_TrackedPool, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TlsPool(HTTPSConnectionPool):
+class _TlsPool(_TrackedPool, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 

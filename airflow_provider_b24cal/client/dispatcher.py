@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
 from threading import Event
@@ -19,7 +20,7 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_b24cal import clock
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, RateLimitError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Moved, Pause, RateLimited, Renew, Send
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Pause, RateLimited, Renew, Send
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from airflow_provider_b24cal.clock import Stopped
 
@@ -44,30 +45,22 @@ _LARGE: Final = 128 * 1024
 """Bytes of a reply from which reading it, some ten milliseconds, would block an event loop for too long."""
 
 
+@dataclass(eq=False)
 class Dispatcher:
     """Executes steps in threads; those of one run share it.
 
     :param rate_limiter: ``None`` for a server without a limit.
     :param log: receives a line for every pause and every long wait for the rate limit.
-    :param credentials: renews tokens and remembers a new address of the portal; not needed for an authorisation
-        server.
+    :param credentials: renews tokens; not needed for an authorisation server.
     :param deadline: a wait that would end after it is refused; by :func:`time.monotonic`.
     """
 
-    def __init__(
-        self,
-        transport: RequestsTransport,
-        rate_limiter: RateLimiter | None,
-        log: Logger,
-        credentials: CredentialManager | None = None,
-        deadline: float = inf,
-    ) -> None:
-        self._transport = transport
-        self._rate_limiter = rate_limiter
-        self._log = log
-        self._credentials = credentials
-        self._deadline = deadline
-        self._stop = Event()
+    transport: RequestsTransport
+    rate_limiter: RateLimiter | None
+    log: Logger
+    credentials: CredentialManager | None = None
+    deadline: float = inf
+    _stop: Event = field(default_factory=Event)
 
     def do(self, step: Step) -> Any:
         """Execute a step and return its answer.
@@ -80,14 +73,12 @@ class Dispatcher:
                 return self.send(request)
             case Pause():
                 self.pause(step)
-            case RateLimited() if self._rate_limiter:
-                self._rate_limiter.refused()
+            case RateLimited() if self.rate_limiter:
+                self.rate_limiter.refused()
             case Blocking(function):
                 return function()
-            case Renew(stale) if self._credentials:
-                return self._credentials.renew(stale, self._stop)
-            case Moved(endpoint) if self._credentials:
-                self._credentials.moved(endpoint)
+            case Renew(stale) if self.credentials:
+                return self.credentials.renew(stale, self._stop)
         return None
 
     def send(self, request: Request) -> Reply:
@@ -95,9 +86,9 @@ class Dispatcher:
 
         :raises RateLimitError: that would be after the deadline.
         """
-        if self._rate_limiter is not None:
-            left = max(0.0, self._deadline - monotonic())
-            wait = self._rate_limiter.reserve(left)
+        if self.rate_limiter is not None:
+            left = max(0.0, self.deadline - monotonic())
+            wait = self.rate_limiter.reserve(left)
             if wait > left:
                 raise RateLimitError(
                     f"The rate limit is used up: the next request can be sent in {wait:.0f} s. Try again then.",
@@ -105,42 +96,36 @@ class Dispatcher:
                     retry_after=wait,
                 )
             if wait > 0:
-                _log_wait(self._log, wait)
+                _log_wait(self.log, wait)
                 clock.sleep(wait, self._stop)
         if self._stop.is_set():
             raise Stopped
-        return self._transport.send(request)
+        return self.transport.send(request)
 
     def pause(self, pause: Pause) -> None:
         """Wait before a retry.
 
         :raises Bitrix24Error: the reason for the wait, if it would last beyond the deadline.
         """
-        if pause.seconds > self._deadline - monotonic():
+        if pause.seconds > self.deadline - monotonic():
             raise pause.error
-        _log_pause(self._log, pause)
+        _log_pause(self.log, pause)
         clock.sleep(pause.seconds, self._stop)
 
     def stop(self) -> None:
         """End all waits, for the rate limit and for replies."""
         self._stop.set()
-        self._transport.abort()
+        self.transport.abort()
 
 
+@dataclass(eq=False)
 class AsyncDispatcher:
     """Executes steps on an event loop; the parameters are those of :class:`Dispatcher`."""
 
-    def __init__(
-        self,
-        transport: HttpxTransport,
-        rate_limiter: RateLimiter | None,
-        log: Logger,
-        credentials: CredentialManager | None = None,
-    ) -> None:
-        self._transport = transport
-        self._rate_limiter = rate_limiter
-        self._log = log
-        self._credentials = credentials
+    transport: HttpxTransport
+    rate_limiter: RateLimiter | None
+    log: Logger
+    credentials: CredentialManager | None = None
 
     async def do(self, step: Step) -> Any:
         """Execute a step and return its answer.
@@ -151,28 +136,26 @@ class AsyncDispatcher:
             case Send(request):
                 return await self.send(request)
             case Pause(seconds):
-                _log_pause(self._log, step)
+                _log_pause(self.log, step)
                 await clock.asleep(seconds)
-            case RateLimited() if self._rate_limiter:
-                await asyncio.to_thread(self._rate_limiter.refused)
+            case RateLimited() if self.rate_limiter:
+                await asyncio.to_thread(self.rate_limiter.refused)
             case Blocking(function):
                 # In a thread from which Airflow can be called.
                 return await sync_to_async(function)()
-            case Renew(stale) if self._credentials:
-                return await self._credentials.arenew(stale)
-            case Moved(endpoint) if self._credentials:
-                self._credentials.moved(endpoint)
+            case Renew(stale) if self.credentials:
+                return await self.credentials.arenew(stale)
         return None
 
     async def send(self, request: Request) -> Reply:
         """Send a request when the rate limit allows it."""
-        if self._rate_limiter is not None:
+        if self.rate_limiter is not None:
             # In a thread: another process may hold the lock of the shared state.
-            wait = await asyncio.to_thread(self._rate_limiter.reserve)
+            wait = await asyncio.to_thread(self.rate_limiter.reserve)
             if wait > 0:
-                _log_wait(self._log, wait)
+                _log_wait(self.log, wait)
                 await clock.asleep(wait)
-        return await self._transport.send(request)
+        return await self.transport.send(request)
 
 
 def run(steps: Generator[Any, Any, T], dispatcher: Dispatcher) -> T:

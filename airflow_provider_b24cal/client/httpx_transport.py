@@ -6,7 +6,6 @@ The client of ``httpx`` would log every URL at INFO, keep cookies and read ``.ne
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING
 
 import httpx
@@ -108,18 +107,10 @@ class HttpxTransport:
 
 def _make_transport(settings: Settings) -> httpx.AsyncHTTPTransport:
     options = connection_options(settings)
+    bundle = DEFAULT_CA_BUNDLE_PATH if options.verify is True else options.verify
     return httpx.AsyncHTTPTransport(
-        verify=_make_tls(options.verify),
+        verify=make_tls(bundle) if bundle else False,
         proxy=httpx.Proxy(options.proxy) if options.proxy else None,
         trust_env=False,
         limits=httpx.Limits(max_connections=settings.max_in_flight, max_keepalive_connections=settings.max_in_flight),
     )
-
-
-def _make_tls(verify: bool | str) -> ssl.SSLContext:
-    if verify is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    return make_tls(DEFAULT_CA_BUNDLE_PATH if verify is True else verify)

@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
+from airflow_provider_b24cal.bitrix24.validation import invalid_field
 
 _HANDSHAKE: Final = frozenset(
     {

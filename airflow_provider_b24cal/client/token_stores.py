@@ -11,8 +11,8 @@ from typing import Final, Protocol, runtime_checkable
 from airflow_provider_b24cal._airflow import variables
 from airflow_provider_b24cal.bitrix24.auth.credentials import without_inner_frames
 from airflow_provider_b24cal.bitrix24.auth.tokens import Grant, TokenPair, read_stored
-from airflow_provider_b24cal.bitrix24.connection_fields import invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.errors import TokenStoreError
+from airflow_provider_b24cal.bitrix24.validation import invalid_field
 from airflow_provider_b24cal.client.log_filter import mask_all
 
 

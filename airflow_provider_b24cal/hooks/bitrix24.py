@@ -256,7 +256,7 @@ class Bitrix24CalendarHook(Bitrix24Hook):
         :raises InvalidArgumentError: an argument is invalid; nothing is sent.
         :raises Bitrix24Error: the portal refused the call or could not be reached.
         """
-        checked, span = listing.check_users(users), listing.check_window(window)
+        checked, span = check_ids(users, "users"), listing.check_window(window)
         return self._client.run(partial(listing.list_busy, checked, span))
 
     async def aget_meeting_status(self, event_id: int | str) -> MeetingStatus:
@@ -306,7 +306,7 @@ class Bitrix24CalendarHook(Bitrix24Hook):
 
     async def aget_accessibility(self, users: Iterable[int | str], window: Window) -> dict[int, list[BusyPeriod]]:
         """Return when users are busy without blocking the event loop; see :meth:`get_accessibility`."""
-        checked, span = listing.check_users(users), listing.check_window(window)
+        checked, span = check_ids(users, "users"), listing.check_window(window)
         return await self._client.arun(partial(listing.list_busy, checked, span))
 
     # Airflow before 3.2 looks for these two in the registered class itself, not in its bases.

@@ -16,7 +16,7 @@ from airflow_provider_b24cal.bitrix24.serialization import XCOM_LIMIT, cap_size,
 from airflow_provider_b24cal.bitrix24.wording import cut, name_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
@@ -102,9 +102,8 @@ def _kind(error: Bitrix24Error) -> str:
     return type(error).__name__ if error.code is None else f"{type(error).__name__} (code {error.code!r})"
 
 
-def summarise(changes: Iterable[Change]) -> dict[str, Any]:
+def summarise(changes: Collection[Change]) -> dict[str, Any]:
     """Return counts, statuses read back, statuses before, and failures, within the XCom limit."""
-    changes = list(changes)
     failed = {change.event_id: change.error for change in changes if change.error is not None}
     summary: dict[str, Any] = {
         "total": len(changes),

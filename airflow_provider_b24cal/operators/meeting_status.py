@@ -150,7 +150,7 @@ class Bitrix24SetMeetingStatusOperator(Bitrix24BaseOperator):
         with self._connect() as hook:
             changes = hook.set_meeting_statuses(wanted)
         summary = summarise(changes.values())
-        log_changes(self.log, list(changes.values()))
+        log_changes(self.log, list(changes.values()), summary)
         failed = {event_id: change.error for event_id, change in changes.items() if change.error is not None}
         if failed:
             context["ti"].xcom_push(key="return_value", value=summary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_b24cal.bitrix24.wording import cut, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
@@ -46,8 +46,11 @@ def log_table(log: Logger, title: str, header: Sequence[str], rows: Sequence[Seq
     log.info("::endgroup::")
 
 
-def log_changes(log: Logger, changes: Sequence[Change]) -> None:
-    """Log the changes: one line for one meeting, counts and a table for many."""
+def log_changes(log: Logger, changes: Sequence[Change], counts: Mapping[str, Any]) -> None:
+    """Log the changes: one line for one meeting, counts and a table for many.
+
+    :param counts: ``total``, ``changed``, ``unchanged`` and ``failed``.
+    """
     if len(changes) == 1:
         (change,) = changes
         outcome = _outcome(change)
@@ -55,12 +58,8 @@ def log_changes(log: Logger, changes: Sequence[Change]) -> None:
             outcome = f"{status_label(change.previous)} -> {status_label(change.current)}, {outcome}"
         log.info("Event %s, wanted %s: %s", change.event_id, change.wanted.label, outcome)
         return
-    failed = sum(change.error is not None for change in changes)
-    changed = sum(change.changed for change in changes)
-    log.info(
-        "%d meetings: %d changed, %d unchanged, %d failed",
-        len(changes), changed, len(changes) - changed - failed, failed,
-    )  # fmt: skip
+    numbers = [counts[name] for name in ("total", "changed", "unchanged", "failed")]
+    log.info("%d meetings: %d changed, %d unchanged, %d failed", *numbers)
     rows = [
         (change.event_id, change.wanted.label, status_label(change.previous), _outcome(change)) for change in changes
     ]

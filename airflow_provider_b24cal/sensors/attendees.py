@@ -79,8 +79,7 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
         self.deadline_before_start = deadline_before_start
 
     def _condition(self) -> AttendeesCondition:
-        from airflow_provider_b24cal.bitrix24.calendar.listing import check_users
-        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_flag, check_seconds
+        from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_flag, check_ids, check_seconds
         from airflow_provider_b24cal.waiting.conditions import (
             AttendeesCondition,
             check_rule,
@@ -91,7 +90,7 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
         wait = AttendeesCondition(
             check_event_id(self.event_id),
             check_rule("Y", fail_on, self.require),
-            None if self.users is None else tuple(check_users(self.users)),
+            None if self.users is None else tuple(check_ids(self.users, "users")),
             check_seconds(self.deadline_before_start, "deadline_before_start"),
         )
         return check_users_suffice(wait)

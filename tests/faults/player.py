@@ -222,12 +222,12 @@ class Player:
 def _look_into(hook: Bitrix24CalendarHook, evidence: Evidence) -> None:
     """Look at a hook and at what it has made."""
     client: Any = hook._client
-    settings, credentials = client._settings, client._credentials
-    parts = [hook, client, settings, credentials, client._transport, client._async_transport]
+    settings, context = client._settings, client._context
+    parts = [hook, client, settings, context, client._transport, client._async_transport]
     parts += [getattr(settings, "endpoint", None), getattr(settings, "grant", None)]
-    if credentials is not None:
-        parts += [credentials._store, *client._context(credentials), credentials.endpoint]
-        parts += [credentials.endpoint.credential]
+    if context is not None:
+        endpoint = context.credentials.endpoint
+        parts += [*context, context.credentials._store, endpoint, endpoint.credential]
     for part in parts:
         if part is not None:
             evidence.thing(type(part).__name__, part)

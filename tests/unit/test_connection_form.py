@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from bitrix24_sandbox.server import SandboxServer
 
-from airflow_provider_b24cal.bitrix24.connection_fields import field_name
 from airflow_provider_b24cal.bitrix24.schemas import document
+from airflow_provider_b24cal.bitrix24.validation import field_name
 from airflow_provider_b24cal.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 

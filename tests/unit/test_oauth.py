@@ -159,7 +159,7 @@ def test_a_lost_race_with_another_host_ends_with_the_winners_token(
     folder = connect()
     hook = reader()
     hook.status(SILENT)
-    access = hook.hook._client._credentials
+    access = hook.hook._client._context.credentials
     grant = access._store.grant
     winner = portal.grant(1)
     portal.auth_server._by_refresh.pop(grant.pair.refresh.reveal())
@@ -241,7 +241,7 @@ def test_a_trial_of_the_store_overwrites_nothing(connect: Connect, portal: Porta
     connect(token_store=STORE)
     portal.expire_tokens()
     first, second = Blocking(), Blocking()
-    look = first.hook._client._get_credentials()._store
+    look = first.hook._client._get_context().credentials._store
     assert look is not None
     look.load()
     assert second.status(SILENT) == "Q"
@@ -347,6 +347,6 @@ def test_the_default_store_is_a_variable_that_airflow_hides(
     assert "token" in key
     with create_session() as session:
         (row,) = session.query(Variable).filter(Variable.key == key)
-        assert read_stored(row.val).access == hook.hook._client._credentials.endpoint.credential.token
+        assert read_stored(row.val).access == hook.hook._client._context.credentials.endpoint.credential.token
     assert reader().status(SILENT) == "Q"
     assert issued(portal) == 1

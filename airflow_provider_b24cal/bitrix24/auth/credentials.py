@@ -15,8 +15,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from airflow_provider_b24cal.bitrix24.connection_fields import field_name, invalid_field
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
+from airflow_provider_b24cal.bitrix24.validation import field_name, invalid_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -291,13 +291,13 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     text = host.strip() if "://" in host else f"https://{host.strip()}"
     try:
         parts = urlsplit(text)
-        name, own_port = parts.hostname or "", parts.port
-    except ValueError:
+        name, own_port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
+    except ValueError:  # or its subclass for a name that is not of the internet
         parts, name, own_port = urlsplit(""), "", None
     address = _as_address(name)
     plain = parts.scheme in {"http", "https"} and parts.username is None
     bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
-    if not plain or not bare or not (address or _HOST.match(_to_ascii(name))):
+    if not plain or not bare or not (address or _HOST.match(name)):
         expected = "a host such as example.bitrix24.com or https://example.bitrix24.com"
         raise invalid_field(field, expected, value=hide_webhook_paths(host))
     if parts.scheme == "http" and not (is_loopback(text) or allow_http):
@@ -305,7 +305,7 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
         raise invalid_field(field, "https", advice, value=host)
     if own_port and port and own_port != port:
         raise invalid_field(field, f"the same port as in {field_name('port')}, {port}", value=host)
-    shown = f"[{name}]" if address == 6 else _to_ascii(name)
+    shown = f"[{name}]" if address == 6 else name
     final = own_port or port
     return f"{parts.scheme}://{shown}" + (f":{final}" if final and final != _PORTS[parts.scheme] else "")
 
@@ -321,10 +321,3 @@ def _as_address(name: str) -> int | None:
         return ip_address(name).version
     except ValueError:
         return None
-
-
-def _to_ascii(name: str) -> str:
-    try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError:
-        return ""

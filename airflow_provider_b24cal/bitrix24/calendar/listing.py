@@ -25,7 +25,6 @@ from airflow_provider_b24cal.bitrix24.validation import (
     check_calendar_type,
     check_event_id,
     check_flag,
-    check_ids,
     check_letters,
     check_number,
     check_sections,
@@ -122,14 +121,6 @@ def check_owner(kind: str, owner_id: object) -> int | None:
             return 0
         raise invalid("owner_id", owner_id, f"None or 0 with calendar_type={kind!r}")
     return None if kind == "user" and owner_id is None else check_event_id(owner_id, "owner_id")
-
-
-def check_users(users: object) -> list[int]:
-    """Return user ids, each once.
-
-    :raises InvalidArgumentError: the value is no list of ids.
-    """
-    return check_ids(users, "users")
 
 
 def list_events(listing: Listing, context: ExchangeContext) -> Steps[EventList]:

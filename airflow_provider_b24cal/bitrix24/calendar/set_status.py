@@ -80,13 +80,12 @@ class Change(HookResult):
 def order_writes(wanted: Mapping[int, MeetingStatus]) -> list[list[tuple[int, MeetingStatus]]]:
     """Split meetings into stages that run one after the other: every ``Y`` before any other status.
 
-    Meetings that fit into one request, or that all get the same status, need one stage only.
+    Meetings that fit into one request need one stage only, in the same order.
     """
-    items = list(wanted.items())
-    if len(items) <= CHUNK // 2:
-        return [items]
     order = (MeetingStatus.ACCEPTED, MeetingStatus.DECLINED, MeetingStatus.NOT_ANSWERED)
-    stages = ([item for item in items if item[1] is status] for status in order)
+    stages = [[item for item in wanted.items() if item[1] is status] for status in order]
+    if len(wanted) <= CHUNK // 2:
+        return [[item for stage in stages for item in stage]]
     return [stage for stage in stages if stage]
 
 
@@ -105,9 +104,7 @@ def recheck(changes: Mapping[int, Change], outcomes: Mapping[int, Outcome[Meetin
 
 
 def _recheck(change: Change, outcome: Outcome[MeetingStatus]) -> Change:
-    if outcome.error is not None:
-        return replace(change, current=None, error=outcome.error)
-    seen = replace(change, current=outcome.unwrap())
+    seen = _after_reading(change, outcome)
     return _undone(seen) if _differs(seen) else seen
 
 
@@ -133,19 +130,23 @@ def change_statuses(items: Iterable[tuple[int, MeetingStatus]], context: Exchang
     others are written and read back in one request. After an ambiguous error the status is read before the set is
     repeated. No meeting is set more than :data:`MAX_SETS` times; a set that was refused before it ran does not count.
 
-    :param items: pairs of event id and wanted status, each event once.
+    :param items: pairs of event id and wanted status, each event once; at most fifty, in the order of
+        :func:`order_writes`.
     :return: one change per event, in the order given.
     """
     meetings = {event_id: _Meeting(Change(event_id, status)) for event_id, status in items}
     state = RetryState(context.policy)
-    to_read, to_write = list(meetings.values()), list[_Meeting]()
-    while to_read or to_write:
-        state = yield from _read(to_read, context, state)
-        to_write = _writable([*to_write, *(meeting for meeting in to_read if _differs(meeting.change))])
+    to_read = list(meetings.values())
+    while to_read or any(_differs(meeting.change) for meeting in meetings.values()):
+        if to_read:
+            calls = [get_status(meeting.change.event_id) for meeting in to_read]
+            outcomes, state = yield from call_with_retry(calls, context, state)
+            for meeting, outcome in zip(to_read, outcomes, strict=True):
+                meeting.change = _after_reading(meeting.change, outcome)
+        to_write = _writable(meeting for meeting in meetings.values() if _differs(meeting.change))
         verified: list[_Meeting] = []
         for chunk in in_chunks(to_write, CHUNK // 2):
             verified += yield from _write_and_verify(chunk, meetings.values(), context)
-        to_write = [meeting for meeting in verified if _differs(meeting.change)]
         failed = {
             meeting.change.event_id: meeting.change.error
             for meeting in verified
@@ -160,17 +161,8 @@ def change_statuses(items: Iterable[tuple[int, MeetingStatus]], context: Exchang
     return [meeting.change for meeting in meetings.values()]
 
 
-def _read(meetings: Sequence[_Meeting], context: ExchangeContext, state: RetryState) -> Steps[RetryState]:
-    for chunk in in_chunks(meetings):
-        calls = [get_status(meeting.change.event_id) for meeting in chunk]
-        outcomes, state = yield from call_with_retry(calls, context, state)
-        for meeting, outcome in zip(chunk, outcomes, strict=True):
-            meeting.change = _after_reading(meeting.change, outcome)
-    return state
-
-
 def _writable(meetings: Iterable[_Meeting]) -> list[_Meeting]:
-    """Return the meetings that may be set once more, every ``Y`` first; the others get an error."""
+    """Return the meetings that may be set once more; the others get an error."""
     writable = []
     for meeting in meetings:
         if meeting.sets < MAX_SETS:
@@ -178,7 +170,7 @@ def _writable(meetings: Iterable[_Meeting]) -> list[_Meeting]:
         else:
             failure = meeting.failure
             meeting.change = replace(meeting.change, error=failure) if failure else _not_applied(meeting.change)
-    return sorted(writable, key=lambda meeting: meeting.change.wanted is not MeetingStatus.ACCEPTED)
+    return writable
 
 
 def _write_and_verify(
@@ -199,9 +191,7 @@ def _write_and_verify(
         meeting.sets += not isinstance(done.error, _NOT_RUN)
         meeting.change = _after_writing(meeting.change, done, outcome)
     for other, outcome in zip(beside, seen[len(sets) :], strict=True):
-        other.change = _after_reading(other.change, outcome)
-        if other.sets and _differs(other.change):
-            other.change = _undone(other.change)
+        other.change = _recheck(other.change, outcome) if other.sets else _after_reading(other.change, outcome)
     return [*meetings, *beside]
 
 

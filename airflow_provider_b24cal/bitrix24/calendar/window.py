@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from airflow_provider_b24cal.bitrix24.calendar.accessibility import BusyPeriod
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, Span
 
 MAX_WINDOW: Final = timedelta(days=1461)
 """The longest window: four years, so that a wrong year does not let a portal expand series up to 2038."""
@@ -28,20 +31,6 @@ _EXPECTED: Final = (
     "a datetime with a time zone, or its ISO text such as 2026-09-16T10:00:00+02:00, "
     f"from {_YEARS.start} to {_YEARS.stop - 1}"
 )
-
-
-class Timed(Protocol):
-    """An event or a busy period.
-
-    :param all_day: whether ``start`` and ``end`` are days, as midnights UTC.
-    """
-
-    @property
-    def start(self) -> datetime: ...
-    @property
-    def end(self) -> datetime: ...
-    @property
-    def all_day(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class Window:
             yield Window(start, end)
             start = end
 
-    def touches(self, timed: Timed) -> bool:
+    def touches(self, timed: CalendarEvent | Span | BusyPeriod) -> bool:
         """Return whether an event overlaps the window; one without duration takes place at its start."""
         start, end = timed.start, timed.end
         if timed.all_day:

@@ -66,7 +66,9 @@ def pack(calls: Sequence[Call[Any]], prefix: str) -> Call[list[Outcome[Any]]]:
     commands = {f"{prefix}{number}": command(call) for number, call in enumerate(calls)}
 
     def read(result: dict[str, Any], scrub: Callable[[str], str]) -> list[Outcome[Any]]:
-        values, errors = (_as_mapping(result[part]) for part in ("result", "result_error"))
+        # PHP writes an empty map as a list. One with entries answers none of these commands, whose keys are no numbers.
+        answers = (result["result"], result["result_error"])
+        values, errors = (part if isinstance(part, dict) else {} for part in answers)
         return [_outcome(call, key, values, errors, scrub) for key, call in zip(commands, calls, strict=True)]
 
     return Call(
@@ -128,11 +130,6 @@ def _flatten(params: Mapping[Any, Any], within: str = "") -> Iterator[tuple[str,
             yield name, "1" if value else "0"
         else:
             yield name, str(value)
-
-
-def _as_mapping(part: dict[str, Any] | list[Any]) -> Mapping[str, Any]:
-    # PHP writes a map with the keys 0, 1, 2, ... as a list, and an empty map as [].
-    return part if isinstance(part, dict) else {str(number): value for number, value in enumerate(part)}
 
 
 def _outcome(

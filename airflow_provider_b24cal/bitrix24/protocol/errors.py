@@ -261,14 +261,9 @@ class TriggerEventError(Bitrix24Error):
     """A deferred task resumed without an event, or with an unknown one."""
 
 
-def _with_descendants(root: type[Bitrix24Error]) -> dict[str, type[Bitrix24Error]]:
-    found = {root.__name__: root}
-    for child in root.__subclasses__():
-        found |= _with_descendants(child)
-    return found
-
-
-CLASSES: Final[Mapping[str, type[Bitrix24Error]]] = _with_descendants(Bitrix24Error)
+CLASSES: Final[Mapping[str, type[Bitrix24Error]]] = {
+    name: kind for name, kind in list(globals().items()) if name.endswith("Error")
+}
 """Every error class by name."""
 
 

@@ -72,16 +72,6 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """The portal has a new address.
-
-    :param endpoint: the new address, with the same credential.
-    """
-
-    endpoint: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
 class Blocking:
     """Call a blocking function: directly in a worker, in a separate thread on an event loop. The answer is its result.
 
@@ -91,7 +81,7 @@ class Blocking:
     function: Callable[[], Any]
 
 
-Step: TypeAlias = Send | Pause | RateLimited | Renew | Moved | Blocking
+Step: TypeAlias = Send | Pause | RateLimited | Renew | Blocking
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
@@ -101,6 +91,9 @@ class EndpointSource(Protocol):
     @property
     def endpoint(self) -> Endpoint:
         """The endpoint in use."""
+
+    def moved(self, endpoint: Endpoint) -> None:
+        """Use the portal's new address from now on, with the credential in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +218,7 @@ def send_calls(
         reply: Reply = yield Send(endpoint.request(call.method, call.params, call.max_reply_bytes))
         if reply.http_status in REDIRECTS and (moved := endpoint.renamed(reply.location)):
             # A portal that redirects has not executed the request, so writes are repeated too.
-            yield Moved(moved)
+            context.source.moved(moved)
             reply = yield Send(moved.request(call.method, call.params, call.max_reply_bytes))
         result = read(call, reply, endpoint.scrub, context.operating.note)
         outcomes = result if packed else [Outcome(result)]

@@ -31,7 +31,7 @@ with DAG("tokens", schedule=None, catchup=False, is_paused_upon_creation=False) 
 
         with Bitrix24CalendarHook(CONNECTION) as hook:
             hook.whoami()
-            endpoint = hook._client._get_credentials().endpoint
+            endpoint = hook._client._get_context().credentials.endpoint
             print("accident:", json.loads(endpoint.request("profile", {}).body)["auth"])
         return "printed"
 
