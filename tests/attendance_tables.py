@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 from hypothesis import strategies as st
 
-from airflow_provider_b24cal.attendance.models import AttendanceChange, Snapshot
-from airflow_provider_b24cal.attendance.reconcile import Diff, Stored, reconcile
+from airflow_provider_b24cal.attendance.models import AttendanceChange, Snapshot, Stored, best_views
+from airflow_provider_b24cal.attendance.reconcile import Diff, reconcile
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
@@ -37,6 +38,14 @@ def make_event(
         all_day=False, calendar_type="user", owner_id=HOST, host_id=HOST, is_meeting=True, is_recurring=series,
         status=MeetingStatus.ORGANISER, attendees=attendees,
     )  # fmt: skip
+
+
+def make_seven(given_answers: str | None, hour: int = 5, *, series: bool = False) -> CalendarEvent:
+    """Return meeting 7 with the answers of users 2, 3 and so on; a blank for who is not invited."""
+    if given_answers is None:
+        return make_event(7, hour, None, series=series)
+    given = {number: MeetingStatus(letter) for number, letter in enumerate(given_answers, 2) if letter != " "}
+    return make_event(7, hour, given, series=series)
 
 
 any_hour = st.integers(0, 143)
@@ -86,7 +95,7 @@ class Tables:
         """Return the tables without the times of our readings, and which of many calendars was the last one read."""
         return (
             {
-                key: (*row._replace(calendar="")[2:15], row.vanished_at is None)
+                key: (*row._replace(calendar="")[2:15], row.vanished_at is None, row.vanished_reason, row.moved_to)
                 for key, row in self.stored.meetings.items()
             },
             {
@@ -132,6 +141,21 @@ class Clock:
         seen = tuple((name, event) for name in names for event in portal[name] if window.touches(event))
         return Snapshot(self.now(), seen, frozenset(names), window)
 
+    def read_all(
+        self, portal: dict[str, list[CalendarEvent]], window: Window, names: Iterable[str] = CALENDARS
+    ) -> Snapshot:
+        """Return a reading of calendars, with what the portal tells of every meeting by its id."""
+        shown = best_views((name, event) for name, events in portal.items() for event in events)
+        in_order = sorted((event for _, event in shown.values()), key=lambda event: event.start, reverse=True)
+        first_dates = {event.parent_id: event for event in in_order}
+        cancelled = frozenset(range(1, 10)) - first_dates.keys()
+        return replace(self.read(portal, window, names), by_id=tuple(first_dates.values()), cancelled=cancelled)
+
     def now(self) -> datetime:
         """Return the next time."""
         return FIRST + 365 * DAY + next(self.ticks) * timedelta(minutes=1)
+
+
+def reported(tables: Tables) -> list[tuple[int, str | None, str | None]]:
+    """Return the changes: user, old and new answer."""
+    return sorted((change[2:5] for change in tables.changes.values()), key=repr)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
 from airflow_provider_b24cal.attendance.io.tables import TableNames
 from airflow_provider_b24cal.attendance.models import Person, Snapshot
-from airflow_provider_b24cal.attendance.reconcile import Diff
+from airflow_provider_b24cal.attendance.reconcile import Diff, reconcile
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
@@ -48,7 +48,15 @@ def make_snapshot(hours: float, *events: CalendarEvent, window: Window | None = 
 
 def write(store: AttendanceStore, snapshot: Snapshot, people: Sequence[Person] = ()) -> Diff:
     with store.lock() as session:
-        return store.write(session, snapshot, people)
+        return write_to(store, session, snapshot, people)
+
+
+def write_to(store: AttendanceStore, session: Connection, snapshot: Snapshot, people: Sequence[Person] = ()) -> Diff:
+    """Write a snapshot by a session that holds the lock."""
+    stored = store.load(session, snapshot)
+    difference = reconcile(stored, snapshot)
+    store.write(session, stored, difference, snapshot.read_at, people)
+    return difference
 
 
 def read_rows(store: AttendanceStore) -> list[list[tuple[Any, ...]]]:

@@ -41,6 +41,15 @@ def delete_event(portal: Portal, event_id: int) -> None:
         book.put([replace(row, deleted=True) for row in book.rows_of(event_id)])
 
 
+def hand_over(portal: Portal, event_id: int, group_id: int) -> None:
+    """Put a group's meeting into the calendar of another group."""
+    with portal.locked() as book:
+        event, rows = book.events[event_id], book.rows_of(event_id)
+        book.drop(event_id)
+        moved = [replace(row, owner_id=group_id) if row.is_parent else row for row in rows]
+        book.add(replace(event, owner_id=group_id), moved)
+
+
 def log_of(task: Any) -> list[str]:
     """Run a task and return what it has reported."""
     lines: list[str] = []

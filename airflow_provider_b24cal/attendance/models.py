@@ -6,12 +6,13 @@ answer. The fields have the names of the columns in tables and files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, UnreadableRow
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = "tuple[int, datetime]"
 """The key of an occurrence within a portal: id of the meeting and start."""
+Views: TypeAlias = "dict[Key, tuple[str, CalendarEvent]]"
+"""A view of each occurrence: the calendar that shows it, and the event."""
+
+CANCELLED: Final = "cancelled"
+MOVED: Final = "moved"
+NOT_VISIBLE: Final = "not_visible"
 
 
 class Meeting(NamedTuple):
@@ -33,7 +40,12 @@ class Meeting(NamedTuple):
         where the portal does not show the attendees.
     :param total: how many are invited.
     :param share: ``accepted`` of ``total``, 0 to 1; ``None`` also when nobody is invited.
-    :param vanished_at: when it was first found to be deleted, or moved to another start.
+    :param first_seen: also of an occurrence that has moved: when it was first seen at its old start.
+    :param vanished_at: when it was first found to be absent from where it was.
+    :param vanished_reason: ``moved`` to another start, ``cancelled``: the portal has no such meeting any more, or
+        ``not_visible``: the calendar does not show it any more. ``None`` while it is there.
+    :param moved_to: the start at which it takes place, if it has moved. Its row there has the same ``parent_id``, or is
+        an edited date with the series as ``recurrence_id``.
     """
 
     parent_id: int
@@ -54,6 +66,8 @@ class Meeting(NamedTuple):
     first_seen: datetime
     last_seen: datetime
     vanished_at: datetime | None = None
+    vanished_reason: str | None = None
+    moved_to: datetime | None = None
 
     @property
     def key(self) -> Key:
@@ -132,25 +146,53 @@ class Snapshot:
     :param calendars: those that were read. A meeting in ``window`` that they do not contain is gone, if all their rows
         could be read.
     :param window: ``None`` if single events were read.
-    :param gone: meetings that were read by their id and do not exist.
     :param unreadable: pairs of calendar and row that is left out; the event exists.
+    :param by_id: meetings that were read by their id, because the calendars do not show them any more; of a series the
+        first date.
+    :param not_found: meetings that were read by their id and are not visible, or no meetings.
+    :param cancelled: meetings that the portal does not have, whoever asks.
     """
 
     read_at: datetime
     seen: tuple[tuple[str, CalendarEvent], ...]
     calendars: frozenset[str] = frozenset()
     window: Window | None = None
-    gone: frozenset[int] = frozenset()
     unreadable: tuple[tuple[str, UnreadableRow], ...] = ()
+    by_id: tuple[CalendarEvent, ...] = ()
+    not_found: frozenset[int] = frozenset()
+    cancelled: frozenset[int] = frozenset()
 
     def whole_calendars(self) -> frozenset[str]:
         """Return the calendars without an unreadable row of an unknown meeting, which could be any."""
         return self.calendars - {calendar for calendar, row in self.unreadable if row.parent_id is None}
 
+    def ids_read(self) -> frozenset[int]:
+        """Return the meetings that were read by their id."""
+        return frozenset(event.parent_id for event in self.by_id) | self.not_found | self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The stored rows that a snapshot can change."""
+
+    meetings: Mapping[Key, Meeting] = field(default_factory=dict)
+    attendances: Mapping[Key, Mapping[int, Attendance]] = field(default_factory=dict)
+
 
 def occurrence(event: CalendarEvent) -> Key:
     """Return the key of the occurrence that an event of any calendar is."""
     return event.parent_id, event.start
+
+
+def best_views(seen: Iterable[tuple[str, CalendarEvent]]) -> Views:
+    """Return the view of each occurrence that shows most; among equals that of the first calendar by name."""
+    views: Views = {}
+    for calendar, event in seen:
+        key = occurrence(event)
+        known = views.get(key)
+        if known is None or (event.attendees is None, calendar) < (known[1].attendees is None, known[0]):
+            views[key] = calendar, event
+    return views
 
 
 def answers(event: CalendarEvent) -> dict[int, MeetingStatus] | None:

@@ -3,41 +3,37 @@
 A snapshot is newer than all stored rows: it is read while the tables are locked.
 
 Different tasks read different calendars. A row holds what the calendar contained in which it was last seen. Only a read
-of the same calendar can find it deleted or masked. Any read can replace it with a view that shows no less.
+of the same calendar can find it absent or masked. Any read can replace it with a view that shows no less.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from airflow_provider_b24cal.attendance.absences import absent_rows, find_moves, views_by_id
 from airflow_provider_b24cal.attendance.models import (
+    CANCELLED,
+    MOVED,
+    NOT_VISIBLE,
     Attendance,
     AttendanceChange,
     answers,
+    best_views,
     is_host,
     meeting,
-    occurrence,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
-    from airflow_provider_b24cal.attendance.models import Key, Meeting, Snapshot
+    from airflow_provider_b24cal.attendance.models import Key, Meeting, Snapshot, Stored
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
     from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
-    from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The stored rows that a snapshot can change."""
-
-    meetings: Mapping[Key, Meeting] = field(default_factory=dict)
-    attendances: Mapping[Key, Mapping[int, Attendance]] = field(default_factory=dict)
+R = TypeVar("R", "Meeting", Attendance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +43,10 @@ class Diff:
     :param meetings: rows to insert or to replace.
     :param attendances: rows to insert or to replace.
     :param changes: rows to insert.
-    :param counts: how many occurrences were ``new``, ``changed``, ``unchanged``, ``vanished``, or have ``unknown``
-        attendance.
-    :param emptied: calendars without any event, and how many occurrences have vanished with that. A loss of rights
-        looks the same.
+    :param counts: how many occurrences were ``new``, ``changed``, ``unchanged``, ``moved``, ``vanished``, or have
+        ``unknown`` attendance.
+    :param emptied: calendars without any event, and how many occurrences are not visible any more with that. A loss of
+        rights looks the same.
     """
 
     meetings: list[Meeting] = field(default_factory=list)
@@ -60,66 +56,57 @@ class Diff:
     emptied: Counter[str] = field(default_factory=Counter)
 
 
-def reconcile(stored: Stored, snapshot: Snapshot) -> Diff:
-    """Return what a snapshot changes."""
+def reconcile(stored: Stored, snapshot: Snapshot, counted: Collection[Key] = ()) -> Diff:
+    """Return what a snapshot changes.
+
+    :param counted: occurrences that an earlier part of the window has counted.
+    """
     difference = Diff()
     views, whole = best_views(snapshot.seen), snapshot.whole_calendars()
+    absent = absent_rows(stored, snapshot, views)
+    views |= views_by_id(snapshot, absent, stored)
+    moves = find_moves(stored, views, absent)
+    origins = {new: old for old, new in moves.items()}
     for key, (calendar, event) in views.items():
-        difference.counts["unknown"] += event.attendees is None
-        before = stored.meetings.get(key)
-        if before is not None and before.calendar not in {calendar, *whole} and _shows_less(event, before):
-            difference.counts["unchanged"] += 1
+        origin, before = origins.get(key), stored.meetings.get(key)
+        if origin is not None:
+            upsert(difference, snapshot.read_at, calendar, event, *_at_new_start(stored, origin, key), moved=True)
+            outcome = "moved"
+        elif before is not None and before.calendar not in {calendar, *whole} and _shows_less(event, before):
+            outcome = "unchanged"
         else:
-            upsert(difference, snapshot.read_at, calendar, event, before, stored.attendances.get(key, {}))
-    mark_missing(difference, stored, snapshot, views)
-    return difference
-
-
-def mark_missing(
-    difference: Diff, stored: Stored, snapshot: Snapshot, views: Mapping[Key, tuple[str, CalendarEvent]]
-) -> None:
-    """Mark occurrences as vanished that the snapshot should contain and does not."""
-    # A meeting that is no series has one start.
-    moved = {key[0] for key, (_, event) in views.items() if not event.is_recurring}
-    not_there = moved | snapshot.gone
-    whole, unreadable = snapshot.whole_calendars(), {row.parent_id for _, row in snapshot.unreadable}
+            outcome = upsert(difference, snapshot.read_at, calendar, event, before, stored.attendances.get(key, {}))
+        if key not in counted:
+            difference.counts[outcome] += 1
+            difference.counts["unknown"] += event.attendees is None
     empty = whole - {calendar for calendar, _ in (*snapshot.seen, *snapshot.unreadable)}
-    for key, before in stored.meetings.items():
-        if key in views or before.vanished_at is not None:
-            continue
-        covered = before.calendar in whole and _is_within(before, snapshot.window)
-        if key[0] in not_there or (covered and key[0] not in unreadable):
-            mark_vanished(difference, snapshot.read_at, before, stored.attendances.get(key, {}).values())
-            difference.emptied.update({before.calendar} & empty)
+    for key, certain in absent.items():
+        if key not in views and (certain or key in moves):
+            reason = MOVED if key in moves else CANCELLED if key[0] in snapshot.cancelled else NOT_VISIBLE
+            before = stored.meetings[key]._replace(vanished_at=snapshot.read_at, vanished_reason=reason)
+            moved_to = moves[key][1] if key in moves else None
+            mark_vanished(difference, before._replace(moved_to=moved_to), stored.attendances.get(key, {}).values())
+            if reason != MOVED:
+                difference.counts["vanished"] += 1
+            if reason == NOT_VISIBLE:
+                difference.emptied.update({before.calendar} & empty)
+    return difference
 
 
 def people_of(snapshot: Snapshot) -> frozenset[int]:
     """Return the attendees and organisers of a snapshot's meetings."""
-    invited = {attendee.user_id for _, event in snapshot.seen for attendee in event.attendees or ()}
-    hosts = {event.host_id for _, event in snapshot.seen if event.host_id is not None}
-    return frozenset(invited | hosts)
+    events = [*(event for _, event in snapshot.seen), *snapshot.by_id]
+    invited = {attendee.user_id for event in events for attendee in event.attendees or ()}
+    return frozenset(invited | {event.host_id for event in events if event.host_id is not None})
 
 
 def without_names(snapshot: Snapshot) -> Snapshot:
     """Return a snapshot without the names of meetings."""
-    return replace(snapshot, seen=tuple((calendar, replace(event, name="")) for calendar, event in snapshot.seen))
-
-
-def best_views(seen: Iterable[tuple[str, CalendarEvent]]) -> dict[Key, tuple[str, CalendarEvent]]:
-    """Return the view of each occurrence that shows most; among equals that of the first calendar by name."""
-    views: dict[Key, tuple[str, CalendarEvent]] = {}
-    for calendar, event in seen:
-        key = occurrence(event)
-        known = views.get(key)
-        if known is None or _rank(calendar, hidden=event.attendees is None) < _rank(
-            known[0], hidden=known[1].attendees is None
-        ):
-            views[key] = calendar, event
-    return views
-
-
-def _rank(calendar: str, *, hidden: bool) -> tuple[bool, str]:
-    return hidden, calendar
+    return replace(
+        snapshot,
+        seen=tuple((calendar, replace(event, name="")) for calendar, event in snapshot.seen),
+        by_id=tuple(replace(event, name="") for event in snapshot.by_id),
+    )
 
 
 def _shows_less(event: CalendarEvent, before: Meeting) -> bool:
@@ -127,15 +114,14 @@ def _shows_less(event: CalendarEvent, before: Meeting) -> bool:
     return event.attendees is None and before.vanished_at is None and before.total is not None
 
 
-def _is_within(before: Meeting, window: Window | None) -> bool:
-    """Tell whether a reading of a window would show a row of before, were it still there."""
-    if window is None:
-        return False
-    # By the start alone: an event that reaches into a window may have been shortened.
-    start = before.occurrence_start
-    if before.all_day:
-        start = start.replace(tzinfo=window.start.tzinfo)
-    return window.start.astimezone(UTC) <= start.astimezone(UTC) < window.end.astimezone(UTC)
+def _at_new_start(stored: Stored, old: Key, new: Key) -> tuple[Meeting, dict[int, Attendance]]:
+    """Return the rows of an occurrence that has moved, as if they had always been at its new start."""
+    attendances = stored.attendances.get(old, {}).values()
+    return _at(stored.meetings[old], new), {one.user_id: _at(one, new) for one in attendances if not one.vanished_at}
+
+
+def _at(row: R, key: Key) -> R:
+    return row._replace(parent_id=key[0], occurrence_start=key[1])
 
 
 def upsert(
@@ -145,21 +131,26 @@ def upsert(
     event: CalendarEvent,
     before: Meeting | None,
     attendances: Mapping[int, Attendance],
-) -> None:
-    """Add the rows of an occurrence that was seen."""
+    *,
+    moved: bool = False,
+) -> str:
+    """Add the rows of an occurrence that was seen, and return whether it is ``new``, ``changed`` or ``unchanged``.
+
+    :param moved: the rows are stored at another start.
+    """
     after = meeting(event, calendar, now if before is None else before.first_seen, now)
     difference.meetings.append(after)
     # Another calendar with the same view is no change.
     same = before is not None and after == before._replace(calendar=calendar, last_seen=now)
-    difference.counts["new" if before is None else "unchanged" if same else "changed"] += 1
+    outcome = "new" if before is None else "unchanged" if same else "changed"
     # Attendees that vanished with the occurrence return with it; that is no new invitation.
     vanished_at = before and before.vanished_at
     invited = {one: row for one, row in attendances.items() if row.vanished_at == vanished_at}
     given = answers(event)
     if given is None:
-        back = (row for row in invited.values() if row.vanished_at is not None)
-        difference.attendances.extend(row._replace(vanished_at=None) for row in back)
-        return
+        kept = (row for row in invited.values() if moved or row.vanished_at is not None)
+        difference.attendances.extend(row._replace(vanished_at=None) for row in kept)
+        return outcome
     # Rows that do not fit together have been emptied or restored from a backup, and begin anew.
     complete = before is not None and _is_complete(before, invited.values())
     answered_at = _answered_at(before, attendances.values()) if complete else None
@@ -173,6 +164,7 @@ def upsert(
     for user_id in sorted(invited.keys() - given.keys()):
         row = invited[user_id]._replace(changed_at=changed_at[user_id], vanished_at=now)
         difference.attendances.append(row)
+    return outcome
 
 
 def _changes(
@@ -210,7 +202,8 @@ def _answered_at(before: Meeting | None, attendances: Iterable[Attendance]) -> d
     return max((max(row.last_seen, row.changed_at or row.last_seen) for row in attendances), default=None)
 
 
-def mark_vanished(difference: Diff, now: datetime, before: Meeting, attendances: Iterable[Attendance]) -> None:
-    difference.counts["vanished"] += 1
-    difference.meetings.append(before._replace(vanished_at=now))
-    difference.attendances.extend(row._replace(vanished_at=now) for row in attendances if row.vanished_at is None)
+def mark_vanished(difference: Diff, after: Meeting, attendances: Iterable[Attendance]) -> None:
+    """Add the rows of an occurrence that has vanished."""
+    difference.meetings.append(after)
+    ended = (row._replace(vanished_at=after.vanished_at) for row in attendances if row.vanished_at is None)
+    difference.attendances.extend(ended)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_type_hints
 
-from airflow_provider_b24cal.attendance.models import Attendance, Day, Meeting, Person, answers, is_host, meeting
-from airflow_provider_b24cal.attendance.reconcile import best_views
+from airflow_provider_b24cal.attendance.models import (
+    Attendance,
+    Day,
+    Meeting,
+    Person,
+    answers,
+    best_views,
+    is_host,
+    meeting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +27,7 @@ Record: TypeAlias = "dict[str, Any]"
 Kind: TypeAlias = "type[Meeting | Attendance | Person | Day]"
 """The class of rows of one kind."""
 
-_HISTORY: Final = frozenset({"first_seen", "last_seen", "changed_at", "vanished_at"})
+_HISTORY: Final = frozenset({"first_seen", "last_seen", "changed_at", "vanished_at", "vanished_reason", "moved_to"})
 
 
 def columns(kind: Kind) -> dict[str, Any]:

@@ -22,19 +22,19 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     """
     Synchronise three tables with calendars: meetings, answers, and the changes of answers.
 
-    No row is deleted: what is gone gets a ``vanished_at``. Repeated runs, windows in any order, two runs at once, and a
-    killed run with its retry give the same tables. Each part of a window, 25 days, is one transaction. The tables are
-    locked while a part is read and written; another run waits up to 600 seconds for the lock. The database is SQLite,
-    PostgreSQL, MySQL or MariaDB. A calendar that has become empty is a warning in the log: a loss of access looks the
-    same.
+    No row is deleted: what has ended gets a ``vanished_at`` and a reason. A moved meeting keeps its answers. Repeated
+    runs, windows in any order, two runs at once, and a killed run with its retry give the same tables. Each part of a
+    window, 25 days, is one transaction. The tables are locked while a part is read and written; another run waits up to
+    600 seconds for the lock. The database is SQLite, PostgreSQL, MySQL or MariaDB. A calendar that has become empty
+    while its meetings still exist is a warning in the log: a loss of access looks the same.
 
     XCom ``return_value``::
 
-        {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 37, "vanished": 0, "unknown": 3,
-         "answers": 310, "answer_changes": 1, "people": 0, "unreadable": 0}
+        {"occurrences": 40, "new": 2, "changed": 1, "unchanged": 36, "moved": 1, "vanished": 0,
+         "unknown": 3, "answers": 310, "answer_changes": 1, "people": 0, "unreadable": 0}
 
-    ``unknown`` counts occurrences whose attendees the portal does not show. ``unreadable`` rows are left out and
-    logged; the stored rows of their meetings stay as they are.
+    An occurrence in two parts of the window counts once. ``unknown`` counts occurrences whose attendees the portal does
+    not show. ``unreadable`` rows are left out and logged; the stored rows of their meetings stay as they are.
 
     People are stored as ids, unless names are requested. The tables are the task's outlets, unless you give others:
     :func:`~airflow_provider_b24cal.assets.table_asset`. The events of these assets carry the counts. Airflow must know

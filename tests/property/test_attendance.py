@@ -38,7 +38,7 @@ def test_the_order_of_windows_does_not_matter(
         clock, tables = Clock(), Tables()
         for portal in (before, after):
             for window in order:
-                tables.sync(clock.read(portal, window))
+                tables.sync(clock.read_all(portal, window))
         results.append(tables.truth())
     assert results[0] == results[1]
 
@@ -49,9 +49,9 @@ def test_calendars_synced_one_by_one_in_any_order_give_the_same_tables(
 ) -> None:
     clock, tables, whole = Clock(), Tables(), Tables()
     for window in WINDOWS:
-        whole.sync(clock.read(portal, window))
+        whole.sync(clock.read_all(portal, window))
     for window_number, calendar_number in order:
-        tables.sync(clock.read(portal, WINDOWS[window_number], [CALENDARS[calendar_number]]))
+        tables.sync(clock.read_all(portal, WINDOWS[window_number], [CALENDARS[calendar_number]]))
     assert tables.truth() == whole.truth()
 
 
@@ -60,14 +60,14 @@ def test_again_changes_nothing(before: dict[str, list[CalendarEvent]], after: di
     clock, tables = Clock(), Tables()
     for portal in (before, after):
         for window in WINDOWS:
-            snapshot = clock.read(portal, window)
+            snapshot = clock.read_all(portal, window)
             tables.sync(snapshot)
             stored, changes = deepcopy(tables.stored), dict(tables.changes)
             tables.sync(snapshot)
             assert (tables.stored, tables.changes) == (stored, changes), "as of a retry"
     truth = tables.truth()
     for window in WINDOWS:
-        again = tables.sync(clock.read(after, window))
+        again = tables.sync(clock.read_all(after, window))
         assert set(+again.counts) <= {"unchanged", "unknown"}
         assert not again.changes
     assert tables.truth() == truth
@@ -111,17 +111,20 @@ def test_unknown_is_never_nobody(before: dict[str, list[CalendarEvent]], after: 
         for name, events in after.items()
     }
     for window in WINDOWS:
-        tables.sync(clock.read(before, window))
+        tables.sync(clock.read_all(before, window))
     known = {key: dict(rows) for key, rows in tables.stored.attendances.items()}
     for window in WINDOWS:
-        difference = tables.sync(clock.read(masked, window))
+        difference = tables.sync(clock.read_all(masked, window))
         assert not difference.changes
     shown = {(event.parent_id, event.start) for events in masked.values() for event in events}
+    origins = {(key[0], row.moved_to): key for key, row in tables.stored.meetings.items() if row.moved_to}
     for key in shown:
-        row = tables.stored.meetings[key]
+        row, origin = tables.stored.meetings[key], origins.get(key, key)
         assert row.vanished_at is None
         assert (row.total, row.share) == (None, None) or key in known
-        assert tables.stored.attendances.get(key, {}) == known.get(key, {}), "what was known is kept as it was"
+        kept = {user: (*one[3:5], one.vanished_at) for user, one in tables.stored.attendances.get(key, {}).items()}
+        expected = {user: (*one[3:5], None) for user, one in known.get(origin, {}).items()}
+        assert kept == expected, "what was known is kept as it was"
 
 
 @given(answers, answers, answers)
@@ -130,9 +133,9 @@ def test_the_history_leads_from_one_to_the_next(
 ) -> None:
     clock, tables = Clock(), Tables()
     reported = one
-    tables.sync(clock.read({"user:1": [make_event(7, 5, one, series=False)]}, WINDOWS[0], ["user:1"]))
+    tables.sync(clock.read_all({"user:1": [make_event(7, 5, one, series=False)]}, WINDOWS[0], ["user:1"]))
     for following in (two, three, two):
-        snapshot = clock.read({"user:1": [make_event(7, 5, following, series=False)]}, WINDOWS[0], ["user:1"])
+        snapshot = clock.read_all({"user:1": [make_event(7, 5, following, series=False)]}, WINDOWS[0], ["user:1"])
         changes = tables.sync(snapshot).changes
         replayed = {user: status.value for user, status in reported.items()}
         for change in changes:
@@ -156,7 +159,7 @@ rounds = st.permutations([(window, [name]) for window in WINDOWS for name in CAL
 
 def _glance(clock: Clock, history: Iterable[tuple[Any, Any]]) -> list[Snapshot]:
     """Return readings of a portal that changes meanwhile: now of these calendars, now of those."""
-    return [clock.read(portal, window, names) for portal, seen in history for window, names in seen]
+    return [clock.read_all(portal, window, names) for portal, seen in history for window, names in seen]
 
 
 @given(histories, st.lists(rounds, min_size=2, max_size=2))
@@ -173,10 +176,10 @@ def test_whatever_came_before_the_tables_come_to_what_is_shown(
     portal = history[-1][0]
     shown = shown_answers(event for events in portal.values() for event in events)
     for window in WINDOWS:
-        whole.sync(clock.read(portal, window))
+        whole.sync(clock.read_all(portal, window))
     assert whole.now() == shown, "one reading of everything"
     for window, names in (glance for one in last_rounds for glance in one):
-        tables.sync(clock.read(portal, window, names))
+        tables.sync(clock.read_all(portal, window, names))
     assert tables.now() == shown, "each calendar for itself, twice"
 
 
@@ -184,29 +187,30 @@ def test_whatever_came_before_the_tables_come_to_what_is_shown(
 @given(histories)
 def test_changes_are_true_and_none_is_lost(history: list[tuple[Any, Any]]) -> None:
     clock, tables = Clock(), Tables()
-    snapshots = _glance(clock, history)
-    for snapshot in snapshots:
-        tables.sync(snapshot)
-    # Answers to each occurrence by the time of the reading that has shown them.
-    reported: dict[Any, dict[datetime, dict[int, str]]] = {}
-    for snapshot in snapshots:
-        for key, given_answers in shown_answers(event for _, event in snapshot.seen).items():
-            if given_answers is not None:
-                reported.setdefault(key, {})[snapshot.read_at] = given_answers
-    for key, by_time in reported.items():
-        first, *_, last = [*by_time.values(), *by_time.values()]
-        changes = sorted(
-            (change for change in tables.changes.values() if (change.parent_id, change.occurrence_start) == key),
-            key=lambda change: change.new_seen_at,
-        )
-        replayed = dict(first)
-        for change in changes:
-            assert by_time[change.old_seen_at].get(change.user_id) == change.old_status
-            assert by_time[change.new_seen_at].get(change.user_id) == change.new_status
-            assert replayed.get(change.user_id) == change.old_status
-            if change.new_status is None:
-                del replayed[change.user_id]
-            else:
-                replayed[change.user_id] = change.new_status
-        assert replayed == last
-    assert {(change.parent_id, change.occurrence_start) for change in tables.changes.values()} <= reported.keys()
+    # Answers to each occurrence, and the time of the reading that has shown them last.
+    known: dict[Any, tuple[datetime, dict[int, str]]] = {}
+    for snapshot in _glance(clock, history):
+        difference = tables.sync(snapshot)
+        origins = {(row.parent_id, row.moved_to): row.key for row in difference.meetings if row.moved_to}
+        shown = shown_answers(event for _, event in snapshot.seen)
+        for row in difference.meetings:
+            key, changes = row.key, [one for one in difference.changes if (one[0], one[1]) == row.key]
+            seen_at, replayed = known.get(origins.get(key, key), (None, {}))
+            if row.vanished_at is not None or row.total is None:
+                assert not changes
+                if row.vanished_at is None and seen_at is not None:
+                    known[key] = seen_at, replayed
+                continue
+            now = tables.now()[key]
+            assert now == shown.get(key, now)
+            replayed = dict(replayed)
+            for change in changes:
+                assert (change.old_seen_at, change.new_seen_at) == (seen_at, snapshot.read_at)
+                assert replayed.get(change.user_id) == change.old_status
+                if change.new_status is None:
+                    del replayed[change.user_id]
+                else:
+                    replayed[change.user_id] = change.new_status
+            assert seen_at is None or replayed == now
+            known[key] = snapshot.read_at, now
+    assert {(change.parent_id, change.occurrence_start) for change in tables.changes.values()} <= known.keys()

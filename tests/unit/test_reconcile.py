@@ -9,9 +9,9 @@ from itertools import pairwise, permutations
 import pytest
 from hypothesis import given
 
+from airflow_provider_b24cal.attendance.absences import not_explained
 from airflow_provider_b24cal.attendance.calendars import PART, parts, whole_days
 from airflow_provider_b24cal.attendance.models import AttendanceChange
-from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from tests.attendance_tables import (
@@ -22,21 +22,10 @@ from tests.attendance_tables import (
     Clock,
     Tables,
     make_event,
+    make_seven,
+    reported,
 )
 from tests.property.test_events import windows
-
-
-def test_a_moved_meeting_vanishes_from_its_old_start_at_once() -> None:
-    clock, tables = Clock(), Tables()
-    tables.sync(
-        clock.read({"user:1": [make_event(7, 5, {2: MeetingStatus("Y")}, series=False)]}, WINDOWS[0], ["user:1"])
-    )
-    moved = clock.read({"user:1": [make_event(7, 100, {2: MeetingStatus("Q")}, series=False)]}, WINDOWS[2], ["user:1"])
-    assert tables.sync(moved).counts == {"new": 1, "vanished": 1, "unknown": 0}
-    old, new = sorted(tables.stored.meetings.values(), key=lambda row: row.occurrence_start)
-    assert (old.vanished_at, new.vanished_at) == (moved.read_at, None)
-    assert tables.stored.attendances[old.key][2].vanished_at == moved.read_at
-    assert not tables.changes, "the meeting has moved, nobody has changed an answer"
 
 
 def test_vanished_and_back_with_another_answer() -> None:
@@ -59,27 +48,15 @@ def test_vanished_and_back_with_another_answer() -> None:
     assert (row.accepted, row.declined, row.silent, row.total, row.share) == (0, 1, 1, 2, 0.0)
 
 
-def _one(given_answers: str | None, hour: int = 5, *, series: bool = False) -> CalendarEvent:
-    """Return meeting 7 with the answers of users 2, 3 and so on; a blank for who is not invited."""
-    if given_answers is None:
-        return make_event(7, hour, None, series=series)
-    given = {number: MeetingStatus(letter) for number, letter in enumerate(given_answers, 2) if letter != " "}
-    return make_event(7, hour, given, series=series)
-
-
-def _reported(tables: Tables) -> list[tuple[int, str | None, str | None]]:
-    return sorted((change[2:5] for change in tables.changes.values()), key=repr)
-
-
 @pytest.mark.parametrize("order", list(permutations(["user:1", "user:2"])))
 def test_who_is_removed_leaves_the_meeting_in_other_calendars(order: tuple[str, ...]) -> None:
     clock, tables = Clock(), Tables()
     for name in ("user:1", "user:2"):
-        tables.sync(clock.read({name: [_one("YQ")]}, WINDOWS[0], [name]))
+        tables.sync(clock.read({name: [make_seven("YQ")]}, WINDOWS[0], [name]))
     for name in order:
-        tables.sync(clock.read({"user:1": [], "user:2": [_one(" Q")]}, WINDOWS[0], [name]))
+        tables.sync(clock.read({"user:1": [], "user:2": [make_seven(" Q")]}, WINDOWS[0], [name]))
     assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 3: "Q"}}
-    assert _reported(tables) == [(2, "Y", None)]
+    assert reported(tables) == [(2, "Y", None)]
 
 
 @pytest.mark.parametrize("order", list(permutations([0, 1])))
@@ -87,18 +64,18 @@ def test_calendars_read_at_the_same_time_by_different_tasks(order: tuple[int, ..
     """That a meeting has left one of them says nothing of the other."""
     clock, tables = Clock(), Tables()
     for name in ("user:2", "user:1"):
-        tables.sync(clock.read({name: [_one("YQ")]}, WINDOWS[0], [name]))
+        tables.sync(clock.read({name: [make_seven("YQ")]}, WINDOWS[0], [name]))
     one = clock.read({"user:1": []}, WINDOWS[0], ["user:1"])
-    two = replace(one, seen=(("user:2", _one(" Q")),), calendars=frozenset({"user:2"}))
+    two = replace(one, seen=(("user:2", make_seven(" Q")),), calendars=frozenset({"user:2"}))
     for number in order:
         tables.sync((one, two)[number])
     assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 3: "Q"}}
-    assert _reported(tables) == [(2, "Y", None)]
+    assert reported(tables) == [(2, "Y", None)]
 
 
 def test_a_calendar_read_no_more_does_not_hold_on_to_a_meeting() -> None:
     clock, tables = Clock(), Tables()
-    portal = {"user:1": [_one("Y")], "user:2": [_one("Y")]}
+    portal = {"user:1": [make_seven("Y")], "user:2": [make_seven("Y")]}
     tables.sync(clock.read(portal, WINDOWS[0], ["user:1", "user:2"]))
     tables.sync(clock.read(portal, WINDOWS[0], ["user:2"]))
     assert tables.sync(clock.read({"user:2": []}, WINDOWS[0], ["user:2"])).counts == {"vanished": 1}
@@ -107,23 +84,23 @@ def test_a_calendar_read_no_more_does_not_hold_on_to_a_meeting() -> None:
 def test_another_calendar_that_shows_the_same_is_no_change() -> None:
     clock, tables = Clock(), Tables()
     for name in ("user:1", "user:2"):
-        counts = tables.sync(clock.read({name: [_one("Y")]}, WINDOWS[0], [name])).counts
+        counts = tables.sync(clock.read({name: [make_seven("Y")]}, WINDOWS[0], [name])).counts
     assert +counts == {"unchanged": 1}
     assert [row.calendar for row in tables.stored.meetings.values()] == ["user:2"]
 
 
 def test_vanished_and_back_without_somebody() -> None:
     clock, tables = Clock(), Tables()
-    for events in ([_one("YY")], [], [_one("Y")]):
+    for events in ([make_seven("YY")], [], [make_seven("Y")]):
         tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
-    assert _reported(tables) == [(3, "Y", None)]
+    assert reported(tables) == [(3, "Y", None)]
 
 
 def test_vanished_back_masked_and_then_open() -> None:
     clock, tables = Clock(), Tables()
-    for events in ([_one("YY")], [], [_one(None)], [_one("YNQ")]):
+    for events in ([make_seven("YY")], [], [make_seven(None)], [make_seven("YNQ")]):
         tables.sync(clock.read({"user:1": events}, WINDOWS[0], ["user:1"]))
-    assert _reported(tables) == [(3, "Y", "N"), (4, None, "Q")]
+    assert reported(tables) == [(3, "Y", "N"), (4, None, "Q")]
 
 
 def test_the_last_one_removed_then_masked_then_invited_again() -> None:
@@ -142,7 +119,7 @@ def test_the_last_one_removed_then_masked_then_invited_again() -> None:
 def test_a_meeting_handed_to_another_organiser() -> None:
     clock, tables = Clock(), Tables()
     for host in (2, 3):
-        event = replace(_one("YY"), host_id=host)
+        event = replace(make_seven("YY"), host_id=host)
         tables.sync(clock.read({"user:1": [event]}, WINDOWS[0], ["user:1"]))
     (answers_now,) = tables.stored.attendances.values()
     assert [answers_now[user].is_host for user in (2, 3)] == [False, True]
@@ -150,7 +127,7 @@ def test_a_meeting_handed_to_another_organiser() -> None:
 
 def test_gone_from_one_calendar_and_masked_in_another_it_takes_place() -> None:
     clock, tables = Clock(), Tables()
-    for name, events in (("user:1", [_one("Y")]), ("user:1", []), ("user:2", [_one(None)])):
+    for name, events in (("user:1", [make_seven("Y")]), ("user:1", []), ("user:2", [make_seven(None)])):
         tables.sync(clock.read({name: events}, WINDOWS[0], [name]))
     assert tables.now() == {(7, FIRST + 5 * HOUR): None}
 
@@ -167,8 +144,10 @@ def test_days_are_those_of_the_window_s_zone() -> None:
 
 def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_masked() -> None:
     clock, tables = Clock(), Tables()
-    tables.sync(clock.read({"user:1": [_one("Y")], "user:2": [_one(None)]}, WINDOWS[0], ["user:1", "user:2"]))
-    hidden = {"user:1": [], "user:2": [_one(None)]}
+    tables.sync(
+        clock.read({"user:1": [make_seven("Y")], "user:2": [make_seven(None)]}, WINDOWS[0], ["user:1", "user:2"])
+    )
+    hidden = {"user:1": [], "user:2": [make_seven(None)]}
     assert tables.sync(clock.read(hidden, WINDOWS[0], ["user:2"])).counts == {"unchanged": 1, "unknown": 1}
     assert tables.now() == {(7, FIRST + 5 * HOUR): {1: "H", 2: "Y"}}, "another calendar shows more of it"
     tables.sync(clock.read(hidden, WINDOWS[0], ["user:1", "user:2"]))
@@ -178,7 +157,7 @@ def test_masked_in_the_calendar_that_showed_it_is_unknown_wherever_else_it_is_ma
 
 def test_a_single_meeting_that_is_masked_where_it_was_shown_is_unknown() -> None:
     clock, tables = Clock(), Tables()
-    for event in (_one("Y"), _one(None)):
+    for event in (make_seven("Y"), make_seven(None)):
         snapshot = clock.read({"user:1": [event]}, WINDOWS[0], ["user:1"])
         difference = tables.sync(replace(snapshot, calendars=frozenset(), window=None))
     assert +difference.counts == {"changed": 1, "unknown": 1}
@@ -187,16 +166,18 @@ def test_a_single_meeting_that_is_masked_where_it_was_shown_is_unknown() -> None
 
 def test_a_meeting_that_is_gone_by_its_id_is_gone_from_all_its_dates() -> None:
     clock, tables = Clock(), Tables()
-    dates = [_one("Y", hour, series=True) for hour in (5, 100)]
+    dates = [make_seven("Y", hour, series=True) for hour in (5, 100)]
     for window in WINDOWS:
         tables.sync(clock.read({"user:1": [*dates, make_event(8, 6, {}, series=False)]}, window, ["user:1"]))
-    gone = replace(clock.read({}, WINDOWS[0], []), window=None, gone=frozenset({7}))
-    assert tables.sync(gone).counts == {"vanished": 2}
+    absent = replace(clock.read({}, WINDOWS[0], []), window=None, not_found=frozenset({7}))
+    assert not_explained(tables.stored, absent) == {7}
+    assert tables.sync(replace(absent, not_found=frozenset(), cancelled=frozenset({7}))).counts == {"vanished": 2}
+    assert not not_explained(tables.stored, absent), "once"
 
 
 def test_a_series_has_many_starts_at_once() -> None:
     clock, tables = Clock(), Tables()
-    one, two = ([_one("Y", hour, series=True)] for hour in (5, 100))
+    one, two = ([make_seven("Y", hour, series=True)] for hour in (5, 100))
     late = clock.read({"user:1": one}, WINDOWS[0], ["user:1"])
     for snapshot in (clock.read({"user:1": two}, WINDOWS[2], ["user:1"]), late):
         assert +tables.sync(snapshot).counts == {"new": 1}
@@ -206,9 +187,9 @@ def test_a_calendar_that_shows_nothing_at_all_is_reported() -> None:
     clock, tables = Clock(), Tables()
     names = ["user:1", "user:2"]
     tables.sync(
-        clock.read({"user:1": [_one("Y"), make_event(8, 6, {}, series=False)], "user:2": []}, WINDOWS[0], names)
+        clock.read({"user:1": [make_seven("Y"), make_event(8, 6, {}, series=False)], "user:2": []}, WINDOWS[0], names)
     )
-    assert not tables.sync(clock.read({"user:1": [_one("Y")], "user:2": []}, WINDOWS[0], names)).emptied
+    assert not tables.sync(clock.read({"user:1": [make_seven("Y")], "user:2": []}, WINDOWS[0], names)).emptied
     assert tables.sync(clock.read({"user:1": [], "user:2": []}, WINDOWS[0], names)).emptied == {"user:1": 1}
     assert not tables.sync(clock.read({"user:1": [], "user:2": []}, WINDOWS[0], names)).emptied
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,12 +12,19 @@ from airflow_provider_b24cal.attendance.models import Person, Snapshot
 from airflow_provider_b24cal.attendance.reconcile import people_of
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import check_readable, get_event, get_events
 from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_CALL_SPAN, check_listing
-from airflow_provider_b24cal.bitrix24.calendar.methods import get_names, profile
-from airflow_provider_b24cal.bitrix24.protocol.errors import CredentialsError, InvalidArgumentError, NoSuchEventError
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_names, get_status, profile
+from airflow_provider_b24cal.bitrix24.protocol.errors import (
+    CredentialsError,
+    InvalidArgumentError,
+    NoSuchEventError,
+    NoSuchMeetingError,
+    NotInvitedError,
+    UnexpectedReplyError,
+)
 from airflow_provider_b24cal.bitrix24.protocol.exchange import in_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
     from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
@@ -90,7 +98,7 @@ def read_calendars(hook: Bitrix24CalendarHook, calendars: Sequence[Calendar], pa
 def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapshot:
     """Return a snapshot of single meetings.
 
-    :param event_ids: checked ids. Of a series the first date is read. An event that is no longer a meeting is gone.
+    :param event_ids: checked ids. Of a series the first date is read. What is no meeting any more is not found.
     :raises InvalidArgumentError: an id is that of an attendee's own row.
     :raises Bitrix24Error: an event could not be read.
     """
@@ -98,10 +106,10 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapsho
         hook, [get_event(event_id) for event_id in event_ids]
     )
     events: list[CalendarEvent] = []
-    gone: list[int] = []
+    not_found: list[int] = []
     for event_id, outcome in zip(event_ids, outcomes, strict=True):
         if isinstance(outcome.error, NoSuchEventError):
-            gone.append(event_id)
+            not_found.append(event_id)
             continue
         event = outcome.unwrap()
         if event.id != event.parent_id:
@@ -112,9 +120,41 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapsho
         if event.is_meeting:
             events.append(event)
         else:
-            gone.append(event_id)
+            not_found.append(event_id)
     seen = tuple((str(_home(event)), event) for event in events)
-    return Snapshot(datetime.now(UTC), seen, gone=frozenset(gone))
+    return Snapshot(datetime.now(UTC), seen, not_found=frozenset(not_found))
+
+
+def read_by_id(hook: Bitrix24CalendarHook, snapshot: Snapshot, event_ids: Collection[int]) -> Snapshot:
+    """Return a snapshot with what the portal tells of some meetings by their id.
+
+    A meeting is cancelled only if its status is refused too: a status needs no rights on the calendar. What cannot be
+    read is left out.
+
+    :raises Bitrix24Error: an event or a status could not be read.
+    """
+    ids = sorted(event_ids)
+    outcomes = _call_as_expected_user(hook, [call(event_id) for event_id in ids for call in (get_event, get_status)])
+    events: list[CalendarEvent] = []
+    not_found: set[int] = set()
+    cancelled: set[int] = set()
+    for event_id, read, status in zip(ids, outcomes[::2], outcomes[1::2], strict=True):
+        if isinstance(read.error, UnexpectedReplyError):
+            continue
+        event: CalendarEvent | None = None if isinstance(read.error, NoSuchEventError) else read.unwrap()
+        if event is not None and event.is_meeting:
+            events.append(event)
+        elif isinstance(status.error, NoSuchMeetingError):
+            cancelled.add(event_id)
+        elif isinstance(status.error, NotInvitedError) or status.unwrap():
+            not_found.add(event_id)
+    return replace(
+        snapshot,
+        read_at=datetime.now(UTC),
+        by_id=tuple(events),
+        not_found=frozenset(not_found),
+        cancelled=frozenset(cancelled),
+    )
 
 
 class People:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy import and_, bindparam, inspect, not_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from airflow_provider_b24cal.attendance.io.table_lock import LOCKS, lock_tables, transaction
+from airflow_provider_b24cal.attendance.io.table_lock import LOCKS, lock_tables, reading, transaction
 from airflow_provider_b24cal.attendance.io.tables import TableNames, ddl, define
-from airflow_provider_b24cal.attendance.models import Attendance, Meeting
-from airflow_provider_b24cal.attendance.reconcile import Stored, reconcile, without_names
+from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Stored
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import ColumnElement, Table
@@ -92,53 +91,69 @@ class AttendanceStore:
             f"with:\n{statements}"
         )
 
-    def write(self, session: Connection, snapshot: Snapshot, people: Sequence[Person] = ()) -> Diff:
-        """Write what a snapshot changes, and return it.
+    def load(self, session: Connection, snapshot: Snapshot) -> Stored:
+        """Return the rows that a snapshot can change.
+
+        These are the occurrences that begin or end in its window, and those of its meetings at other times.
 
         :param session: has the lock of the tables, since before the snapshot was read.
+        """
+        attendances: dict[Key, dict[int, Attendance]] = {}
+        with reading(session):
+            begun = list(map(Meeting._make, self._begun_before(session, snapshot)))
+            parents = _parents(snapshot).union(row.parent_id for row in begun)
+            found = map(Meeting._make, self._rows(session, self.tables.meetings, Meeting._fields, snapshot, parents))
+            meetings = {row.key: row for row in (*begun, *found)}
+            for answer in map(
+                Attendance._make, self._rows(session, self.tables.attendance, Attendance._fields, snapshot, parents)
+            ):
+                attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
+        return Stored(meetings, attendances)
+
+    def write(
+        self, session: Connection, stored: Stored, difference: Diff, now: datetime, people: Sequence[Person] = ()
+    ) -> None:
+        """Write what a snapshot changes.
+
+        :param stored: the rows loaded for the snapshot.
+        :param now: when the snapshot was read.
         :param people: names to write.
         """
-        if not self.meeting_names:
-            snapshot = without_names(snapshot)
+        known = {key: (row,) for key, row in stored.meetings.items()}
+        answers = {key: rows.values() for key, rows in stored.attendances.items()}
         with transaction(session):
-            stored = self._load(session, snapshot)
-            difference = reconcile(stored, snapshot)
-            now, known = snapshot.read_at, {key: (row,) for key, row in stored.meetings.items()}
             self._put(session, self.tables.meetings, *_seen_again(difference.meetings, known, now), now)
-            answers = {key: rows.values() for key, rows in stored.attendances.items()}
             self._put(session, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
             self._upsert_all(session, self.tables.changes, difference.changes)
             self._upsert_all(session, self.tables.people, people)
-        return difference
 
-    def _load(self, connection: Connection, snapshot: Snapshot) -> Stored:
-        """Return the rows that a snapshot can change: those in its window, and those of meetings that have moved."""
-        meetings: dict[Key, Meeting] = {}
-        attendances: dict[Key, dict[int, Attendance]] = {}
-        for row in self._rows(connection, self.tables.meetings, Meeting._fields, snapshot):
-            meeting = Meeting._make(row)
-            meetings[meeting.key] = meeting
-        for row in self._rows(connection, self.tables.attendance, Attendance._fields, snapshot):
-            answer = Attendance._make(row)
-            attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
-        return Stored(meetings, attendances)
+    def _begun_before(self, connection: Connection, snapshot: Snapshot) -> Iterable[Row[Any]]:
+        """Return the rows of the occurrences that end in a snapshot's window and begin before it."""
+        if (span := _span(snapshot)) is None:
+            return ()
+        columns = self.tables.meetings.c
+        ending = and_(columns.occurrence_end > span[0], columns.occurrence_end < span[1])
+        wanted = select(*(columns[name] for name in Meeting._fields))
+        own = wanted.where(columns.portal == self.portal, ending, columns.occurrence_start < span[0])
+        return connection.execute(own)
 
     def _rows(
-        self, connection: Connection, table: Table, fields: Sequence[str], snapshot: Snapshot
+        self,
+        connection: Connection,
+        table: Table,
+        fields: Sequence[str],
+        snapshot: Snapshot,
+        parents: Collection[int],
     ) -> Iterator[Row[Any]]:
+        """Yield the rows that begin in a snapshot's window, and those of some meetings at other times."""
         wanted = select(*(table.c[name] for name in fields))
         start, span = table.c.occurrence_start, _span(snapshot)
         conditions: list[ColumnElement[bool]] = []
         if span is not None:
             within = and_(start >= span[0], start < span[1])
             conditions.append(within)
-        elsewhere = snapshot.gone | {
-            event.parent_id
-            for _, event in snapshot.seen
-            if not event.is_recurring or span is None or not span[0] <= event.start < span[1]
-        }
-        for parents in _slices(sorted(elsewhere), _PARENTS):
-            named = table.c.parent_id.in_(parents)
+        for some in _slices(sorted(parents), _PARENTS):
+            named = table.c.parent_id.in_(some)
             conditions.append(named if span is None else and_(named, not_(within)))
         for condition in conditions:
             yield from connection.execute(wanted.where(and_(table.c.portal == self.portal, condition)))
@@ -184,6 +199,16 @@ def _seen_again(rows: Sequence[R], stored: Mapping[Key, Collection[R]], now: dat
         if set(some) == {row._replace(last_seen=now) for row in stored.get(key, ()) if row.vanished_at is None}
     }
     return [row for key, some in found.items() if key not in again for row in some], list(again)
+
+
+def _parents(snapshot: Snapshot) -> frozenset[int]:
+    """Return the meetings of a snapshot that may be stored at other times than those of its window."""
+    span = _span(snapshot)
+    return snapshot.ids_read() | {
+        event.parent_id
+        for _, event in snapshot.seen
+        if not event.is_recurring or span is None or not span[0] <= event.start < span[1]
+    }
 
 
 def _span(snapshot: Snapshot) -> tuple[datetime, datetime] | None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.attendance.io.reader import People
+from airflow_provider_b24cal.attendance.absences import not_explained
+from airflow_provider_b24cal.attendance.io.reader import People, read_by_id
+from airflow_provider_b24cal.attendance.models import occurrence
+from airflow_provider_b24cal.attendance.reconcile import reconcile, without_names
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
-    from airflow_provider_b24cal.attendance.models import Snapshot
+    from airflow_provider_b24cal.attendance.models import Key, Snapshot
     from airflow_provider_b24cal.attendance.reconcile import Diff
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
 _COUNTS: Final = (
-    "occurrences", "new", "changed", "unchanged", "vanished", "unknown", "answers", "answer_changes", "people",
+    "occurrences", "new", "changed", "unchanged", "moved", "vanished", "unknown", "answers", "answer_changes", "people",
     "unreadable",
 )  # fmt: skip
 
@@ -30,10 +36,13 @@ class Sync:
     """
 
     def __init__(self, hook: Bitrix24CalendarHook, store: AttendanceStore, log: Logger) -> None:
+        self._hook = hook
         self._store = store
         self._log = log
         self._people = People(hook) if store.people_names else None
         self._unreadable = UnreadableRows(log)
+        # The next part shows them too.
+        self._counted: frozenset[Key] = frozenset()
         self.counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
 
     def update(self, read: Callable[[], Snapshot]) -> Snapshot:
@@ -45,17 +54,24 @@ class Sync:
         """
         with self._store.lock() as session:
             snapshot = read()
+            stored = self._store.load(session, snapshot)
+            if event_ids := not_explained(stored, snapshot):
+                snapshot = read_by_id(self._hook, snapshot, event_ids)
+                stored = self._store.load(session, snapshot)
             people = self._people.fetch_names(snapshot) if self._people is not None else []
-            difference = self._store.write(session, snapshot, people)
+            shown = snapshot if self._store.meeting_names else without_names(snapshot)
+            difference = reconcile(stored, shown, self._counted)
+            self._store.write(session, stored, difference, snapshot.read_at, people)
         self._unreadable.add(snapshot.unreadable)
         self.counts.update(difference.counts)
         self.counts.update(
-            occurrences=len({(event.parent_id, event.start) for _, event in snapshot.seen}),
-            answers=len(difference.attendances),
+            occurrences=sum(difference.counts[outcome] for outcome in ("new", "changed", "unchanged", "moved")),
+            answers=sum((row.parent_id, row.occurrence_start) not in self._counted for row in difference.attendances),
             answer_changes=len(difference.changes),
             people=len(people),
         )
         self.counts["unreadable"] = self._unreadable.count
+        self._counted = frozenset(occurrence(event) for event in _reaching_on(snapshot))
         self._warn_of_emptied(snapshot, difference)
         return snapshot
 
@@ -63,7 +79,14 @@ class Sync:
         for calendar, number in sorted(difference.emptied.items()):
             assert snapshot.window is not None
             self._log.warning(
-                "%s is empty from %s to %s; it had %d occurrences. They were cancelled or moved, or the acting user "
-                "has lost access: the portal's reply is the same.",
+                "%s is empty from %s to %s; %d occurrences are not visible any more, though their meetings exist. They "
+                "were taken out of this calendar, or the acting user has lost access: the portal's reply is the same.",
                 calendar, snapshot.window.start.isoformat(), snapshot.window.end.isoformat(), number,
             )  # fmt: skip
+
+
+def _reaching_on(snapshot: Snapshot) -> Iterator[CalendarEvent]:
+    """Yield the events that take place after the end of a snapshot's window too."""
+    if snapshot.window is not None:
+        following = replace(snapshot.window, start=snapshot.window.end, end=snapshot.window.end + timedelta(days=1))
+        yield from (event for _, event in snapshot.seen if following.touches(event))

@@ -6,7 +6,7 @@ run that has lost it cannot write.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Table
     from sqlalchemy.engine import Connection, Engine, Transaction
@@ -50,6 +51,11 @@ def lock_tables(engine: Engine, table: Table, seconds: int = LOCK_SECONDS) -> It
                 f"The database session that held the lock of {table} was lost. Run the task again: it reads this part "
                 "again."
             ) from error
+
+
+def reading(session: Connection) -> AbstractContextManager[object]:
+    """Return a transaction of a session that holds the lock, which ends before the portal is read again."""
+    return nullcontext() if session.in_transaction() else session.begin()
 
 
 def transaction(session: Connection) -> Transaction:

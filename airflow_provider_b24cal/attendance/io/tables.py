@@ -141,13 +141,14 @@ def _occurrence() -> tuple[Column[Any] | Index, ...]:
     return _key("parent_id", BigInteger), _key("occurrence_start", UtcDateTime), index
 
 
-def _meeting() -> tuple[Column[Any], ...]:
+def _meeting() -> tuple[Column[Any] | Index, ...]:
     return (
         _required("name", Text), Column("host_id", BigInteger), _required("calendar", String(64)),
         _required("occurrence_end", UtcDateTime), Column("zone", String(ZONE_LENGTH)), _required("all_day", Boolean),
         _required("is_recurring", Boolean), Column("recurrence_id", BigInteger), Column("accepted", Integer),
         Column("declined", Integer), Column("silent", Integer), Column("total", Integer), Column("share", Float(53)),
         _required("first_seen", UtcDateTime), _required("last_seen", UtcDateTime), Column("vanished_at", UtcDateTime),
+        Column("vanished_reason", String(16)), Column("moved_to", UtcDateTime), Index(None, "portal", "occurrence_end"),
     )  # fmt: skip
 
 

@@ -30,9 +30,9 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
     seen = NOON + timedelta(seconds=1)
     assert meetings == [
         ("example.bitrix24.com", 7, start, "Plan 🗓 'x'", 1, "user:1", start + timedelta(hours=1), "Europe/Berlin",
-         False, False, None, 1, 1, 1, 3, 1 / 3, seen, seen, None),
+         False, False, None, 1, 1, 1, 3, 1 / 3, seen, seen, None, None, None),
         ("example.bitrix24.com", 9, days.start, "Plan 🗓 'x'", None, "user:1", days.end, None, True, True, 4,
-         None, None, None, None, None, seen, seen, None),
+         None, None, None, None, None, seen, seen, None, None, None),
     ]  # fmt: skip
     assert attendance == [
         ("example.bitrix24.com", 7, start, user, letter, user == 1, seen, seen, None, None)
@@ -77,7 +77,7 @@ def test_a_history(store: AttendanceStore) -> None:
     assert write(store, make_snapshot(4)).counts == {}
     meetings, attendance, changes, *_ = read_rows(store)
     one, two, three = (NOON + timedelta(hours=hours, seconds=1) for hours in (1, 2, 3))
-    assert meetings[0][-3:] == (NOON + timedelta(seconds=1), two, three)
+    assert meetings[0][-5:] == (NOON + timedelta(seconds=1), two, three, "not_visible", None)
     assert [(row[3], row[4], row[-2], row[-1]) for row in attendance] == [
         (1, "H", None, three), (10, "Y", None, three), (11, "Y", two, three), (12, "Q", two, two),
     ]  # fmt: skip
@@ -129,7 +129,7 @@ def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: Attendanc
         ("example", 8, 1, two): None, ("example", 8, 10, two): None, ("example", 8, 11, two): None,
         **{("other", 7, user, zero): None for user in (1, 10, 11, 12)},
     }  # fmt: skip
-    assert [(row[1], row[-2]) for row in meetings] == [(7, two), (8, two), (7, zero)]
+    assert [(row[1], row[17]) for row in meetings] == [(7, two), (8, two), (7, zero)]
 
 
 def test_a_meeting_moved_far_away_is_gone_from_where_it_was(store: AttendanceStore) -> None:
@@ -138,8 +138,8 @@ def test_a_meeting_moved_far_away_is_gone_from_where_it_was(store: AttendanceSto
     )
     november = Window(FIRST + 61 * DAY, FIRST + 91 * DAY)
     moved = (make_meeting(7, FIRST + 70 * DAY), make_meeting(8, FIRST + 71 * DAY, is_recurring=True))
-    assert write(store, make_snapshot(1, *moved, window=november)).counts == {"new": 2, "vanished": 1, "unknown": 0}
-    assert [row[1] for row in read_rows(store)[0] if row[-1]] == [7]
+    assert write(store, make_snapshot(1, *moved, window=november)).counts == {"new": 1, "moved": 1, "unknown": 0}
+    assert [(row[1], row[-1]) for row in read_rows(store)[0] if row[-3]] == [(7, FIRST + 70 * DAY)]
 
 
 def test_single_events_concern_nothing_else(store: AttendanceStore) -> None:
@@ -166,7 +166,7 @@ def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
 def test_names_as_long_as_accepted(engine: Engine) -> None:
     names = ("meetings", "attendance", "changes", "people")
     store = make_store(engine, TableNames(**{name: name.ljust(63, "x") for name in names}))
-    assert store.prepare(create=True).count("CREATE INDEX") == 3
+    assert store.prepare(create=True).count("CREATE INDEX") == 4
     assert store.prepare(create=False) == ""
     assert write(store, make_snapshot(0, make_meeting(7, FIRST))).counts["new"] == 1
 
@@ -176,7 +176,7 @@ def test_missing_tables_are_named_with_what_creates_them(engine: Engine) -> None
     with pytest.raises(InvalidArgumentError, match=r"create_tables=True") as refusal:
         store.prepare(create=False)
     statements = str(refusal.value).partition("\n")[2]
-    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (4, 3)
+    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (4, 4)
     with engine.begin() as connection:
         for statement in statements.split(";")[:-1]:
             connection.execute(text(statement))

@@ -24,7 +24,7 @@ from airflow_provider_b24cal.attendance.io.tables import TableNames
 from airflow_provider_b24cal.attendance.models import Attendance, AttendanceChange, Meeting, Snapshot
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from tests.attendance_tables import CALENDARS, WINDOWS, Clock, Tables, portals
-from tests.stored_tables import FIRST, make_meeting, make_snapshot, make_store, read_rows, write
+from tests.stored_tables import FIRST, make_meeting, make_snapshot, make_store, read_rows, write, write_to
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_runs_at_once_give_the_tables_of_runs_one_after_another(
             own = make_store(engine, portal=portal)
             for part in plan:
                 with own.lock() as session:
-                    own.write(session, read(*part))
+                    write_to(own, session, read(*part))
 
     with ThreadPoolExecutor(len(plans)) as pool:
         list(pool.map(run, plans))
@@ -115,7 +115,7 @@ def test_while_the_tables_are_locked_others_read_them(url: URL, store: Attendanc
     with store.lock() as session, own_engine(url) as engine:
         assert len(read_rows(make_store(engine))[0]) == 1
         assert session.in_transaction() is (engine.dialect.name == "sqlite")
-        store.write(session, make_snapshot(1, make_meeting(7, FIRST), make_meeting(8, FIRST)))
+        write_to(store, session, make_snapshot(1, make_meeting(7, FIRST), make_meeting(8, FIRST)))
     assert len(read_rows(store)[0]) == 2
 
 
@@ -150,7 +150,7 @@ def test_an_older_answer_does_not_replace_a_newer_one_under_the_schema_s_name(ur
             fast = pool.submit(write, named, make_snapshot(1, make_meeting(7, FIRST, "YYY")))
             with pytest.raises(TimeoutError):
                 fast.result(timeout=1)
-            store.write(session, make_snapshot(0, make_meeting(7, FIRST, "QQQ")))
+            write_to(store, session, make_snapshot(0, make_meeting(7, FIRST, "QQQ")))
         assert len(fast.result(timeout=60).changes) == 3
     assert [row[11:14] for row in read_rows(store)[0]] == [(3, 0, 0)]
 
@@ -196,7 +196,7 @@ def test_a_run_that_has_lost_its_session_writes_nothing_and_fails_by_name(url: U
         with store.lock() as session:
             end_session(store, session)
             assert not is_locked(store)
-            store.write(session, make_snapshot(1, make_meeting(7, FIRST, "YYY")))
+            write_to(store, session, make_snapshot(1, make_meeting(7, FIRST, "YYY")))
 
     with pytest.raises(ConnectionError, match=r"bitrix24_meetings was lost"):
         run()
@@ -208,7 +208,7 @@ KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 from sqlalchemy import create_engine, event
-from tests.stored_tables import FIRST, make_meeting, make_snapshot, make_store
+from tests.stored_tables import FIRST, make_meeting, make_snapshot, make_store, write_to
 engine = create_engine(sys.argv[1])
 
 @event.listens_for(engine, "before_cursor_execute")
@@ -220,7 +220,7 @@ store = make_store(engine)
 with store.lock() as session:
     if sys.argv[3] == "reading":
         os._exit(9)
-    store.write(session, make_snapshot(1, make_meeting(7, FIRST, "YYY"), make_meeting(8, FIRST)))
+    write_to(store, session, make_snapshot(1, make_meeting(7, FIRST, "YYY"), make_meeting(8, FIRST)))
 """
 
 

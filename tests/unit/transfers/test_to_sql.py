@@ -51,13 +51,13 @@ from tests.calendar_data import (
 from tests.clock import Clock
 from tests.portal_data import CANARY
 from tests.sync import Gate, wait_until
-from tests.transfer_runs import delete_event, log_of, make_task, portal_host, query, store_files, sync
+from tests.transfer_runs import delete_event, hand_over, log_of, make_task, portal_host, query, store_files, sync
 
 
 def test_a_month_of_all_kinds_of_calendars(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
     counts = sync(calendars=EVERYTHING)
     assert counts == {
-        "occurrences": 8, "new": 8, "changed": 0, "unchanged": 0, "vanished": 0, "unknown": 1,
+        "occurrences": 8, "new": 8, "changed": 0, "unchanged": 0, "moved": 0, "vanished": 0, "unknown": 1,
         "answers": 19, "answer_changes": 0, "people": 0, "unreadable": 0,
     }  # fmt: skip
     host = portal_host(connection)
@@ -91,6 +91,22 @@ def test_it_asks_once_for_each_part(connection: str, warehouse: URL, portal: Por
     count: Any = portal.count()
     assert count["methods"]["calendar.event.get"] == 2 * 4, "calendars by parts of 25 days"
     assert count["requests"] == 4, "the calendars of a part travel together"
+
+
+def test_an_occurrence_in_two_parts_of_the_window_counts_once(
+    connection: str, warehouse: URL, portal: Portal, clock: Clock
+) -> None:
+    """The fair is on both sides of the first of October, where the second part begins."""
+    span = {"window_start": "2026-09-06T00:00:00+00:00", "window_end": "2026-10-20T00:00:00+00:00"}
+    first = sync(calendars="user:1", **span)
+    assert +Counter(first) == {"occurrences": 6, "new": 6, "answers": 16}
+    portal.answer(DAYS, DORA, "N")
+    second = sync(calendars="user:1", **span)
+    assert +Counter(second) == {
+        "occurrences": 6, "unchanged": 5, "changed": 1, "answers": 16, "answer_changes": 1,
+    }  # fmt: skip
+    count: Any = portal.count()
+    assert count["requests"] == 4
 
 
 def test_the_data_interval_is_the_window(connection: str, warehouse: URL, clock: Clock) -> None:
@@ -132,7 +148,7 @@ def test_a_run_waits_until_another_one_has_written(
     assert +Counter(counts[1]) == {
         "occurrences": left, "changed": left, "vanished": 1, "answers": 3 * (left + 1), "answer_changes": left,
     }  # fmt: skip
-    assert count["requests"] == 2
+    assert count["requests"] == 3, "the deleted meeting is read by its id"
     current = "SELECT DISTINCT parent_id, accepted, declined FROM bitrix24_meetings WHERE vanished_at IS NULL"
     assert query(warehouse, current) == [(DAILY, 1, 1)]
 
@@ -197,12 +213,18 @@ def test_a_calendar_that_shows_nothing_any_more_is_reported(
     task = Bitrix24AttendanceToSqlOperator(task_id="sync", sql_conn_id="warehouse", create_tables=True, **asked)  # type: ignore[arg-type]
     files = Bitrix24AttendanceToObjectStorageOperator(task_id="files", path=f"file://{tmp_path}", **asked)  # type: ignore[arg-type]
     assert not [line for one in (task, files) for line in log_of(one) if "group:7" in line]
-    delete_event(portal, GROUP)
+    portal.remove(GROUP, ANNA)
+    assert not [line for line in log_of(task) if "group:7" in line]
+    hand_over(portal, GROUP, 8)
     (reported,) = [line for line in log_of(task) if "group:7" in line]
     assert reported.startswith("group:7 is empty from 2026-09-01T00:00:00+00:00 ")
-    assert "it had 1 occurrences" in reported
+    assert "1 occurrences are not visible any more" in reported
     assert "has lost access" in reported
     assert not [line for line in log_of(task) if "group:7" in line], "once"
+    hand_over(portal, GROUP, 7)
+    assert not [line for line in log_of(task) if "group:7" in line]
+    delete_event(portal, GROUP)
+    assert not [line for line in log_of(task) if "group:7" in line], "it was cancelled"
     for event_id in (BUDGET, DAILY, DAYS, PRIVATE, COMPANY):
         delete_event(portal, event_id)
     (reported,) = [line for line in log_of(files) if "removed" in line]
