@@ -32,7 +32,7 @@ author = "The authors of airflow-provider-b24cal"
 project_copyright = author
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "error_tables", "fault_matrix"]
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "attendance_schema", "error_tables", "fault_matrix"]
 exclude_patterns = ["_build"]
 highlight_language = "python"
 

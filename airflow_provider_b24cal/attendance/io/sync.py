@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_b24cal.attendance.absences import not_explained
 from airflow_provider_b24cal.attendance.io.reader import People, read_by_id
@@ -14,11 +14,12 @@ from airflow_provider_b24cal.attendance.reconcile import reconcile, without_name
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from airflow_provider_b24cal._airflow import Logger
-    from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
-    from airflow_provider_b24cal.attendance.models import Key, Snapshot
+    from airflow_provider_b24cal.attendance.models import Key, Person, Snapshot, Stored
     from airflow_provider_b24cal.attendance.reconcile import Diff
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -29,13 +30,36 @@ _COUNTS: Final = (
 )  # fmt: skip
 
 
+class Store(Protocol):
+    """What keeps the rows: tables, or whoever asked for the rows."""
+
+    @property
+    def meeting_names(self) -> bool:
+        """Whether it keeps the names of meetings."""
+
+    @property
+    def people_names(self) -> bool:
+        """Whether it keeps the names of people."""
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """Let nobody else write during a ``with`` block, and yield the session to write with."""
+
+    def load(self, session: Any, snapshot: Snapshot) -> Stored:
+        """Return the rows that a snapshot can change; more do no harm."""
+
+    def write(
+        self, session: Any, stored: Stored, difference: Diff, now: datetime, people: Sequence[Person] = ()
+    ) -> None:
+        """Write what a snapshot changes that was read at ``now``."""
+
+
 class Sync:
     """One run of a transfer to tables.
 
     :ivar counts: what was read and written so far.
     """
 
-    def __init__(self, hook: Bitrix24CalendarHook, store: AttendanceStore, log: Logger) -> None:
+    def __init__(self, hook: Bitrix24CalendarHook, store: Store, log: Logger) -> None:
         self._hook = hook
         self._store = store
         self._log = log
