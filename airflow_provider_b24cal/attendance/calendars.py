@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ COMPANY: Final = "company_calendar"
 PART: Final = MAX_CALL_SPAN - 2 * MARGIN
 """The longest part of a window that one request reads; margins are added around it."""
 
+_PORTAL: Final = re.compile(r"[^\s/@?#]{1,255}")
 _EXPECTED: Final = "user (the acting user's), user:7, group:7 or company_calendar"
 
 
@@ -63,6 +65,16 @@ def check_calendar(name: object, argument: str = "calendar") -> Calendar:
     if kind in ("user", "group") and colon:
         return Calendar(kind, check_event_id(owner, argument))
     raise invalid(argument, name, _EXPECTED)
+
+
+def check_portal(value: object) -> str | None:
+    """Return the name of a portal, or ``None``.
+
+    :raises InvalidArgumentError: the value is anything else.
+    """
+    if value is None or (isinstance(value, str) and _PORTAL.fullmatch(value) and value.isprintable()):
+        return value
+    raise invalid("portal", value, "a host such as example.bitrix24.com, of at most 255 characters")
 
 
 def parts(window: Window) -> Iterator[Window]:

@@ -61,6 +61,8 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     :param people_names: write what people are called too, below ``people``, with a row for each day and person; default
         false. Needs the scope ``user_brief`` or ``user``, and one request more for a part in which somebody is new.
         (templated)
+    :param portal: the portal's name in the rows; default the host of the connection, with a port if it has one.
+        (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
@@ -72,7 +74,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
 
     template_fields: Sequence[str] = (
         "path", "storage_conn_id", "file_format", "file_name", "calendars", "window_start", "window_end",
-        "meeting_names", "people_names", "bitrix24_conn_id",
+        "meeting_names", "people_names", "portal", "bitrix24_conn_id",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         window_end: Templated[datetime] | None = None,
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
+        portal: Templated[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -99,6 +102,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         self.window_end = window_end
         self.meeting_names = meeting_names
         self.people_names = people_names
+        self.portal = portal
 
     def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar that is read."""
@@ -109,7 +113,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     def _execute(self, context: Context) -> dict[str, int]:
         from dataclasses import replace
 
-        from airflow_provider_b24cal.attendance.calendars import whole_days
+        from airflow_provider_b24cal.attendance.calendars import check_portal, whole_days
         from airflow_provider_b24cal.attendance.io.files import FORMATS
         from airflow_provider_b24cal.attendance.io.reader import People, portal_name
         from airflow_provider_b24cal.attendance.io.source import check_source
@@ -125,33 +129,34 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         name = f"{_check_file_name(self.file_name)}.{file_format}"
         meeting_names = check_flag(self.meeting_names, "meeting_names")
         people_names = check_flag(self.people_names, "people_names")
+        portal = check_portal(self.portal)
         folder = self._check_folder()
         counts = Counter(dict.fromkeys(_COUNTS, 0))
         with self._connect() as hook:
+            portal = portal or portal_name(hook)
             people, unreadable = People(hook), UnreadableRows(self.log)
             for snapshot in source.read_ahead(hook):
                 if people_names:
                     people.fetch_names(snapshot)
                 unreadable.add(snapshot.unreadable)
                 shown = snapshot if meeting_names else without_names(snapshot)
-                for day, rows in by_day(shown, portal_name(hook), people.names).items():
+                for day, rows in by_day(shown, portal, people.names).items():
                     counts.update(_write_day(folder, name, day, rows, people=people_names))
-                self._record_source(hook, snapshot)
+                self._record_source(hook, portal, snapshot)
         counts.update(people=len(people.names), unreadable=unreadable.count)
         self._record_target(folder)
         self._log_counts(counts)
         return dict(counts)
 
-    def _record_source(self, hook: Bitrix24CalendarHook, snapshot: Snapshot) -> None:
+    def _record_source(self, hook: Bitrix24CalendarHook, portal: str, snapshot: Snapshot) -> None:
         """Report the calendars that were read to Airflow's lineage."""
         from airflow_provider_b24cal._airflow import read_from
         from airflow_provider_b24cal.assets import calendar_uri
-        from airflow_provider_b24cal.attendance.io.reader import portal_name
         from airflow_provider_b24cal.attendance.io.source import log_and_ignore
 
         with log_and_ignore("lineage", self.log):
             for calendar in sorted(snapshot.calendars):
-                read_from(hook, calendar_uri(portal_name(hook), calendar))
+                read_from(hook, calendar_uri(portal, calendar))
 
     def _record_target(self, folder: Any) -> None:
         """Report the folder that was written to Airflow's lineage."""

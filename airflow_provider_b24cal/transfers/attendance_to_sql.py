@@ -62,6 +62,9 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :param create_tables: create tables that are missing, and log the statements; default false: the task fails,
         and the error has them. (templated)
     :param meeting_names: store the names of meetings; if false, the column ``name`` stays empty. (templated)
+    :param portal: the portal's name in the tables; default the host of the connection, with a port if it has one. Name
+        it if the host may change or differs between tasks: rows of two names are those of two portals. The log warns if
+        the host is new and the same meetings are there under another name. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
@@ -75,7 +78,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     template_fields: Sequence[str] = (
         "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
         "attendance_table", "changes_table", "create_tables", "meeting_names", "people_names", "people_table",
-        "bitrix24_conn_id",
+        "portal", "bitrix24_conn_id",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +97,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
         people_table: str = "bitrix24_people",
+        portal: Templated[str] | None = None,
         **kwargs: Any,
     ) -> None:
         tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
@@ -114,6 +118,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         self.meeting_names = meeting_names
         self.people_names = people_names
         self.people_table = people_table
+        self.portal = portal
 
     def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar or meeting that is read."""
@@ -122,6 +127,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         return super().link_target() if self.event_ids is not None else shown_calendar(self.calendars)
 
     def _execute(self, context: Context) -> dict[str, int]:
+        from airflow_provider_b24cal.attendance.calendars import check_portal
         from airflow_provider_b24cal.attendance.io.database import database_hook
         from airflow_provider_b24cal.attendance.io.reader import portal_name
         from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
@@ -134,6 +140,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         names = TableNames(
             self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.people_table
         )
+        portal = check_portal(self.portal)
         create = check_flag(self.create_tables, "create_tables")
         stored = {name: check_flag(getattr(self, name), name) for name in ("meeting_names", "people_names")}
         sql_hook = database_hook(self.sql_conn_id)
@@ -141,10 +148,10 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})
         try:
             with self._connect() as hook:
-                store = AttendanceStore(engine, names, portal_name(hook), **stored)
+                store = AttendanceStore(engine, names, portal or portal_name(hook), **stored)
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
-                sync = Sync(hook, store, self.log)
+                sync = Sync(hook, store, self.log, portals_with=store.portals_with if portal is None else None)
                 for read in source.parts(hook):
                     snapshot = sync.update(read)
                     with log_and_ignore("lineage", self.log):

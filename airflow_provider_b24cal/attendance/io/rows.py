@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, ge
 
 from sqlalchemy import Boolean, Float, Integer, String
 
+from airflow_provider_b24cal.attendance.calendars import check_portal
 from airflow_provider_b24cal.attendance.io.reader import portal_name
 from airflow_provider_b24cal.attendance.io.source import check_source
 from airflow_provider_b24cal.attendance.io.sync import Sync
 from airflow_provider_b24cal.attendance.io.tables import TableNames, UtcDateTime, define
 from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Stored
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.validation import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ def read_rows(
     :raises Bitrix24Error: a calendar could not be read; nothing of this part is yielded.
     """
     source = check_source(calendars, None, window.start, window.end, {})
-    name = portal_name(hook) if portal is None else check_name(portal, "portal", "a name")
+    name = check_portal(portal) or portal_name(hook)
     meetings = _parse(Meeting, stored_meetings, name, "stored_meetings")
     answers: dict[Key, dict[int, Attendance]] = {}
     for row in _parse(Attendance, stored_attendance, name, "stored_attendance"):

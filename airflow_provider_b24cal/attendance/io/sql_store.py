@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import and_, bindparam, inspect, not_, select, update
+from sqlalchemy import and_, bindparam, inspect, not_, or_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from airflow_provider_b24cal.attendance.io.queries import portals
 from airflow_provider_b24cal.attendance.io.table_lock import LOCKS, lock_tables, reading, transaction
 from airflow_provider_b24cal.attendance.io.tables import TableNames, ddl, define
 from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Stored
@@ -27,6 +28,7 @@ R = TypeVar("R", "Meeting", "Attendance")
 
 _SLICE: Final = 5000
 _PARENTS: Final = 500
+_SAMPLE: Final = 50
 _DAY: Final = timedelta(days=1)
 
 
@@ -126,6 +128,25 @@ class AttendanceStore:
             self._put(session, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
             self._upsert_all(session, self.tables.changes, difference.changes)
             self._upsert_all(session, self.tables.people, people)
+
+    def portals_with(self, session: Connection, keys: Sequence[Key]) -> list[str]:
+        """Return the other portals under whose name some of these occurrences are stored.
+
+        :param keys: those that are new; the first fifty are looked for.
+        """
+        if not keys:
+            return []
+        columns = self.tables.meetings.c
+        same = or_(
+            *(and_(columns.parent_id == parent, columns.occurrence_start == start) for parent, start in keys[:_SAMPLE])
+        )
+        with reading(session):
+            return [
+                portal
+                for portal in portals(session, self.tables)
+                if portal != self.portal
+                and session.execute(select(columns.portal).where(columns.portal == portal, same).limit(1)).first()
+            ]
 
     def _begun_before(self, connection: Connection, snapshot: Snapshot) -> Iterable[Row[Any]]:
         """Return the rows of the occurrences that end in a snapshot's window and begin before it."""

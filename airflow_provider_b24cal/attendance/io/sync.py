@@ -56,13 +56,23 @@ class Store(Protocol):
 class Sync:
     """One run of a transfer to tables.
 
+    :param portals_with: returns the other portals under whose name some of new occurrences are stored; ``None`` if the
+        task names the portal.
     :ivar counts: what was read and written so far.
     """
 
-    def __init__(self, hook: Bitrix24CalendarHook, store: Store, log: Logger) -> None:
+    def __init__(
+        self,
+        hook: Bitrix24CalendarHook,
+        store: Store,
+        log: Logger,
+        *,
+        portals_with: Callable[[Any, Sequence[Key]], Sequence[str]] | None = None,
+    ) -> None:
         self._hook = hook
         self._store = store
         self._log = log
+        self._portals_with = portals_with
         self._people = People(hook) if store.people_names else None
         self._unreadable = UnreadableRows(log)
         # The next part shows them too.
@@ -86,6 +96,9 @@ class Sync:
             shown = snapshot if self._store.meeting_names else without_names(snapshot)
             difference = reconcile(stored, shown, self._counted)
             self._store.write(session, stored, difference, snapshot.read_at, people)
+            if self._portals_with is not None:
+                new = [row.key for row in difference.meetings if row.key not in stored.meetings]
+                self._warn_of_doubles(self._portals_with(session, new))
         self._unreadable.add(snapshot.unreadable)
         self.counts.update(difference.counts)
         self.counts.update(
@@ -98,6 +111,15 @@ class Sync:
         self._counted = frozenset(occurrence(event) for event in _reaching_on(snapshot))
         self._warn_of_emptied(snapshot, difference)
         return snapshot
+
+    def _warn_of_doubles(self, portals: Sequence[str]) -> None:
+        if portals:
+            self._portals_with = None
+            self._log.warning(
+                "The tables have the same meetings under the portal %s; this run writes them under its own host. If it "
+                "is one portal, rows are double: set portal to one name in all tasks, and delete the rows of the others.",
+                " and ".join(portals),
+            )  # fmt: skip
 
     def _warn_of_emptied(self, snapshot: Snapshot, difference: Diff) -> None:
         for calendar, number in sorted(difference.emptied.items()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -51,7 +53,17 @@ from tests.calendar_data import (
 from tests.clock import Clock
 from tests.portal_data import CANARY
 from tests.sync import Gate, wait_until
-from tests.transfer_runs import delete_event, hand_over, log_of, make_task, portal_host, query, store_files, sync
+from tests.transfer_runs import (
+    delete_event,
+    files_in,
+    hand_over,
+    log_of,
+    make_task,
+    portal_host,
+    query,
+    store_files,
+    sync,
+)
 
 
 def test_a_month_of_all_kinds_of_calendars(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
@@ -232,6 +244,30 @@ def test_a_calendar_that_shows_nothing_any_more_is_reported(
     assert "has lost access" in reported
 
 
+def test_a_portal_keeps_one_name(
+    connection: str, warehouse: URL, portal: Portal, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def doubles(**more: Any) -> list[str]:
+        return [line for line in log_of(make_task(**more)) if "rows are double" in line]
+
+    host = portal_host(connection)
+    assert not doubles()
+    delete_event(portal, DAILY)
+    assert not doubles(), "the same name"
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_BITRIX24_DEFAULT", os.environ["AIRFLOW_CONN_BITRIX24_DEFAULT"].replace("127.0.0.1", "localhost")
+    )
+    assert sync(portal=host)["new"] == 0
+    assert sync(portal="other.bitrix24.com")["new"] == 4, "it is named, so it is another portal"
+    (line,) = doubles()
+    assert f"under the portal {host} and other.bitrix24.com; this run writes" in line
+    assert not doubles(), "once they are double"
+    store_files(tmp_path / "files", portal="b24.example")
+    assert {
+        json.loads(line)["portal"] for one in files_in(tmp_path / "files").values() for line in one.splitlines()
+    } == {"b24.example"}
+
+
 def test_permanent_errors_can_end_the_task(connection: str, warehouse: URL, portal: Portal, tmp_path: Path) -> None:
     for task in (
         Bitrix24AttendanceToSqlOperator(
@@ -357,6 +393,9 @@ def test_a_part_that_cannot_be_read_writes_nothing_of_it(
         ({"meeting_names": "no"}, "meeting_names"),
         ({"attendance_table": ""}, "attendance_table"),
         ({"sql_conn_id": "bitrix24_default"}, "sql_conn_id"),
+        ({"portal": ""}, "Invalid portal '': expected a host"),
+        ({"portal": "https://example.bitrix24.com/rest"}, "portal"),
+        ({"portal": "x" * 256}, "portal"),
     ],
 )
 def test_what_is_not_acceptable(arguments: dict[str, Any], named: str, connection: str, portal: Portal) -> None:
