@@ -117,7 +117,7 @@ class Sync:
             self._portals_with = None
             self._log.warning(
                 "The tables have the same meetings under the portal %s; this run writes them under its own host. If it "
-                "is one portal, rows are double: set portal to one name in all tasks, and delete the rows of the others.",
+                "is one portal, rows are double: set portal to one name in all tasks, and delete the other rows.",
                 " and ".join(portals),
             )  # fmt: skip
 
