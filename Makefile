@@ -67,7 +67,8 @@ buckets: ## Write files of attendance to S3 and GCS too, as moto and an emulator
 
 destinations: ## Load rows into DuckDB with dlt, and read files of attendance with DuckDB, pandas and pyarrow
 	@$(MAKE) --no-print-directory setup VENV=.venv/destinations LOCK=.ci/locks/destinations.txt
-	@.venv/destinations/bin/python -m pytest -q -n 2 tests/unit/test_dlt.py tests/unit/test_read_files.py $(PYTEST_ARGS)
+	@.venv/destinations/bin/python -m pytest -q -n 2 tests/unit/test_dlt.py tests/unit/test_other_databases.py \
+	  tests/unit/test_read_files.py $(PYTEST_ARGS)
 
 $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	@npm ci --prefix $(CLIENTS) --loglevel error

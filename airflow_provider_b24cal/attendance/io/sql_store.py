@@ -32,6 +32,19 @@ _SAMPLE: Final = 50
 _DAY: Final = timedelta(days=1)
 
 
+def unsupported_database(sql_conn_id: object, kind: object) -> InvalidArgumentError:
+    """Return the error for a database that cannot have the tables.
+
+    :param sql_conn_id: its connection, if it is known.
+    :param kind: the name that Airflow or SQLAlchemy has for it.
+    """
+    named = "" if sql_conn_id is None else f" {sql_conn_id!r}"
+    return InvalidArgumentError(
+        f"Invalid sql_conn_id{named}: expected SQLite, PostgreSQL, MySQL or MariaDB; this database is {kind!r}. Load "
+        "the rows with dlt: see the page attendance_destinations of the documentation."
+    )
+
+
 class AttendanceStore:
     """The tables in a database.
 
@@ -60,9 +73,7 @@ class AttendanceStore:
         self.needed: tuple[Table, ...] = self.tables if people_names else self.tables[:-1]
         dialect = engine.dialect.name
         if dialect not in LOCKS:
-            raise InvalidArgumentError(
-                f"Invalid sql_conn_id: expected a database of {', '.join(LOCKS)}; this one is {dialect}."
-            )
+            raise unsupported_database(None, dialect)
         self._upsert = _UPSERTS[dialect]
 
     def lock(self) -> AbstractContextManager[Connection]:
