@@ -47,7 +47,7 @@ def write_attendance_report(
     :param attendance_table: name of the table of answers.
     :param people_table: name of the table of people; it need not exist.
     :param now: an aware datetime from which days are counted; default the current time.
-    :return: the address, for XCom.
+    :return: the address, for XCom; with the id of the storage's connection, if one is given.
     :raises InvalidArgumentError: an argument is invalid, a table is missing, or ``portal`` is not given though the
         tables have several.
     """

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -16,8 +17,12 @@ import requests
 from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
+from sqlalchemy import create_engine
 
+from airflow_provider_b24cal._airflow import ObjectStoragePath
+from airflow_provider_b24cal.report import write_attendance_report
 from airflow_provider_b24cal.transfers.attendance_to_object_storage import Bitrix24AttendanceToObjectStorageOperator
+from tests.stored_tables import make_store
 
 DATA: dict[str, Any] = {
     "people": [
@@ -189,3 +194,19 @@ def test_no_bucket_is_made(cloud: Cloud) -> None:
     with pytest.raises(FileNotFoundError):
         _store(cloud, "no-such-bucket")
     assert cloud.buckets() == ["lake"]
+
+
+def test_a_report_has_an_address_in_a_bucket(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("airflow.providers.sqlite")
+    database = {"conn_type": "sqlite", "host": str(tmp_path / "attendance.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_TABLES", json.dumps(database))
+    engine = create_engine(f"sqlite:///{tmp_path}/attendance.db")
+    make_store(engine).prepare(create=True)
+    engine.dispose()
+    conn_id = f"cloud-{cloud.scheme}"
+    for _ in range(2):
+        address = write_attendance_report(f"{cloud.scheme}://lake/a/report.html", "tables", storage_conn_id=conn_id)
+    assert address == f"{cloud.scheme}://{conn_id}@lake/a/report.html"
+    assert cloud.keys() == ["a/report.html"]
+    assert ObjectStoragePath(address).read_bytes() == cloud.read("a/report.html")
+    assert b"The tables are empty" in cloud.read("a/report.html")

@@ -127,6 +127,13 @@ def test_of_many_answers_some_are_left_out_and_all_are_counted(store: Attendance
     assert [answer.user_id for answer in found[1, MONDAY][0].answers] == [10, 11]
 
 
+def test_masked_meetings_have_no_answers(store: AttendanceStore, connection: Connection) -> None:
+    """Those that were seen before may have changed since."""
+    _sync(store, 0, make_meeting(1, MONDAY, "YQ"), make_meeting(2, MONDAY, "Y"))
+    _sync(store, 5, make_meeting(1, MONDAY, None), make_meeting(2, MONDAY, "Y"))
+    assert set(queries.answers(connection, store.tables, PORTAL, WEEK, 50)) == {(2, MONDAY)}
+
+
 def test_the_longest_silent_come_first(store: AttendanceStore, connection: Connection) -> None:
     """Without organisers, those invited no more, and meetings that the portal masks or that are later."""
     first = _sync(
@@ -135,7 +142,7 @@ def test_the_longest_silent_come_first(store: AttendanceStore, connection: Conne
     later = _sync(
         store, 5,
         make_meeting(1, MONDAY, "YQ"), make_meeting(2, MONDAY + DAY, "QQY"), make_meeting(3, MONDAY, None),
-        make_meeting(4, MONDAY + 7 * DAY, "QQQ"),
+        make_meeting(4, MONDAY + 7 * DAY, "QQQ"), make_meeting(5, MONDAY, "YYQ", host_id=12),
     )  # fmt: skip
     silent = queries.silent_people(connection, store.tables, PORTAL, WEEK, 50)
     assert silent == (SilentPerson(11, 2, first), SilentPerson(10, 1, later))
