@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.sdk import Asset as Asset
+    from airflow.sdk import AssetAlias as AssetAlias
     from airflow.sdk import BaseHook as BaseHook
     from airflow.sdk import BaseNotifier as BaseNotifier
     from airflow.sdk import BaseOperator as BaseOperator
@@ -71,6 +72,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "AirflowSkipException": _SDK_EXCEPTIONS,
     "AirflowTaskTimeout": _SDK_EXCEPTIONS,
     "Asset": ("airflow.sdk", "airflow.datasets:Dataset"),
+    "AssetAlias": ("airflow.sdk", "airflow.datasets:DatasetAlias"),
     # 2.11 has no assets that wait for triggers.
     "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),  # the second before 3.1

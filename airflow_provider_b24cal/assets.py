@@ -1,7 +1,8 @@
 """Assets of attendance: a calendar of a portal as a source, and the tables as what is made of it.
 
 ``b24cal://example.bitrix24.com/user/7`` is a calendar. ``b24cal://tables/warehouse/bitrix24_attendance`` is a table
-behind the connection ``warehouse``; a schema, where one is named, stands before the table.
+behind the connection ``warehouse``; a schema, where one is named, stands before the table. The same table has a URI by
+the rules of Airflow's provider for its database too, which is known when the task runs: an alias stands for it before.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from airflow_provider_b24cal._airflow import Asset
+from airflow_provider_b24cal._airflow import Asset, AssetAlias
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -35,6 +36,37 @@ def table_asset(sql_conn_id: str, table: str = "bitrix24_attendance", schema: st
     """
     path = "/".join(quote(part, safe="") for part in (sql_conn_id, schema, table) if part)
     return Asset(uri=f"{SCHEME}://tables/{path}")
+
+
+def database_alias(sql_conn_id: str) -> AssetAlias:
+    """Return the alias that stands for the tables in a database, until a run knows their URIs.
+
+    :param sql_conn_id: the connection of the database.
+    """
+    return AssetAlias(f"{SCHEME}://databases/{quote(sql_conn_id, safe='')}")
+
+
+def database_uri(
+    dialect: str, host: str | None, port: int | None, database: str | None, schema: str | None, table: str
+) -> str | None:
+    """Return the URI of a table by the rules of Airflow's provider for its database; ``None`` where there is none.
+
+    :param dialect: SQLAlchemy's name of the database's kind. SQLite has no such URI.
+    :param host: as the connection names it; ``None`` for a socket, which has no such URI.
+    :param schema: the schema; a database in MySQL.
+    """
+    standard = _DATABASES.get(dialect)
+    if standard is None or not host or not schema:
+        return None
+    scheme, usual_port, has_schemas = standard
+    path = "/".join(quote(part or "", safe="") for part in (*([database] if has_schemas else []), schema, table))
+    return f"{scheme}://{host}:{port or usual_port}/{path}"
+
+
+_DATABASES: Final = {
+    "postgresql": ("postgres", 5432, True), "mysql": ("mysql", 3306, False), "mariadb": ("mysql", 3306, False),
+}  # fmt: skip
+"""By dialect: scheme, port, and whether a table has a schema beside its database."""
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from airflow_provider_b24cal._airflow import Asset, Context, Templated
+    from airflow_provider_b24cal._airflow import Asset, AssetAlias, Context, Templated
     from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
     from airflow_provider_b24cal.attendance.models import Snapshot
     from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -37,9 +37,11 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     not show. ``unreadable`` rows are left out and logged; the stored rows of their meetings stay as they are.
 
     People are stored as ids, unless names are requested. The tables are the task's outlets, unless you give others:
-    :func:`~airflow_provider_b24cal.assets.table_asset`. The events of these assets carry the counts. Airflow must know
-    outlets when it parses the DAG: if the name of a table or connection or ``people_names`` is a template, and in a
-    mapped task (``.partial()``), give ``outlets`` yourself.
+    :func:`~airflow_provider_b24cal.assets.table_asset`. The events of these assets carry the counts. Another outlet is
+    an alias, :func:`~airflow_provider_b24cal.assets.database_alias`. Through it the run emits events for the URIs that
+    Airflow's provider of the database uses, such as ``postgres://host:5432/database/schema/table``; SQLite has none.
+    Airflow must know outlets when it parses the DAG: if the name of a table or connection or ``people_names`` is a
+    template, and in a mapped task (``.partial()``), give ``outlets`` yourself.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -151,6 +153,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
                 store = AttendanceStore(engine, names, portal or portal_name(hook), **stored)
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
+                uris = _standard_uris(store)
                 sync = Sync(hook, store, self.log, portals_with=store.portals_with if portal is None else None)
                 for read in source.parts(hook):
                     snapshot = sync.update(read)
@@ -160,7 +163,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
             engine.dispose()
         counts = dict(sync.counts)
         self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
-        self._add_counts(context, counts)
+        self._add_counts(context, counts, uris)
         return counts
 
     def _record_lineage(
@@ -174,24 +177,45 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
 
         for calendar in sorted({calendar for calendar, _ in snapshot.seen} | snapshot.calendars):
             read_from(hook, calendar_uri(store.portal, calendar))
-        url, dialect = store.engine.url, store.engine.dialect
-        place = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
-        # As Airflow writes such addresses: with a schema for PostgreSQL, with the database only for others.
-        schema = self.schema or (dialect.default_schema_name if dialect.name == "postgresql" else None)
-        for table in store.needed:
-            path = "/".join(quote(part.strip("/")) for part in (url.database, schema, table.name) if part)
-            written_to(sql_hook, f"{dialect.name}://{place}/{path}")
+        url, dialect = store.engine.url, store.engine.dialect.name
+        for table, uri in zip(store.needed, _standard_uris(store), strict=True):
+            path = "/".join(quote(part.strip("/")) for part in (url.database, table.name) if part)
+            written_to(sql_hook, uri or f"{dialect}://{url.host or ''}/{path}")
 
-    def _add_counts(self, context: Context, counts: Mapping[str, int]) -> None:
-        if (events := context.get("outlet_events")) is not None:
-            for outlet in self.outlets:
+    def _add_counts(self, context: Context, counts: Mapping[str, int], uris: Sequence[str | None]) -> None:
+        """Give the events of the outlets the counts; an alias gets events of the tables' standard assets."""
+        from airflow_provider_b24cal._airflow import Asset, AssetAlias
+        from airflow_provider_b24cal.attendance.io.source import log_and_ignore
+
+        if (events := context.get("outlet_events")) is None:
+            return
+        for outlet in self.outlets:
+            if not isinstance(outlet, AssetAlias):
                 events[outlet].extra = dict(counts)
+                continue
+            for uri in filter(None, uris):
+                # Airflow's provider of the database refuses what it takes for no URI of a table.
+                with log_and_ignore("standard asset", self.log):
+                    events[outlet].add(Asset(uri=uri), extra=dict(counts))
 
 
-def _outlets(sql_conn_id: str, tables: Sequence[str], schema: str | None) -> list[Asset]:
-    from airflow_provider_b24cal.assets import table_asset
+def _outlets(sql_conn_id: str, tables: Sequence[str], schema: str | None) -> list[Asset | AssetAlias]:
+    from airflow_provider_b24cal.assets import database_alias, table_asset
 
-    return [table_asset(sql_conn_id, table, schema) for table in tables]
+    return [*(table_asset(sql_conn_id, table, schema) for table in tables), database_alias(sql_conn_id)]
+
+
+def _standard_uris(store: AttendanceStore) -> list[str | None]:
+    """Return the URI of each table by the rules of Airflow's provider for its database."""
+    from airflow_provider_b24cal.assets import database_uri
+
+    url, dialect = store.engine.url, store.engine.dialect
+    return [
+        database_uri(
+            dialect.name, url.host, url.port, url.database, table.schema or dialect.default_schema_name, table.name
+        )
+        for table in store.needed
+    ]
 
 
 def _is_template(name: object) -> bool:

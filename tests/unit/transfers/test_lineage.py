@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from airflow_provider_b24cal.assets import table_asset
+from airflow_provider_b24cal.assets import database_alias, database_uri, table_asset
+from airflow_provider_b24cal.attendance.io.tables import TableNames, define
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from tests.calendar_data import SEPTEMBER
 from tests.clock import Clock
@@ -16,12 +17,21 @@ from tests.portal_data import CANARY
 from tests.transfer_runs import portal_host, store_files, sync
 
 
-class Events(dict[Any, Any]):
-    """What Airflow hands a task for the events of its outlets."""
+def _events() -> Any:
+    """Return what Airflow hands a task for the events of its outlets."""
+    try:
+        from airflow.sdk.execution_time.context import OutletEventAccessors
+    except ImportError:
+        from airflow.utils.context import OutletEventAccessors
+    return OutletEventAccessors()
 
-    def __missing__(self, key: Any) -> Any:
-        self[key] = type("Event", (), {"extra": None})()
-        return self[key]
+
+def _emitted(events: Any, alias: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the URIs and extras of the events that an alias has got."""
+    accessor = events[alias]
+    if hasattr(accessor, "asset_alias_events"):
+        return [(one.dest_asset_key.uri, one.extra) for one in accessor.asset_alias_events]
+    return [(one["dest_dataset_uri"], one["extra"]) for one in accessor.dataset_alias_events]
 
 
 def test_tables_are_outlets_and_carry_the_counts(connection: str, warehouse: URL, clock: Clock) -> None:
@@ -32,13 +42,23 @@ def test_tables_are_outlets_and_carry_the_counts(connection: str, warehouse: URL
         create_tables=True,
         **SEPTEMBER,  # type: ignore[arg-type]
     )
-    assert [outlet.uri for outlet in task.outlets] == [
+    *tables, alias = task.outlets
+    assert [outlet.uri for outlet in tables] == [
         f"b24cal://tables/warehouse/bitrix24_{name}" for name in ("meetings", "attendance", "attendance_changes")
     ]
-    assert task.outlets[1] == table_asset("warehouse")
-    events = Events()
+    assert tables[1] == table_asset("warehouse")
+    assert alias == database_alias("warehouse")
+    events = _events()
     counts = task.execute({"outlet_events": events})  # type: ignore[typeddict-item, arg-type]
-    assert [events[outlet].extra for outlet in task.outlets] == [counts] * 3
+    assert [events[outlet].extra for outlet in tables] == [counts] * 3
+    standard = {
+        "sqlite": None,
+        "postgresql": f"postgres://{warehouse.host}:5432/{warehouse.database}/public",
+        "mysql": f"mysql://{warehouse.host}:3306/{warehouse.database}",
+    }[warehouse.get_backend_name()]
+    assert _emitted(events, alias) == [
+        (f"{standard}/{table.name}", counts) for table in define(TableNames())[:3] if standard is not None
+    ]
     own = Bitrix24AttendanceToSqlOperator(task_id="own", sql_conn_id="warehouse", outlets=[])
     assert own.outlets == []
     templated = Bitrix24AttendanceToSqlOperator(task_id="templated", sql_conn_id="{{ params.x }}")
@@ -49,8 +69,23 @@ def test_tables_are_outlets_and_carry_the_counts(connection: str, warehouse: URL
             sql_conn_id="warehouse",
             people_names=people_names,  # type: ignore[arg-type]
         )
-        assert [outlet.uri for outlet in named.outlets[3:]] == uris
+        assert [outlet.uri for outlet in named.outlets[3:-1]] == uris
         assert bool(named.outlets) == bool(uris)
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        (("postgresql", "db.example.com", None, "lake", "public", "t"), "postgres://db.example.com:5432/lake/public/t"),
+        (("postgresql", "db", 6432, "lake", "own", "a table"), "postgres://db:6432/lake/own/a%20table"),
+        (("mysql", "db", None, "lake", "other", "t"), "mysql://db:3306/other/t"),
+        (("mariadb", "db", 3307, "lake", "lake", "t"), "mysql://db:3307/lake/t"),
+        (("postgresql", None, None, "lake", "public", "t"), None),
+        (("sqlite", None, None, "/data/lake.db", "main", "t"), None),
+    ],
+)
+def test_standard_uris(address: tuple[Any, ...], uri: str | None) -> None:
+    assert database_uri(*address) == uri
 
 
 def _collector() -> Any:
