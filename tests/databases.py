@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -19,6 +20,14 @@ SERVERS = {
 }
 """Where the servers are; another place is named in the environment."""
 DATABASES = ("sqlite", *SERVERS)
+
+
+def airflow_connection(url: URL) -> str:
+    """Return Airflow's connection to a database, as JSON."""
+    conn_type = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql"}[url.get_backend_name()]
+    server = {"host": url.host, "login": url.username, "password": url.password, "port": url.port}
+    fields = {"host": url.database} if conn_type == "sqlite" else {**server, "schema": url.database}
+    return json.dumps({"conn_type": conn_type, **{name: value for name, value in fields.items() if value is not None}})
 
 
 @contextmanager

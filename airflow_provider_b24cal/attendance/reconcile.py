@@ -24,6 +24,7 @@ from airflow_provider_b24cal.attendance.models import (
     is_host,
     meeting,
 )
+from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.attendance.models import Key, Meeting, Snapshot, Stored
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
-    from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
 R = TypeVar("R", "Meeting", Attendance)
 
@@ -65,7 +65,7 @@ def reconcile(stored: Stored, snapshot: Snapshot, counted: Collection[Key] = ())
     views, whole = best_views(snapshot.seen), snapshot.whole_calendars()
     absent = absent_rows(stored, snapshot, views)
     views |= views_by_id(snapshot, absent, stored)
-    moves = find_moves(stored, views, absent)
+    moves = find_moves(stored, snapshot, views, absent)
     origins = {new: old for old, new in moves.items()}
     for key, (calendar, event) in views.items():
         origin, before = origins.get(key), stored.meetings.get(key)
@@ -152,7 +152,7 @@ def upsert(
         difference.attendances.extend(row._replace(vanished_at=None) for row in kept)
         return outcome
     # Rows that do not fit together have been emptied or restored from a backup, and begin anew.
-    complete = before is not None and _is_complete(before, invited.values())
+    complete = before is not None and _is_complete(before, invited, given)
     answered_at = _answered_at(before, attendances.values()) if complete else None
     changes = [] if answered_at is None else _changes(after.key, now, invited, given, answered_at)
     difference.changes.extend(changes)
@@ -187,12 +187,15 @@ def _changes(
     return changes
 
 
-def _is_complete(before: Meeting, invited: Collection[Attendance]) -> bool:
+def _is_complete(before: Meeting, invited: Mapping[int, Attendance], given: Mapping[int, MeetingStatus]) -> bool:
     """Return whether the answers of an occurrence are those that were stored together with it."""
     if before.total is None:  # answers that were seen before it was masked
         return True
-    guests = sum(not row.is_host for row in invited)
-    return guests == before.total and all(row.last_seen == before.last_seen for row in invited)
+    guests = sum(not row.is_host for row in invited.values())
+    # Nobody becomes the organiser later.
+    organisers = {user_id for user_id, status in given.items() if status == MeetingStatus.ORGANISER}
+    as_stored = all(row.last_seen == before.last_seen for row in invited.values())
+    return guests == before.total and organisers <= invited.keys() and as_stored
 
 
 def _answered_at(before: Meeting | None, attendances: Iterable[Attendance]) -> datetime | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from bitrix24_sandbox.server import SandboxServer
 from sqlalchemy.engine import URL
 
 from tests.calendar_data import DATA
-from tests.databases import database
+from tests.databases import airflow_connection, database
 
-CONN_TYPES = {"sqlite": "sqlite", "postgresql": "postgres", "mariadb": "mysql"}
+PROVIDERS = {"sqlite": "sqlite", "postgresql": "postgres", "mariadb": "mysql"}
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +30,10 @@ def server(serving: SandboxServer) -> SandboxServer:
     return serving
 
 
-@pytest.fixture(params=CONN_TYPES)
+@pytest.fixture(params=PROVIDERS)
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[URL]:
     """An empty database behind the connection ``warehouse``, through Airflow's own hook."""
-    conn_type = CONN_TYPES[request.param]
-    pytest.importorskip(f"airflow.providers.{conn_type}")
+    pytest.importorskip(f"airflow.providers.{PROVIDERS[request.param]}")
     with database(request.param, tmp_path) as url:
-        server = {"host": url.host, "login": url.username, "password": url.password, "port": url.port}
-        fields = {"host": url.database} if conn_type == "sqlite" else {**server, "schema": url.database}
-        stored = {"conn_type": conn_type, **{name: value for name, value in fields.items() if value is not None}}
-        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(stored))
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", airflow_connection(url))
         yield url
