@@ -8,7 +8,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,7 +175,16 @@ def _on_a_terminal(variables: dict[str, str], *options: str) -> Iterator[tuple[s
     """Start the check on a terminal of its own; yield the process and the other end of the terminal."""
     other, terminal = os.openpty()
     # The terminal that the first process of a session opens becomes its own.
-    take = ["sh", "-c", 'terminal=$1; shift; exec "$@" 0<>"$terminal"', "sh", os.ttyname(terminal)]
+    # Tests that a shell runs in the background inherit that Ctrl-C is ignored.
+    take = [
+        "env",
+        "--default-signal=INT",
+        "sh",
+        "-c",
+        'terminal=$1; shift; exec "$@" 0<>"$terminal"',
+        "sh",
+        os.ttyname(terminal),
+    ]
     command = [sys.executable, "-m", "bitrix24_sandbox", "check", *options]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BITRIX24_")}
     pipe = subprocess.PIPE
@@ -199,9 +207,6 @@ def _read_until(terminal: int, text: str, process: subprocess.Popen[str]) -> str
             assert process.poll() is None, process.communicate()
             continue
         found += os.read(terminal, 1024).decode()
-    # A signal between the question and the system call that reads the answer would interrupt nothing.
-    while Path(f"/proc/{process.pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "S":
-        time.sleep(0.01)
     return found
 
 

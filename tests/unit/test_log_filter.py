@@ -199,7 +199,7 @@ def test_memory_is_bounded_and_the_latest_are_kept(ear: Ear) -> None:
 
 
 def test_threads_register_at_once(ear: Ear) -> None:
-    secrets = [f"thr34d5-{number:03}-53cr3t" for number in range(200)]
+    secrets = [f"thr34d5-{number:03}-53cr3t" for number in range(80)]
     logger = logging.getLogger("urllib3.connectionpool")
 
     def register(part: list[str]) -> None:
