@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.attendance.models import best_views, occurrence
@@ -68,12 +67,12 @@ def views_by_id(snapshot: Snapshot, absent: Collection[Key], stored: Stored) -> 
     return views
 
 
-def find_moves(stored: Stored, snapshot: Snapshot, views: Views, absent: Collection[Key]) -> dict[Key, Key]:
+def find_moves(stored: Stored, views: Views, absent: Collection[Key]) -> dict[Key, Key]:
     """Return where absent occurrences have moved to.
 
     Dates of a series are matched in their order, if as many are new as are absent. Unless there are several and all
-    have moved, they have to be nearer than two dates of the series are: a date may be new because no window has
-    contained it.
+    have moved, they have to be nearer than two dates of any series are: a date may be new because no window has
+    contained it. What other windows have contained does not count, so that windows may be read in any order.
     """
     if not absent:
         return {}
@@ -89,7 +88,7 @@ def find_moves(stored: Stored, snapshot: Snapshot, views: Views, absent: Collect
         pairs = list(zip(starts, after.get(series, ()), strict=False))
         if len(pairs) == len(starts) == len(after.get(series, ())) and (
             (len(pairs) > 1 and series not in kept)
-            or all(abs(new_key[1] - key[1]) < _period(series, live, snapshot) for key, new_key in pairs)
+            or all(abs(new_key[1] - key[1]) < _LEAST_PERIOD for key, new_key in pairs)
         ):
             moves.update(pairs)
     return moves
@@ -99,15 +98,8 @@ def not_explained(stored: Stored, snapshot: Snapshot) -> frozenset[int]:
     """Return the meetings to read by their id, because a snapshot does not tell what has become of them."""
     views = best_views(snapshot.seen)
     absent = absent_rows(stored, snapshot, views)
-    parents = {key[0] for key in absent.keys() - find_moves(stored, snapshot, views, absent).keys()}
+    parents = {key[0] for key in absent.keys() - find_moves(stored, views, absent).keys()}
     return frozenset(parents if snapshot.window is not None else parents & snapshot.not_found)
-
-
-def _period(series: int, live: Collection[Key], snapshot: Snapshot) -> timedelta:
-    """Return the shortest time between two dates of a series; of one that was not read by its id the least possible."""
-    # Only then all of its rows are loaded.
-    starts = sorted(key[1] for key in live if key[0] == series) if series in snapshot.ids_read() else ()
-    return max(_LEAST_PERIOD, min((two - one for one, two in pairwise(starts)), default=_LEAST_PERIOD))
 
 
 def _in_zone_of(window: Window, row: Meeting) -> tuple[datetime, datetime]:

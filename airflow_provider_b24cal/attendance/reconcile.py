@@ -65,7 +65,7 @@ def reconcile(stored: Stored, snapshot: Snapshot, counted: Collection[Key] = ())
     views, whole = best_views(snapshot.seen), snapshot.whole_calendars()
     absent = absent_rows(stored, snapshot, views)
     views |= views_by_id(snapshot, absent, stored)
-    moves = find_moves(stored, snapshot, views, absent)
+    moves = find_moves(stored, views, absent)
     origins = {new: old for old, new in moves.items()}
     for key, (calendar, event) in views.items():
         origin, before = origins.get(key), stored.meetings.get(key)

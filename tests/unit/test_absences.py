@@ -10,7 +10,6 @@ import pytest
 
 from airflow_provider_b24cal.attendance.absences import not_explained
 from airflow_provider_b24cal.attendance.models import AttendanceChange
-from airflow_provider_b24cal.attendance.reconcile import reconcile
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from tests.attendance_tables import DAY, FIRST, HOUR, WINDOWS, Clock, Tables, make_event, make_seven, reported
@@ -86,21 +85,6 @@ def test_dates_of_a_series_are_matched_in_order_if_their_number_is_unchanged(
     }  # fmt: skip
     assert +difference.counts == {name: number for name, number in counts.items() if number}
     assert [change[2:5] for change in difference.changes] == [(3, "Q", "N")] * (kept + moved)
-
-
-def test_the_only_date_of_a_part_moves_as_far_as_dates_of_its_series_are_apart() -> None:
-    clock, tables = Clock(), Tables()
-    later = Window(FIRST + 7 * DAY, FIRST + 14 * DAY)
-    dates = [make_seven("Y", hour, series=True) for hour in (10, 10 + 7 * 24)]
-    tables.sync(clock.read({"user:1": [dates[0]]}, WHOLE_WEEK, ["user:1"]))
-    tables.sync(clock.read({"user:1": [dates[1]]}, later, ["user:1"]))
-    for hours, moved in ((7 * 24, 0), (24, 1)):
-        event = replace(dates[1], start=dates[1].start + hours * HOUR, end=dates[1].end + hours * HOUR)
-        snapshot = clock.read({"user:1": [event]}, Window(FIRST + 7 * DAY, FIRST + 20 * DAY), ["user:1"])
-        assert not_explained(tables.stored, snapshot) == {7}
-        by_id = replace(dates[0], start=dates[0].start + hours * HOUR)
-        difference = reconcile(tables.stored, replace(snapshot, by_id=(by_id,)))
-        assert difference.counts["moved"] == moved
 
 
 def test_an_edited_date_takes_over_the_answers_of_its_series() -> None:
