@@ -47,14 +47,15 @@ class Source:
 
     def read_ahead(self, hook: Bitrix24CalendarHook) -> Iterator[Snapshot]:
         """Yield a snapshot for each part; the next one is read while one is written."""
-        return _ahead(read() for read in self.parts(hook))
+        return ahead(read() for read in self.parts(hook))
 
 
 def _next(items: Iterator[T]) -> T | None:
     return next(items, None)
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield what an iterator yields; the next item is made in another thread while one is used."""
     pool = ThreadPoolExecutor(max_workers=1)
     try:
         following = pool.submit(copy_context().run, _next, items)

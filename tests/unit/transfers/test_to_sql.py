@@ -24,7 +24,7 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import URL
 
 from airflow_provider_b24cal._airflow import AirflowFailException
-from airflow_provider_b24cal.attendance.io.source import _ahead as ahead
+from airflow_provider_b24cal.attendance.io.source import ahead
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     Bitrix24Error,
     CredentialsError,
