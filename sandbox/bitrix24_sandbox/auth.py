@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bitrix24_sandbox.errors import RestError
 from bitrix24_sandbox.models import Webhook
-from bitrix24_sandbox.php import PhpArray, PhpValue, key, to_text
+from bitrix24_sandbox.php import PhpArray, key, text_or_empty
 from bitrix24_sandbox.rest import may
 from bitrix24_sandbox.session import session_of
 
@@ -53,13 +53,13 @@ def _credentials(
     people: Iterable[Person], parameters: PhpArray, method: Method | BatchMethod, application: Application
 ) -> tuple[Person, Webhook]:
     if "aplogin" not in parameters or "ap" not in parameters:
-        token = _text(parameters.get("auth", parameters.get("access_token", "")))
+        token = text_or_empty(parameters.get("auth", parameters.get("access_token", "")))
         if not token:
             raise RestError("NO_AUTH_FOUND", "Wrong authorization data")
         return _authorise_token(people, token, method, application)
-    person = _find(people, _text(parameters["aplogin"]))
+    person = _find(people, text_or_empty(parameters["aplogin"]))
     webhook = None if person is None else person.webhook
-    if person is None or webhook is None or not _same(webhook.secret, _text(parameters["ap"])):
+    if person is None or webhook is None or not _same(webhook.secret, text_or_empty(parameters["ap"])):
         raise RestError("INVALID_CREDENTIALS", "Invalid request credentials")
     if not person.active:
         raise RestError("authorization_error", "Unable to authorize user")
@@ -89,10 +89,6 @@ def _find(people: Iterable[Person], login: str) -> Person | None:
         if person.id == wanted or (isinstance(wanted, str) and person.login == wanted):
             return person
     return None
-
-
-def _text(value: PhpValue) -> str:
-    return "" if isinstance(value, dict) else to_text(value)
 
 
 def _same(secret: str, given: str) -> bool:

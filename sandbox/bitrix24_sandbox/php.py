@@ -91,6 +91,11 @@ def to_text(value: bool | int | float | str | None) -> str:
     return "" if value is None else str(value)
 
 
+def text_or_empty(value: PhpValue) -> str:
+    """Return a parameter as text; an array in its place counts as empty."""
+    return "" if isinstance(value, dict) else to_text(value)
+
+
 def float_text(number: float) -> str:
     """Return a float as PHP prints it: no fraction when whole, ``1.0e-5`` for what Python calls ``1e-05``."""
     if number.is_integer() and abs(number) < 1e15:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bitrix24_sandbox.calendar_methods import SCOPES, failed, own_calendar, own_section, refuse_external, required
 from bitrix24_sandbox.event_fields import section_id
 from bitrix24_sandbox.models import ROOMS
-from bitrix24_sandbox.php import PhpValue, to_int, to_text
+from bitrix24_sandbox.php import text_or_empty, to_int
 from bitrix24_sandbox.rest import Call, Method
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def section_add(call: Call) -> int:
     """Answer ``calendar.section.add``."""
     method = "calendar.section.add"
     own_calendar(call, method)
-    return call.portal.book.add_section(call.caller.id, _text(required(call, method, "name"))).id
+    return call.portal.book.add_section(call.caller.id, text_or_empty(required(call, method, "name"))).id
 
 
 def section_get(call: Call) -> list[dict[str, object]]:
@@ -32,7 +32,7 @@ def section_get(call: Call) -> list[dict[str, object]]:
         if given.get(name) is None and (name == "type" or given["type"] != "user"):
             raise failed(call, "required", name=name, method=method)
     refuse_external(call)
-    kind, owner_id = _text(given["type"]), to_int(given.get("ownerId", call.caller.id))
+    kind, owner_id = text_or_empty(given["type"]), to_int(given.get("ownerId", call.caller.id))
     if kind == "user" and not _shows(call, owner_id):
         return []
     own = kind == "user" and owner_id == call.caller.id
@@ -102,10 +102,6 @@ def section_delete(call: Call) -> bool:
         book.drop(event.id)
     del book.sections[section.id]
     return True
-
-
-def _text(value: PhpValue) -> str:
-    return "" if isinstance(value, dict) else to_text(value)
 
 
 METHODS = {

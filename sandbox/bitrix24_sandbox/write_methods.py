@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from bitrix24_sandbox import participation, phpdate
 from bitrix24_sandbox.calendar_methods import SCOPES, failed, own_calendar, own_section, required
 from bitrix24_sandbox.models import FREQUENCIES, WEEKDAYS, Event, Repeat, Row
-from bitrix24_sandbox.php import PhpArray, PhpValue, is_empty, to_int, to_text
+from bitrix24_sandbox.php import PhpArray, PhpValue, is_empty, text_or_empty, to_int, to_text
 from bitrix24_sandbox.rest import Call, Method
 
 if TYPE_CHECKING:
@@ -21,17 +21,17 @@ def event_add(call: Call) -> int:
     """Answer ``calendar.event.add`` with the id of the new event; nobody is notified of it."""
     method, given, portal = "calendar.event.add", call.parameters, call.portal
     own_calendar(call, method)
-    name = _text(required(call, method, "name"))
+    name = text_or_empty(required(call, method, "name"))
     starts, ends = (_wall_clock(call, method, limit) for limit in ("from", "to"))
     meeting = given.get("meeting")
     event = Event(
         id=portal.book.next_id(), calendar_type="user", owner_id=call.caller.id, host_id=call.caller.id, name=name,
-        description=_text(given.get("description")), location=_text(given.get("location")), starts=starts, ends=ends,
-        time_zone=_text(given.get("timezone_from")) or call.caller.time_zone, all_day=given.get("skip_time") == "Y",
-        is_meeting=given.get("is_meeting") == "Y",
+        description=text_or_empty(given.get("description")), location=text_or_empty(given.get("location")),
+        starts=starts, ends=ends, time_zone=text_or_empty(given.get("timezone_from")) or call.caller.time_zone,
+        all_day=given.get("skip_time") == "Y", is_meeting=given.get("is_meeting") == "Y",
         notify=isinstance(meeting, dict) and not is_empty(meeting.get("notify")),
-        private=given.get("private_event") == "Y", accessibility=_text(given.get("accessibility")) or "busy",
-        importance=_text(given.get("importance")) or "normal", repeat=_repeat(given.get("rrule")), excluded=(),
+        private=given.get("private_event") == "Y", accessibility=text_or_empty(given.get("accessibility")) or "busy",
+        importance=text_or_empty(given.get("importance")) or "normal", repeat=_repeat(given.get("rrule")), excluded=(),
         recurrence_id=None, version=1, changed=_now(call),
         section_id=own_section(call, given["section"]).id if "section" in given else None,
     )  # fmt: skip
@@ -46,7 +46,7 @@ def event_update(call: Call) -> int | dict[str, object]:
     event = _own_event(call, method)
     if given.get("recurrence_mode") == "this" and event.repeat is not None:
         return _split(call, event)
-    name = _text(given.get("name")) or event.name
+    name = text_or_empty(given.get("name")) or event.name
     book.events[event.id] = replace(event, name=name, version=event.version + 1, changed=_now(call))
     if event.is_meeting and "attendees" in given:
         wanted = _guests(given)
@@ -67,7 +67,7 @@ def _split(call: Call, series: Event) -> dict[str, object]:
     day, guests = moment.date(), [row.owner_id for row in participation.children_of(book, series.id)]
     starts = datetime.combine(day, series.starts.time())
     edited = replace(
-        series, id=book.next_id(), name=_text(call.parameters.get("name")) or series.name, starts=starts,
+        series, id=book.next_id(), name=text_or_empty(call.parameters.get("name")) or series.name, starts=starts,
         ends=starts + (series.ends - series.starts), repeat=None, excluded=(), recurrence_id=series.id, version=1,
         changed=_now(call),
     )  # fmt: skip
@@ -128,7 +128,7 @@ def _repeat(rule: PhpValue) -> Repeat | None:
     days = [to_text(day) for day in by_day.values() if isinstance(day, str)] if isinstance(by_day, dict) else []
     count = to_int(rule.get("COUNT"))
     return Repeat(
-        frequency=_text(rule["FREQ"]),
+        frequency=text_or_empty(rule["FREQ"]),
         interval=max(1, to_int(rule.get("INTERVAL"))),
         by_day=tuple(day for day in days if day in WEEKDAYS),
         count=count if count > 0 else None,
@@ -138,10 +138,6 @@ def _repeat(rule: PhpValue) -> Repeat | None:
 
 def _now(call: Call) -> datetime:
     return datetime.fromtimestamp(call.portal.clock(), UTC).replace(tzinfo=None, microsecond=0)
-
-
-def _text(value: PhpValue) -> str:
-    return "" if isinstance(value, dict) else to_text(value)
 
 
 METHODS = {

@@ -1,7 +1,8 @@
-"""A portal with one meeting of every kind, served over real HTTP; one server per worker, reset per test."""
+"""A portal with one meeting of every kind, served over real HTTP; one server for each module, reset per test."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,21 @@ def fresh() -> Callable[..., Portal]:
     return lambda *more: Portal(datafile.parse(DATA), *more)
 
 
-@pytest.fixture(scope="session")
-def shared_server() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(datafile.parse(DATA))) as server:
+@pytest.fixture(scope="module")
+def data() -> dict[str, Any]:
+    """The seed data; a module with seed data of its own overrides this."""
+    return DATA
+
+
+@pytest.fixture(scope="module")
+def portal_clock() -> Callable[[], float]:
+    """The portal's clock; a module that needs a fixed time overrides this."""
+    return time.time
+
+
+@pytest.fixture(scope="module")
+def shared_server(data: dict[str, Any], portal_clock: Callable[[], float]) -> Iterator[SandboxServer]:
+    with SandboxServer(Portal(datafile.parse(data), None, portal_clock)) as server:
         yield server
 
 

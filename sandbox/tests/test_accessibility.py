@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
-from bitrix24_sandbox import datafile
-from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.server import SandboxServer
-
-from sandbox.tests.sync import TIMEOUT
 
 BUSY = "calendar.accessibility.get"
 DATA: dict[str, Any] = {
@@ -35,29 +30,14 @@ DATA: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(datafile.parse(DATA))) as server:
-        yield server
-
-
-@pytest.fixture
-def portal(serving: SandboxServer) -> Portal:
-    serving.renew()
-    return serving.portal
-
-
-@pytest.fixture
-def call(serving: SandboxServer, portal: Portal) -> Callable[..., requests.Response]:
-    def post(parameters: object, user: int = 1) -> requests.Response:
-        return requests.post(serving.webhook_url(user) + BUSY, json=parameters, timeout=TIMEOUT)
-
-    return post
+def data() -> dict[str, Any]:
+    return DATA
 
 
 @pytest.fixture
 def busy(call: Callable[..., requests.Response]) -> Callable[..., list[dict[str, Any]]]:
     def get(first: str, last: str | None = None, user: int = 1) -> list[dict[str, Any]]:
-        reply = call({"users": [user], "from": first, "to": last or first})
+        reply = call(BUSY, {"users": [user], "from": first, "to": last or first})
         rows: list[dict[str, Any]] = reply.json()["result"][str(user)]
         return rows
 
@@ -76,11 +56,11 @@ def busy(call: Callable[..., requests.Response]) -> Callable[..., list[dict[str,
 def test_checks_go_from_the_dates_to_the_users(
     given: dict[str, object], named: str, call: Callable[..., requests.Response]
 ) -> None:
-    reply = call(given)
+    reply = call(BUSY, given)
     assert (reply.status_code, reply.json()["error"]) == (400, "")
     assert f'"{named}"' in reply.json()["error_description"]
     # An external user is refused before any of them.
-    assert call(given, 2).json()["error_description"] == "Access denied."
+    assert call(BUSY, given, 2).json()["error_description"] == "Access denied."
 
 
 def test_ones_own_private_event_is_masked(busy: Callable[..., list[dict[str, Any]]]) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
-from bitrix24_sandbox import datafile
 from bitrix24_sandbox.portal import Portal
-from bitrix24_sandbox.server import SandboxServer
-
-from sandbox.tests.sync import TIMEOUT
 
 GET, NEAREST, BUSY = "calendar.event.get", "calendar.event.get.nearest", "calendar.accessibility.get"
 
@@ -57,33 +53,13 @@ DATA: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(datafile.parse(DATA), None, lambda: 1_789_545_600.0)) as server:
-        yield server
+def data() -> dict[str, Any]:
+    return DATA
 
 
-@pytest.fixture
-def portal(serving: SandboxServer) -> Portal:
-    serving.renew()
-    return serving.portal
-
-
-@pytest.fixture
-def call(serving: SandboxServer, portal: Portal) -> Callable[..., requests.Response]:
-    def post(method: str, parameters: object, user: int = 1) -> requests.Response:
-        return requests.post(serving.webhook_url(user) + method, json=parameters, timeout=TIMEOUT)
-
-    return post
-
-
-@pytest.fixture
-def result(call: Callable[..., requests.Response]) -> Callable[..., Any]:
-    def get(method: str, parameters: object, user: int = 1) -> Any:
-        reply = call(method, parameters, user)
-        assert reply.status_code == 200, reply.text
-        return reply.json()["result"]
-
-    return get
+@pytest.fixture(scope="module")
+def portal_clock() -> Callable[[], float]:
+    return lambda: 1_789_545_600.0
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
-from bitrix24_sandbox import datafile
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
@@ -51,33 +50,21 @@ KEYS = {
 
 
 @pytest.fixture(scope="module")
-def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(datafile.parse(DATA), None, lambda: 1_789_545_600.0)) as server:
-        yield server
+def data() -> dict[str, Any]:
+    return DATA
+
+
+@pytest.fixture(scope="module")
+def portal_clock() -> Callable[[], float]:
+    return lambda: 1_789_545_600.0
 
 
 @pytest.fixture
-def portal(serving: SandboxServer) -> Portal:
-    serving.renew()
-    return serving.portal
-
-
-@pytest.fixture
-def ask(serving: SandboxServer, portal: Portal) -> Callable[..., Any]:
-    def post(method: str, parameters: object) -> Any:
-        reply = requests.post(serving.webhook_url(1) + method, json=parameters, timeout=TIMEOUT)
-        assert reply.status_code == 200, reply.text
-        return reply.json()["result"]
-
-    return post
-
-
-@pytest.fixture
-def row(ask: Callable[..., Any]) -> Get:
+def row(result: Callable[..., Any]) -> Get:
     """Return the last row of an id in a list."""
 
     def get(row_id: int, kind: str = "user", owner: int = 1) -> dict[str, Any]:
-        found = [one for one in ask(GET, {"type": kind, "ownerId": owner}) if one["ID"] == str(row_id)]
+        found = [one for one in result(GET, {"type": kind, "ownerId": owner}) if one["ID"] == str(row_id)]
         last: dict[str, Any] = found[-1]
         return last
 
@@ -96,9 +83,9 @@ def test_a_meeting(row: Get) -> None:
     assert meeting["REMIND"] == [{"type": "min", "count": 15}]
 
 
-def test_only_getbyid_has_the_description_as_markup(row: Get, ask: Callable[..., Any]) -> None:
+def test_only_getbyid_has_the_description_as_markup(row: Get, result: Callable[..., Any]) -> None:
     assert "~DESCRIPTION" not in row(11)
-    single = ask(GETBYID, {"id": 11})
+    single = result(GETBYID, {"id": 11})
     assert single["~DESCRIPTION"] == single["DESCRIPTION"] == "Words"
     assert not {"ACTIVE", "DT_FROM", "DT_TO", "TEXT_COLOR"} & set(single)
 
@@ -136,25 +123,25 @@ def test_a_private_entry_of_somebody_else(row: Get, portal: Portal) -> None:
     assert row(30, owner=2)["MEETING_HOST"] == "0"
 
 
-def test_a_calendar_that_shows_titles(row: Get, ask: Callable[..., Any]) -> None:
+def test_a_calendar_that_shows_titles(row: Get, result: Callable[..., Any]) -> None:
     entry = row(70, owner=3)
     assert entry["NAME"] == "Titled [Busy]"
     assert not {"IS_ACCESSIBLE_TO_USER", "DESCRIPTION", "ATTENDEE_LIST"} & set(entry)
-    busy = ask("calendar.accessibility.get", {"users": [3], "from": "2026-09-16", "to": "2026-09-16"})
+    busy = result("calendar.accessibility.get", {"users": [3], "from": "2026-09-16", "to": "2026-09-16"})
     assert [period["NAME"] for period in busy["3"]] == ["Titled"]
 
 
-def test_an_address_in_place_of_the_id_of_a_webhook(serving: SandboxServer) -> None:
-    url = f"{serving.url}/rest/irina%40example.com/irina00000000003/profile"
+def test_an_address_in_place_of_the_id_of_a_webhook(server: SandboxServer) -> None:
+    url = f"{server.url}/rest/irina%40example.com/irina00000000003/profile"
     assert requests.get(url, timeout=TIMEOUT).json()["result"]["ID"] == "3"
 
 
 @pytest.mark.parametrize(("kind", "host", "guest"), [("owner", "0", 0), ("host", "0", 0), ("null", None, None)])
 def test_a_booked_room(
-    kind: str, host: object, guest: object, row: Get, ask: Callable[..., Any], portal: Portal
+    kind: str, host: object, guest: object, row: Get, result: Callable[..., Any], portal: Portal
 ) -> None:
     portal.configure({"plain_entries": kind})
-    (booking,) = ask(GET, {"type": "location", "ownerId": 0})
+    (booking,) = result(GET, {"type": "location", "ownerId": 0})
     assert set(booking) == KEYS
     assert [booking[name] for name in ("PARENT_ID", "CAL_TYPE", "OWNER_ID", "NAME", "SECTION_ID", "IS_MEETING")] == [
         "10", "location", "0", "Martin", "64", False,
@@ -164,15 +151,15 @@ def test_a_booked_room(
     meeting = row(11)
     assert meeting["LOCATION"] == f"calendar_64_{booking['ID']}"
     assert booking["DATE_FROM_FORMATTED"] == meeting["DATE_FROM_FORMATTED"]
-    assert ask(GETBYID, {"id": int(booking["ID"])})["CAL_TYPE"] == "location"
+    assert result(GETBYID, {"id": int(booking["ID"])})["CAL_TYPE"] == "location"
 
 
-def test_a_booked_room_takes_no_part(ask: Callable[..., Any], portal: Portal, serving: SandboxServer) -> None:
-    (booking,) = ask(GET, {"type": "location", "ownerId": 0})
-    url = serving.webhook_url(1) + "calendar.meeting.status.get"
+def test_a_booked_room_takes_no_part(result: Callable[..., Any], portal: Portal, server: SandboxServer) -> None:
+    (booking,) = result(GET, {"type": "location", "ownerId": 0})
+    url = server.webhook_url(1) + "calendar.meeting.status.get"
     reply = requests.post(url, json={"eventId": booking["ID"]}, timeout=TIMEOUT)
     assert (reply.status_code, reply.json()["error"]) == (400, "")
-    assert ask("calendar.meeting.status.set", {"eventId": int(booking["ID"]), "status": "Y"}) is True
+    assert result("calendar.meeting.status.set", {"eventId": int(booking["ID"]), "status": "Y"}) is True
     assert portal.status(10, 1) == "Q"
 
 
@@ -184,12 +171,12 @@ def test_everybody_is_invited_to_an_event_of_the_company(row: Get) -> None:
     assert company["REMIND"] == [{"type": "daybefore", "before": 1, "time": 540}]
 
 
-def test_only_days_of_a_series_keep_the_first_date(row: Get, ask: Callable[..., Any]) -> None:
+def test_only_days_of_a_series_keep_the_first_date(row: Get, result: Callable[..., Any]) -> None:
     day = row(50)
     assert set(day) - KEYS == {"~DATE_FROM", "~DATE_TO", "RINDEX", "~RRULE_DESCRIPTION"}
     # Days of a series of whole days have no time of day; the series itself has one.
     assert (day["DATE_FROM"], day["~DATE_FROM"]) == ("19.09.2026", "07.09.2026")
-    series = ask(GETBYID, {"id": 50})
+    series = result(GETBYID, {"id": 50})
     assert series["DATE_FROM"] == "07.09.2026 00:00:00"
     assert "~DATE_FROM" not in series
     assert (series["RRULE"]["UNTIL"], series["RRULE"]["~UNTIL"]) == ("20.09.2026", "20.09.2026")

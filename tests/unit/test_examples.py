@@ -29,7 +29,7 @@ def _at(day: int, hour: int, **more: Any) -> dict[str, Any]:
     return {"time_zone": "UTC", "host": 2, **times, **more}
 
 
-def _office() -> object:
+def _seed_data() -> object:
     me, accepted = {"user": 1}, {"user": 1, "status": "Y"}
     whole = {"host": 2, "all_day": True, "start": "2026-09-17", "end": "2026-09-17"}
     return {
@@ -62,7 +62,7 @@ def _office() -> object:
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(parse(_office()))) as server:
+    with SandboxServer(Portal(parse(_seed_data()))) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ HOST, GUEST = 1, 2
 CALENDARS = {101: "user", 102: "group", 103: "company_calendar"}
 
 
-def _office() -> object:
+def _seed_data() -> object:
     def meeting(event_id: int, kind: str) -> dict[str, object]:
         calendar = {"type": "group", "owner": 7} if kind == "group" else {"type": kind}
         # A portal lists the organiser of these among the attendees, as having accepted.
@@ -33,7 +33,7 @@ def _office() -> object:
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(parse(_office()))) as server:
+    with SandboxServer(Portal(parse(_seed_data()))) as server:
         yield server
 
 

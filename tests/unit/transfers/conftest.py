@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bitrix24_sandbox.datafile import parse
@@ -18,8 +19,14 @@ PROVIDERS = {"sqlite": "sqlite", "postgresql": "postgres", "mariadb": "mysql"}
 
 
 @pytest.fixture(scope="module")
-def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(parse(DATA))) as running:
+def data() -> dict[str, Any]:
+    """The seed data; a module with seed data of its own overrides this."""
+    return DATA
+
+
+@pytest.fixture(scope="module")
+def serving(data: dict[str, Any]) -> Iterator[SandboxServer]:
+    with SandboxServer(Portal(parse(data))) as running:
         yield running
 
 

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bitrix24_sandbox.datafile import parse
-from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import URL, Engine
@@ -28,15 +26,8 @@ TABLES = define(TableNames())
 
 
 @pytest.fixture(scope="module")
-def serving() -> Iterator[SandboxServer]:
-    with SandboxServer(Portal(parse(DATA))) as running:
-        yield running
-
-
-@pytest.fixture
-def server(serving: SandboxServer) -> SandboxServer:
-    serving.portal.reset()
-    return serving
+def data() -> dict[str, Any]:
+    return DATA
 
 
 @pytest.fixture(scope="module", params=DATABASES)
