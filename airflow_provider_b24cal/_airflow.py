@@ -131,7 +131,7 @@ def lineage_collector() -> HookLineageCollector:
 
 
 def read_from(hook: Any, uri: str) -> None:
-    """Tell lineage where a task's rows come from."""
+    """Report to lineage where a task's rows come from."""
     collector: Any = lineage_collector()
     # Airflow 2.11 calls assets datasets.
     add = collector.add_input_asset if hasattr(collector, "add_input_asset") else collector.add_input_dataset
@@ -139,7 +139,7 @@ def read_from(hook: Any, uri: str) -> None:
 
 
 def written_to(hook: Any, uri: str) -> None:
-    """Tell lineage where a task's rows went."""
+    """Report to lineage where a task's rows went."""
     collector: Any = lineage_collector()
     add = collector.add_output_asset if hasattr(collector, "add_output_asset") else collector.add_output_dataset
     add(hook, uri=uri)
@@ -177,7 +177,7 @@ def read_xcom(ti_key: Any, key: str) -> Any:
 
 
 def deferral_timed_out(error: Exception) -> bool:
-    """Tell whether a deferred task came back because its time was up."""
+    """Return whether a deferred task came back because its time was up."""
     with suppress(AttributeError):
         return isinstance(error, _find("TaskDeferralTimeout"))
     # 2.11 has no class of its own for it; this is the text that its scheduler writes.

@@ -53,7 +53,7 @@ with DAG("waiting", schedule=[answers], catchup=False, is_paused_upon_creation=F
 
 
 def main() -> int:
-    """Measure, print, and tell with the exit code whether the bound was kept."""
+    """Measure and print; the exit code says whether the bound was kept."""
     alone = _alone()
     given = [int(text) for text in sys.argv[1:]]
     interval, answers = given + [10, 12][len(given) :]
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def _alone() -> bool:
-    """Go on in a network namespace, and tell whether there is one."""
+    """Go on in a network namespace, and return whether there is one."""
     if _INSIDE in os.environ:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return True

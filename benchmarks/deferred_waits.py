@@ -41,7 +41,7 @@ with DAG("waits", schedule=None) as dag:
 
 
 def main() -> int:
-    """Run what was asked for; tell with the exit code whether the bounds were kept."""
+    """Run what was asked for; the exit code says whether the bounds were kept."""
     wanted = sys.argv[1:] or ["ours", "http"]
     fine = True
     for kind in wanted:

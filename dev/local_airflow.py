@@ -255,7 +255,7 @@ class LocalAirflow:
         return str(self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return a run's task instances as the REST API tells them."""
+        """Return a run's task instances as the REST API shows them."""
         found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")[
             "task_instances"
         ]

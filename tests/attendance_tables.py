@@ -144,7 +144,7 @@ class Clock:
     def read_all(
         self, portal: dict[str, list[CalendarEvent]], window: Window, names: Iterable[str] = CALENDARS
     ) -> Snapshot:
-        """Return a reading of calendars, with what the portal tells of every meeting by its id."""
+        """Return a reading of calendars, completed by reading every meeting by its id."""
         shown = best_views((name, event) for name, events in portal.items() for event in events)
         in_order = sorted((event for _, event in shown.values()), key=lambda event: event.start, reverse=True)
         first_dates = {event.parent_id: event for event in in_order}

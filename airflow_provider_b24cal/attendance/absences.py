@@ -46,7 +46,7 @@ def absent_rows(stored: Stored, snapshot: Snapshot, views: Views) -> dict[Key, b
             if window.start <= start < window.end:
                 absent[key] = True
             elif start < window.start < end <= window.end:
-                # It may have been shortened, which only a reading by its id tells.
+                # It may have been shortened, which only a reading by its id shows.
                 absent[key] = key[0] in ids_read
     return absent
 
@@ -95,7 +95,7 @@ def find_moves(stored: Stored, views: Views, absent: Collection[Key]) -> dict[Ke
 
 
 def not_explained(stored: Stored, snapshot: Snapshot) -> frozenset[int]:
-    """Return the meetings to read by their id, because a snapshot does not tell what has become of them."""
+    """Return the meetings to read by their id, because a snapshot does not show how they ended."""
     views = best_views(snapshot.seen)
     absent = absent_rows(stored, snapshot, views)
     parents = {key[0] for key in absent.keys() - find_moves(stored, views, absent).keys()}

@@ -1,4 +1,4 @@
-"""Notifier for callbacks: tells people in Bitrix24 that a task or a run has succeeded or failed."""
+"""Notifier for callbacks: sends people in Bitrix24 a notification that a task or a run has succeeded or failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Bitrix24Notifier(BaseNotifier):
     Send a personal notification to users from a callback, such as ``on_failure_callback``.
 
     A callback that runs again for the same task instance replaces its notification, as
-    :class:`~airflow_provider_b24cal.operators.notify.Bitrix24NotifyOperator` does. Two notifiers that tell the same
+    :class:`~airflow_provider_b24cal.operators.notify.Bitrix24NotifyOperator` does. Two notifiers that write to the same
     users about one task replace each other, unless each has a ``tag``.
 
     .. seealso:: `im.notify.personal.add

@@ -37,7 +37,7 @@ def live_rows(book: CalendarStore, event: Event) -> list[Row]:
 
 
 def identity(book: CalendarStore, event: Event, row: Row, settings: Settings) -> dict[str, object]:
-    """Return what tells a row from others."""
+    """Return what identifies a row."""
     section = str(section_id(event, row))
     return {
         "ID": str(row.id),

@@ -27,7 +27,7 @@ _JSON = "application/json"
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine: a loopback address or ``localhost``."""
+    """Return whether a host is this machine: a loopback address or ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,7 +1,7 @@
 """Who takes part: reading and writing the answer of one person, with the portal's side effects.
 
 These are the rules behind ``calendar.meeting.status.get`` and ``.set``. Neither checks access rights,
-and a write tells nothing about whether it hit a row.
+and a write does not say whether it changed a row.
 """
 
 from __future__ import annotations

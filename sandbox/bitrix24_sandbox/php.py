@@ -44,7 +44,7 @@ def array(value: object) -> PhpValue:
 
 
 def is_empty(value: PhpValue) -> bool:
-    """Tell what PHP's ``empty()`` tells: ``null``, ``false``, ``0``, ``""``, ``"0"`` and ``[]`` are empty."""
+    """Return what PHP's ``empty()`` returns: ``null``, ``false``, ``0``, ``""``, ``"0"`` and ``[]`` are empty."""
     return value in (None, False, 0, "", "0") or value == {}
 
 
@@ -108,5 +108,5 @@ def float_text(number: float) -> str:
 
 
 def is_list(value: PhpArray) -> bool:
-    """Tell whether an array prints as a JSON list: its keys are 0, 1, 2 … in this order."""
+    """Return whether an array prints as a JSON list: its keys are 0, 1, 2 … in this order."""
     return all(index == name for index, name in enumerate(value))

@@ -43,7 +43,7 @@ class Portal:
 
     :param seed_data: people and meetings to start from, and to return to on :meth:`reset`.
     :param start: way of answering to start with.
-    :param clock: tells the time as seconds since the epoch.
+    :param clock: returns the time as seconds since the epoch.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class PortalContext:
     """What a request runs in.
 
     :param methods: every method of the portal by name.
-    :param clock: tells the time as seconds since the epoch.
+    :param clock: returns the time as seconds since the epoch.
     :param tab: what the request spends on methods.
     :param inner_error: the error a test planned for a command of a batch, if any.
     :param auth_server: the authorisation server, which has the portal's address here.
@@ -113,5 +113,5 @@ class BatchMethod:
 
 
 def may(scopes: Collection[str], method: Method | BatchMethod) -> bool:
-    """Tell whether scopes suffice for a method."""
+    """Return whether scopes suffice for a method."""
     return not method.scopes or any(scope in scopes for scope in method.scopes)

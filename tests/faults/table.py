@@ -45,7 +45,7 @@ class Cell:
     :param requests: how many requests are sent, at least and at most; those for tokens included.
     :param failed: of several meetings, how many have no answer, at least and at most.
     :param stored: the status that a set must leave in the portal.
-    :param reported: how often a set must have made the portal tell the organiser.
+    :param reported: how often a set must have made the portal notify the organiser.
     """
 
     error: type[Bitrix24Error] | None
@@ -190,7 +190,7 @@ def inside(code: str) -> dict[str, Rules]:
     return {"set": [once(inner=SET, error=code)], "many": reading, "wait": reading}
 
 
-# No answer of these rows tells when the method may be called again; ten minutes is what it takes at most.
+# No reply of these rows says when the method may be called again; ten minutes is what it takes at most.
 UNTOLD = {"operating": "absent"}
 
 FAULTS = [

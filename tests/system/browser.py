@@ -109,7 +109,7 @@ class Window:
                 self.page.screenshot(path=path, clip=clip, **still)
 
     def story(self) -> str:
-        """Keep the page as it is now, and tell where."""
+        """Keep the page as it is now, and return where."""
         picture, markup = self.keep / "page.png", self.keep / "page.html"
         markup.write_text(self.page.content(), "utf-8")
         self.page.screenshot(path=picture, timeout=TIMEOUT_MS)

@@ -193,7 +193,7 @@ def test_days_before_are_filled_and_later_answers_become_history(
 
 
 def test_an_answer_starts_a_dag(airflow: LocalAirflow, server: SandboxServer) -> None:
-    """The watcher's first reading tells nothing; the answer given after it starts one run."""
+    """The watcher's first reading fires nothing; the answer given after it starts one run."""
     dag_id = "start_when_the_customer_accepts"
     _unpause(airflow, dag_id)
 

@@ -58,7 +58,7 @@ def test_every_port_that_forms_send(
 
 @pytest.mark.skipif(
     version("apache-airflow").startswith("3.0.") and find_spec("flask_appbuilder") is None,
-    reason="Airflow 3.0 tells of fields only beside the provider fab, which is not installed",
+    reason="Airflow 3.0 shows fields only beside the provider fab, which is not installed",
 )
 def test_the_web_ui_is_reported_of_every_field(airflow: LocalAirflow) -> None:
     with httpx.Client(base_url=airflow.url, timeout=120) as client:
@@ -68,7 +68,7 @@ def test_the_web_ui_is_reported_of_every_field(airflow: LocalAirflow) -> None:
     (ours,) = [kind for kind in reported if kind["connection_type"] == "bitrix24"]
     standard = ours["standard_fields"]
     if standard is None and version("apache-airflow").startswith("3.1."):
-        pytest.skip("a server of Airflow 3.1 that has tested a connection tells of no fields")
+        pytest.skip("a server of Airflow 3.1 that has tested a connection shows no fields")
     assert standard["url_schema"]["hidden"] is True
     assert {name: standard[name]["title"] for name in UI_FIELD_BEHAVIOUR["relabeling"]} == UI_FIELD_BEHAVIOUR[
         "relabeling"

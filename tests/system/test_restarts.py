@@ -92,7 +92,7 @@ def _still_running(home: Path) -> list[str]:
 
 
 def _runs(process: int) -> bool:
-    """Tell whether a process is there and more than what its parent has yet to take note of."""
+    """Return whether a process runs; one that has ended and was not waited for does not."""
     try:
         status = Path("/proc", str(process), "stat").read_text("utf-8", "replace")
     except OSError:
@@ -301,7 +301,7 @@ def watching(breakable: LocalAirflow, portal: Portal) -> Iterator[LocalAirflow]:
     breakable.request("PATCH", "/dags/watch", {"is_paused": False})
 
     def at_rest() -> bool:
-        """Tell whether the watcher knows the portal as it is, and owes nobody an event."""
+        """Return whether the watcher has read the portal as it is now, and has fired every event."""
         note = _note(breakable)
         letters = note.get("answers", {}).get(str(WATCHED), {})
         return note.get("pending") == [] and all(

@@ -136,7 +136,7 @@ def test_what_reaches_into_a_window_is_decided_by_its_id(
     tables.sync(clock.read({"user:1": [make_days(0, 4, is_recurring=series)]}, WINDOWS[0], ["user:1"]))
     absent = clock.read({"user:1": []}, window, ["user:1"])
     assert not_explained(tables.stored, absent) == {7}
-    assert not tables.sync(absent).meetings, "the calendar alone does not tell"
+    assert not tables.sync(absent).meetings, "the calendar alone does not show it"
     answer = replace(absent, by_id=by_id, cancelled=frozenset(cancelled))
     tables.sync(answer)
     assert list(tables.now()) == now

@@ -1,4 +1,4 @@
-"""Operating time: what a portal tells of it is remembered, and a refusal is waited out or says when it ends."""
+"""Operating time: what a portal says about it is remembered, and a refusal is waited out or says when it ends."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def test_silent_fail_complains_of_what_is_new(
 def test_a_wait_without_news_says_so_now_and_then(
     connection: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Half an hour of polls without news tells every ten minutes that it goes on."""
+    """Half an hour of polls without news logs every ten minutes that it goes on."""
     caplog.set_level(logging.INFO)
     trigger = _trigger(clock.now, seen="Q", poke_interval=200.0, deadline=clock.now + 2100)
     trigger._log = logging.getLogger("waits")

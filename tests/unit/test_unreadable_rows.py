@@ -293,7 +293,7 @@ def test_no_file_is_removed_because_its_rows_cannot_be_read(calendars: Calendars
     assert _days(tmp_path) == ["04", "05"]
     assert [record["parent_id"] for record in _files(tmp_path)["day=2026-09-05"]] == [9]
     assert len(logged()) == 2
-    # Where not even the day is known, any may be it.
+    # Where not even the day is known, no day's file is removed.
     calendars.rows["1"] = [_row(8, 4, **BROKEN), _row(9, 6)]
     assert _store(tmp_path)["removed"] == 0
     assert _days(tmp_path) == ["04", "05", "06"]

@@ -126,7 +126,7 @@ def read_events(hook: Bitrix24CalendarHook, event_ids: Sequence[int]) -> Snapsho
 
 
 def read_by_id(hook: Bitrix24CalendarHook, snapshot: Snapshot, event_ids: Collection[int]) -> Snapshot:
-    """Return a snapshot with what the portal tells of some meetings by their id.
+    """Return a snapshot, completed by reading some meetings by their id.
 
     A meeting is cancelled only if its status is refused too: a status needs no rights on the calendar. What cannot be
     read is left out.
