@@ -105,6 +105,8 @@ def test_of_two_ids_of_one_meeting_one_is_reported(
     wanted = dict(zip((meeting, _own(meeting)), letters, strict=True)) | dict.fromkeys(SINGLE[1:among], "Y")
     failed = _reported_is_true(hook, portal, wanted)
     assert failed in ([meeting], [_own(meeting)])
+    # The organiser is notified of each set.
+    assert _count(portal)[1] <= len(SINGLE[1:among]) + 2
 
 
 def test_what_one_answer_cannot_undo_costs_nothing_more(hook: Bitrix24CalendarHook, portal: Portal) -> None:
