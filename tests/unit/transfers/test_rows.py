@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -48,9 +49,20 @@ class Warehouse:
 
 def as_text(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row as a database without times with a zone has it."""
-    return json.loads(json.dumps(row, default=lambda time: time.replace(tzinfo=None).isoformat()))
+    return json.loads(json.dumps(row, default=lambda moment: moment.replace(tzinfo=None).isoformat()))
 
 
+@pytest.fixture
+def in_new_york() -> Iterator[None]:
+    """The machine's own zone is not UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_new_york")
 @pytest.mark.parametrize("change", [dict, as_text])
 def test_the_rows_are_those_of_the_tables(
     change: Callable[[dict[str, Any]], dict[str, Any]],
