@@ -60,7 +60,8 @@ def database_uri(
         return None
     scheme, usual_port, has_schemas = standard
     path = "/".join(quote(part or "", safe="") for part in (*([database] if has_schemas else []), schema, table))
-    return f"{scheme}://{host}:{port or usual_port}/{path}"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{port or usual_port}/{path}"
 
 
 _DATABASES: Final = {

@@ -78,6 +78,7 @@ def test_tables_are_outlets_and_carry_the_counts(connection: str, warehouse: URL
     [
         (("postgresql", "db.example.com", None, "lake", "public", "t"), "postgres://db.example.com:5432/lake/public/t"),
         (("postgresql", "db", 6432, "lake", "own", "a table"), "postgres://db:6432/lake/own/a%20table"),
+        (("postgresql", "::1", None, "lake", "public", "t"), "postgres://[::1]:5432/lake/public/t"),
         (("mysql", "db", None, "lake", "other", "t"), "mysql://db:3306/other/t"),
         (("mariadb", "db", 3307, "lake", "lake", "t"), "mysql://db:3307/lake/t"),
         (("postgresql", None, None, "lake", "public", "t"), None),
