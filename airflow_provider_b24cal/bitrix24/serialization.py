@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 XCOM_LIMIT: Final = 48 * 1024
-"""Bytes that a task's result may have in XCom; databases bear more, but pages and backends do not like to."""
+"""Bytes that a task's result may have in XCom. Larger values slow the web UI, and some XCom backends refuse them."""
 
 
 class HookResult:
@@ -57,7 +57,7 @@ def size_of(value: Any) -> int:
 
 
 def cap_size(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return a summary that XCom bears.
+    """Return a summary that fits into XCom.
 
     :param summary: JSON values.
     :param names: its entries that are letters by id, ``{"651": "Y"}``. When the whole is too large, each of
