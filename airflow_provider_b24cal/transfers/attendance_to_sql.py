@@ -103,8 +103,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         **kwargs: Any,
     ) -> None:
         tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
-        templates = people_names not in (True, False) or any(map(_is_template, (sql_conn_id, schema, *tables)))
-        if "outlets" not in kwargs and not templates:
+        names = [sql_conn_id, *tables, *(() if schema is None else (schema,))]
+        if "outlets" not in kwargs and people_names in (True, False) and all(map(_is_known, names)):
             kwargs["outlets"] = _outlets(sql_conn_id, tables, schema)
         super().__init__(**kwargs)
         self.sql_conn_id = sql_conn_id
@@ -218,5 +218,6 @@ def _standard_uris(store: AttendanceStore) -> list[str | None]:
     ]
 
 
-def _is_template(name: object) -> bool:
-    return name is not None and not (isinstance(name, str) and "{" not in name)
+def _is_known(name: object) -> bool:
+    """Return whether a name is known when the DAG is parsed; what is no name is refused when the task runs."""
+    return isinstance(name, str) and "{" not in name
