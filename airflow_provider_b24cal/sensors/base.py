@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_b24cal._airflow import Context
-    from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
-    from airflow_provider_b24cal.waiting.evaluate import Evaluation
+    from airflow_provider_b24cal.waiting.conditions import WaitCondition
+    from airflow_provider_b24cal.waiting.evaluate import Evaluation, Statuses
     from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
 
@@ -269,6 +269,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
 
     def _defer_until(self, deadline: float) -> NoReturn:
         from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
+        from airflow_provider_b24cal.waiting.arguments import pack_for_trigger
         from airflow_provider_b24cal.waiting.schedule import MIN_DEFERRAL, POLL_RETRY
 
         now = clock.time()
@@ -281,7 +282,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
             trigger=Bitrix24AttendanceTrigger(
                 bitrix24_conn_id=self.bitrix24_conn_id,
                 wait=wait.to_dict(),
-                seen=wait.pack(self._statuses),
+                seen=pack_for_trigger(wait, self._statuses),
                 poke_interval=self.poke_interval,
                 deferred_at=now,
                 deadline=deadline,
@@ -300,7 +301,7 @@ class Bitrix24WaitSensor(BaseSensorOperator, Bitrix24BaseOperator):
 
     def _time_out(self, wait: WaitCondition, why: str = "") -> NoReturn:
         message = why or f"Timed out after {self._time_limit():g} s."
-        message = f"{message} Waited for {wait} to be {wait.rule.target.label} (require={wait.rule.quorum.text})."
+        message = f"{message} Waited for {wait} to be {wait.rule.label} (require={wait.rule.quorum.text})."
         if not why and self._time_limit() < self.timeout:
             raise AirflowTaskTimeout(message)
         if self.soft_fail:

@@ -82,7 +82,8 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
 
     def _condition(self) -> MeetingsCondition:
         from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_ids, exactly_one
-        from airflow_provider_b24cal.waiting.conditions import MeetingsCondition, check_meetings, check_rule
+        from airflow_provider_b24cal.waiting.arguments import check_meetings, check_rule
+        from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 
         exactly_one(event_id=self.event_id, event_ids=self.event_ids)
         ids = check_ids(self.event_ids) if self.event_id is None else [check_event_id(self.event_id)]

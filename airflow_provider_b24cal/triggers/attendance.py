@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal._airflow import Logger
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
     from airflow_provider_b24cal.triggers.shared_poll import SharedPoll
-    from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
+    from airflow_provider_b24cal.waiting.conditions import WaitCondition
+    from airflow_provider_b24cal.waiting.evaluate import Statuses
 
 
 class Bitrix24AttendanceTrigger(BaseTrigger):

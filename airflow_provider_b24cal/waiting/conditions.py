@@ -1,13 +1,12 @@
-"""The two conditions to wait for: the calls of a poll, how their outcomes are evaluated, and the result.
+"""The conditions to wait for: the calls of a poll, how their outcomes are evaluated, and the result.
 
-Both are plain values that travel to the triggerer as JSON. Both use the same evaluation.
+They are plain values that travel to the triggerer as JSON. All use the same evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import get_event
 from airflow_provider_b24cal.bitrix24.calendar.methods import get_status
@@ -22,17 +21,17 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     QuorumUnreachableError,
     TriggerEventError,
 )
-from airflow_provider_b24cal.bitrix24.serialization import cap_letters
-from airflow_provider_b24cal.bitrix24.validation import check_wanted_status, invalid
+from airflow_provider_b24cal.bitrix24.serialization import XCOM_LIMIT, cap_letters, size_of
 from airflow_provider_b24cal.bitrix24.wording import name_ids
-from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State, evaluate, letters, of_status
+from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State, evaluate, evaluate_each, letters
 from airflow_provider_b24cal.waiting.quorum import check_quorum
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
     from airflow_provider_b24cal.bitrix24.protocol.call import Call
-
-Statuses = Mapping[int, MeetingStatus]
+    from airflow_provider_b24cal.waiting.evaluate import Statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,6 @@ class MeetingsCondition:
 
     event_ids: tuple[int, ...]
     rule: Rule
-
-    noun: ClassVar[str] = "event"
-    """What the keys of the statuses are ids of."""
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
         """Return the calls of the next poll: one for each meeting that has not arrived yet.
@@ -64,8 +60,8 @@ class MeetingsCondition:
 
     def is_met_by(self, statuses: Statuses) -> bool:
         """Whether enough of the meetings have the target."""
-        arrived = set(of_status(statuses, self.rule.target)).intersection(self.event_ids)
-        return len(arrived) >= self.rule.quorum.needed(len(self.event_ids))
+        arrived = sum(self.rule.is_met_by(statuses.get(event)) for event in self.event_ids)
+        return arrived >= self.rule.quorum.needed(len(self.event_ids))
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
         """Return ``{"651": "Y"}``, or the counts of letters that are too many for XCom."""
@@ -91,7 +87,7 @@ class MeetingsCondition:
         return name_ids("event", self.event_ids)
 
     def _open(self, before: Statuses) -> list[int]:
-        return [event for event in self.event_ids if before.get(event) != self.rule.target]
+        return [event for event in self.event_ids if not self.rule.is_met_by(before.get(event))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +104,6 @@ class AttendeesCondition:
     user_ids: tuple[int, ...] | None = None
     seconds_before_start: float | None = None
 
-    noun: ClassVar[str] = "user"
-    """What the keys of the statuses are ids of."""
-
     def calls(self, before: Statuses) -> list[Call[Any]]:
         """Return the call of the next poll: one for the event, which has all answers."""
         return [get_event(self.event_id)]
@@ -118,29 +111,31 @@ class AttendeesCondition:
     def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
         """Evaluate the attendees' answers."""
         (outcome,) = outcomes
-        error = outcome.error or self._unfit(outcome.unwrap())
+        answers = {} if outcome.value is None else self._answers(outcome.value)
+        error = outcome.error or self._unfit(outcome.unwrap(), len(answers))
         if error is not None:
             # The last statuses stay.
             if error.permanence is Permanence.PERMANENT:
                 return Evaluation(State.UNREACHABLE, before, error=error)
             return Evaluation(State.WAITING, before, transient_error=error)
         event: CalendarEvent = outcome.unwrap()
-        evaluation = replace(evaluate(self._answers(event), self.rule, of_users=True), event_name=event.name)
+        evaluation = replace(evaluate(answers, self.rule, attendees_of=self.event_id), event_name=event.name)
         if self.seconds_before_start is None:
             return evaluation
         return replace(evaluation, until=event.start.timestamp() - self.seconds_before_start)
 
     def is_met_by(self, statuses: Statuses) -> bool:
-        """Whether enough of the attendees have accepted."""
+        """Whether enough of the attendees have answered as wanted."""
         total = len(statuses if self.user_ids is None else self.user_ids)
-        return bool(total) and len(of_status(statuses, self.rule.target)) >= self.rule.quorum.needed(total)
+        arrived = sum(map(self.rule.is_met_by, statuses.values()))
+        return bool(total) and arrived >= self.rule.quorum.needed(total)
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
         """Return ``{"accepted": [2], "declined": [], "silent": [3]}``, user ids."""
-        accepted = of_status(statuses, MeetingStatus.ACCEPTED)
-        declined = of_status(statuses, MeetingStatus.DECLINED)
-        silent = [user for user in statuses if user not in {*accepted, *declined}]
-        return {"accepted": accepted, "declined": declined, "silent": silent}
+        found: dict[str, list[int]] = {"accepted": [], "declined": [], "silent": []}
+        for user, status in statuses.items():
+            found[_KINDS.get(status, "silent")].append(user)
+        return found
 
     def pack(self, statuses: Statuses) -> str:
         """Return statuses as a short text: letters with user ids, such as ``2Y 5Q``."""
@@ -168,20 +163,23 @@ class AttendeesCondition:
         listed = {attendee.user_id: attendee.status for attendee in event.attendees or ()}
         return {user: Outcome(listed[user]) if user in listed else _absent(user, self) for user in self.user_ids}
 
-    def _unfit(self, event: CalendarEvent) -> Bitrix24Error | None:
-        """Return why the event cannot fulfil the condition."""
+    def _unfit(self, event: CalendarEvent, total: int) -> Bitrix24Error | None:
+        """Return why the event cannot fulfil the condition.
+
+        :param total: how many attendees' answers count.
+        """
         if not event.is_meeting:
             return NoSuchMeetingError("This event is not a meeting.", event_id=self.event_id)
         if event.attendees is None:
             return QuorumUnreachableError(
                 "The portal does not show the attendees of this event to the acting user.", event_id=self.event_id
             )
-        answers = self._answers(event)
-        needed = self.rule.quorum.needed(len(answers))
-        if not answers or needed > len(answers):
+        needed = self.rule.quorum.needed(total)
+        if not total or needed > total:
             # The number of users given was checked before the first poll.
+            wanted = "answers" if self.rule.any_answer else "acceptances"
             return QuorumUnreachableError(
-                f"{max(needed, 1)} acceptances are required, and {len(answers)} are invited besides the organiser.",
+                f"{max(needed, 1)} {wanted} are required, and {total} are invited besides the organiser.",
                 event_id=self.event_id,
             )
         if self.seconds_before_start is not None and event.is_recurring:
@@ -192,9 +190,103 @@ class AttendeesCondition:
         return None
 
 
-WaitCondition: TypeAlias = MeetingsCondition | AttendeesCondition
+@dataclass(frozen=True, slots=True)
+class ManyAttendeesCondition:
+    """Wait for the answers of many events' attendees: the wait arrives when those of each event have.
+
+    Every poll reads all events, so that the result holds at one moment. Keys of the statuses are pairs of an event id
+    and a user id.
+
+    :param event_ids: checked ids, each once.
+    :param user_ids: the attendees whose answers count, the same for each event; ``None`` for all but the organiser.
+    :param seconds_before_start: seconds before an event's start at which its answers must be there; ``None`` for no
+        such deadline.
+    """
+
+    event_ids: tuple[int, ...]
+    rule: Rule
+    user_ids: tuple[int, ...] | None = None
+    seconds_before_start: float | None = None
+
+    def calls(self, before: Statuses) -> list[Call[Any]]:
+        """Return the calls of the next poll: one for each event, which has all its answers."""
+        return [get_event(event_id) for event_id in self.event_ids]
+
+    def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
+        """Evaluate the attendees' answers, event by event."""
+        known = self.by_event(before)
+        parts = [
+            one.evaluate([outcome], known[one.event_id]) for one, outcome in zip(self._each(), outcomes, strict=True)
+        ]
+        statuses = {
+            (event_id, user): status
+            for event_id, part in zip(self.event_ids, parts, strict=True)
+            for user, status in part.statuses.items()
+        }
+        return replace(evaluate_each(parts), statuses=statuses)
+
+    def is_met_by(self, statuses: Statuses) -> bool:
+        """Whether enough of each event's attendees have answered as wanted."""
+        return len(self.met(statuses)) == len(self.event_ids)
+
+    def met(self, statuses: Statuses) -> list[int]:
+        """Return the events of which enough attendees have answered as wanted."""
+        known = self.by_event(statuses)
+        return [one.event_id for one in self._each() if one.is_met_by(known[one.event_id])]
+
+    def xcom(self, statuses: Statuses) -> dict[str, Any]:
+        """Return ``{"651": {"accepted": [2], "declined": [], "silent": [3]}}``; numbers where ids are too many."""
+        known = self.by_event(statuses)
+        found = {str(one.event_id): one.xcom(known[one.event_id]) for one in self._each() if known[one.event_id]}
+        if size_of(found) <= XCOM_LIMIT:
+            return found
+        kinds = ("accepted", "declined", "silent")
+        return {"counts": {kind: sum(len(answers[kind]) for answers in found.values()) for kind in kinds}}
+
+    def pack(self, statuses: Statuses) -> str:
+        """Return statuses as a short text: events with letters and user ids, such as ``651 2Y 5Q,653 2N``."""
+        known = self.by_event(statuses)
+        return ",".join(f"{one.event_id} {one.pack(known[one.event_id])}" for one in self._each())
+
+    def unpack(self, text: str) -> Statuses:
+        """Turn :meth:`pack` back into statuses."""
+        parts = [part.partition(" ") for part in text.split(",") if part]
+        users = AttendeesCondition(0, self.rule)
+        return {
+            (int(event_id), user): status
+            for event_id, _, answers in parts
+            for user, status in users.unpack(answers).items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the condition as JSON values, for :func:`condition_from_dict`."""
+        return {
+            "event_ids": list(self.event_ids),
+            "user_ids": None if self.user_ids is None else list(self.user_ids),
+            "seconds_before_start": self.seconds_before_start,
+            **_rule_to_dict(self.rule),
+        }
+
+    def __str__(self) -> str:
+        return f"attendees of {name_ids('event', self.event_ids)}"
+
+    def by_event(self, statuses: Statuses) -> dict[int, dict[int, MeetingStatus]]:
+        """Return statuses by user for each event."""
+        found: dict[int, dict[int, MeetingStatus]] = {event_id: {} for event_id in self.event_ids}
+        for (event_id, user), status in statuses.items():
+            if event_id in found:
+                found[event_id][user] = status
+        return found
+
+    def _each(self) -> Iterator[AttendeesCondition]:
+        for event_id in self.event_ids:
+            yield AttendeesCondition(event_id, self.rule, self.user_ids, self.seconds_before_start)
+
+
+WaitCondition: TypeAlias = MeetingsCondition | AttendeesCondition | ManyAttendeesCondition
 
 _NONE: Final = "-"
+_KINDS: Final = {MeetingStatus.ACCEPTED: "accepted", MeetingStatus.DECLINED: "declined"}
 
 
 def _absent(user: int, wait: AttendeesCondition) -> Outcome[MeetingStatus]:
@@ -202,7 +294,13 @@ def _absent(user: int, wait: AttendeesCondition) -> Outcome[MeetingStatus]:
 
 
 def _rule_to_dict(rule: Rule) -> dict[str, Any]:
-    return {"target_status": rule.target.value, "fail_on_statuses": letters(rule.fail_on), "require": rule.quorum.text}
+    return {
+        "target_status": rule.target.value,
+        "fail_on_statuses": letters(rule.fail_on),
+        "require": rule.quorum.text,
+        # Left out otherwise, as stored waits of earlier versions do.
+        **({"count": "answered"} if rule.any_answer else {}),
+    }
 
 
 def condition_from_dict(given: Mapping[str, Any]) -> WaitCondition:
@@ -216,63 +314,15 @@ def condition_from_dict(given: Mapping[str, Any]) -> WaitCondition:
             MeetingStatus(rest.pop("target_status")),
             frozenset(map(MeetingStatus, rest.pop("fail_on_statuses"))),
             check_quorum(rest.pop("require")),
+            {"accepted": False, "answered": True}[rest.pop("count", "accepted")],
         )
-        if "event_ids" in rest:
+        if "user_ids" not in rest:
             return MeetingsCondition(tuple(rest.pop("event_ids")), rule, **rest)
         users = rest.pop("user_ids")
-        return AttendeesCondition(rule=rule, user_ids=None if users is None else tuple(users), **rest)
+        users = None if users is None else tuple(users)
+        if "event_ids" in rest:
+            return ManyAttendeesCondition(tuple(rest.pop("event_ids")), rule, users, **rest)
+        return AttendeesCondition(rule=rule, user_ids=users, **rest)
     except (KeyError, TypeError, ValueError):
         pass
     raise TriggerEventError(f"The trigger was given an unknown condition: {ascii(dict(given))[:200]}.")
-
-
-def check_rule(target: object, fail_on: object, require: object) -> Rule:
-    """Return a rule from a sensor's arguments.
-
-    :raises InvalidArgumentError: one of them is invalid, or the target is among the letters to fail on.
-    """
-    wanted, quorum = check_wanted_status(target, "target_status"), check_quorum(require)
-    given: Any = (fail_on,) if isinstance(fail_on, str) else fail_on
-    if not isinstance(given, list | tuple | set | frozenset) or (isinstance(fail_on, str) and len(fail_on) != 1):
-        raise invalid("fail_on_statuses", fail_on, "a list of Y, N and Q", text=False)
-    unwanted = frozenset(check_wanted_status(letter, "fail_on_statuses") for letter in given)
-    if wanted in unwanted:
-        raise invalid("fail_on_statuses", letters(unwanted), f"letters other than the target_status {wanted.value}")
-    return Rule(wanted, unwanted, quorum)
-
-
-MOST_DEFERRED: Final = 2500
-"""Meetings of one deferred wait at most.
-
-Airflow stores a trigger's arguments encrypted in a text column, which holds 65,535 bytes on MySQL. Encryption takes a
-third of them. The other 49,000 bytes hold this many ids of sixteen digits.
-"""
-
-
-def check_meetings(wait: MeetingsCondition, *, deferrable: bool) -> MeetingsCondition:
-    """Return the condition, if it has as many meetings as it requires, and no more than can be deferred.
-
-    :raises InvalidArgumentError: there are fewer or more.
-    """
-    total = len(wait.event_ids)
-    if wait.rule.quorum.needed(total) > total:
-        raise invalid("require", wait.rule.quorum.text, f"at most the number of events, {total}")
-    if deferrable and total > MOST_DEFERRED:
-        raise InvalidArgumentError(
-            f"Invalid event_ids: expected at most {MOST_DEFERRED} events in one deferrable wait; got {total}. "
-            "Databases limit the arguments of a trigger. Use several sensors, or deferrable=False."
-        )
-    return wait
-
-
-def check_users_suffice(wait: AttendeesCondition) -> AttendeesCondition:
-    """Return the condition, if it names as many users as it requires.
-
-    :raises InvalidArgumentError: there are fewer, or none.
-    """
-    if wait.user_ids is None:
-        return wait
-    named, needed = len(wait.user_ids), max(1, wait.rule.quorum.needed(len(wait.user_ids)))
-    if needed > named:
-        raise invalid("require", wait.rule.quorum.text, f"at most the number of users, {named}")
-    return wait

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
@@ -18,9 +19,12 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
 from airflow_provider_b24cal.waiting.quorum import ALL, Quorum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
+
+Statuses: TypeAlias = Mapping[Any, MeetingStatus]
+"""Statuses by event id; of one event's attendees by user id; of many events' attendees by both, as a pair."""
 
 
 class State(StrEnum):
@@ -41,19 +45,30 @@ class Rule:
     :param target: the status to reach.
     :param fail_on: statuses that count as never becoming the target.
     :param quorum: how many have to reach it.
+    :param any_answer: ``N`` counts as well as the target ``Y``.
     """
 
     target: MeetingStatus = MeetingStatus.ACCEPTED
     fail_on: frozenset[MeetingStatus] = frozenset()
     quorum: Quorum = ALL
+    any_answer: bool = False
+
+    @property
+    def label(self) -> str:
+        """The target in words, for logs."""
+        return "answered" if self.any_answer else self.target.label
+
+    def is_met_by(self, status: MeetingStatus | None) -> bool:
+        """Whether a status counts."""
+        return status == self.target or (self.any_answer and status is MeetingStatus.DECLINED)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The evaluation of one poll. Keys are event ids, or user ids when an event's attendees are waited for.
+    """The evaluation of one poll.
 
     :param statuses: the statuses read at this poll, and those that had arrived before.
-    :param total: how many meetings or attendees there are.
+    :param total: how many meetings or attendees there are; of the attendees of many events, how many events.
     :param needed: how many have to arrive.
     :param error: why the condition can never be met; set exactly when the state is ``UNREACHABLE``.
     :param transient_error: why some status could not be read; the wait continues.
@@ -62,7 +77,7 @@ class Evaluation:
     """
 
     state: State
-    statuses: Mapping[int, MeetingStatus] = field(default_factory=dict)
+    statuses: Statuses = field(default_factory=dict)
     total: int = 0
     needed: int = 0
     error: Bitrix24Error | None = None
@@ -76,10 +91,12 @@ class Evaluation:
         return self.error or self.transient_error
 
 
-def evaluate(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_users: bool = False) -> Evaluation:
-    """Evaluate the outcomes of all meetings or attendees.
+def evaluate(
+    outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, attendees_of: int | None = None
+) -> Evaluation:
+    """Evaluate the outcomes of all meetings, or of all attendees of an event.
 
-    :param of_users: the keys are user ids rather than event ids.
+    :param attendees_of: the event whose attendees the keys are; ``None`` if they are event ids.
 
     The target has arrived. ``Q`` and other letters wait; ``N`` too, unless the rule fails on it. ``H``, not invited and
     no such meeting can never arrive: the state is ``UNREACHABLE`` once too few others are left for the quorum, and at
@@ -87,10 +104,10 @@ def evaluate(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_u
     """
     statuses = {key: outcome.unwrap() for key, outcome in outcomes.items() if outcome.ok}
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
-    errors += [error for key, status in statuses.items() if (error := _error_of(key, status, rule, of_users=of_users))]
+    errors += [error for key, status in statuses.items() if (error := _error_of(key, status, rule, attendees_of))]
     lost = [error for error in errors if error.permanence is Permanence.PERMANENT]
     total, needed = len(outcomes), rule.quorum.needed(len(outcomes))
-    arrived = sum(status == rule.target for status in statuses.values())
+    arrived = sum(map(rule.is_met_by, statuses.values()))
     fatal = [error for error in lost if not isinstance(error, AttendanceError)]
     transient = [error for error in errors if error.permanence is not Permanence.PERMANENT]
     if arrived >= needed:
@@ -102,15 +119,40 @@ def evaluate(outcomes: Mapping[int, Outcome[MeetingStatus]], rule: Rule, *, of_u
     return Evaluation(State.WAITING, statuses, total, needed, transient_error=transient[0] if transient else None)
 
 
-def _error_of(key: int, status: MeetingStatus, rule: Rule, *, of_users: bool) -> AttendanceError | None:
-    who, event_id = (f"User {key}: ", None) if of_users else ("", key)
+def _error_of(key: int, status: MeetingStatus, rule: Rule, attendees_of: int | None) -> AttendanceError | None:
+    who, event_id = ("", key) if attendees_of is None else (f"User {key}: ", attendees_of)
     if status is MeetingStatus.ORGANISER:
-        text = f"{who}The organiser's status is always H and never becomes {rule.target.value}. Do not wait for it."
+        wanted = "Y or N" if rule.any_answer else rule.target.value
+        text = f"{who}The organiser's status is always H and never becomes {wanted}. Do not wait for it."
         return OrganiserError(text, event_id=event_id)
     if status in rule.fail_on:
         text = f"{who}The status is {status.value} ({status.label}), which is in fail_on_statuses."
         return UnwantedStatusError(text, event_id=event_id)
     return None
+
+
+def evaluate_each(parts: Sequence[Evaluation]) -> Evaluation:
+    """Return the evaluation of a wait that arrives when all of its parts have arrived.
+
+    Its ``total`` and ``needed`` count the parts. It has no statuses, since only the caller knows their keys.
+    """
+    total = len(parts)
+    errors = [part.error for part in parts if part.error is not None]
+    fatal = [error for error in errors if not isinstance(error, AttendanceError)]
+    if errors:
+        error = fatal[0] if fatal else _quorum_error(errors, total, total)
+        return Evaluation(State.UNREACHABLE, total=total, needed=total, error=error)
+    still = [part for part in parts if part.state is not State.ARRIVED]
+    transient = [part.transient_error for part in still if part.transient_error is not None]
+    # A part that could not be read may have the earliest deadline.
+    until = None if transient else min((part.until for part in still if part.until is not None), default=None)
+    return Evaluation(
+        State.WAITING if still else State.ARRIVED,
+        total=total,
+        needed=total,
+        transient_error=transient[0] if transient else None,
+        until=until,
+    )
 
 
 def _quorum_error(lost: list[Bitrix24Error], total: int, needed: int) -> Bitrix24Error:
@@ -121,11 +163,6 @@ def _quorum_error(lost: list[Bitrix24Error], total: int, needed: int) -> Bitrix2
 
 
 _NAMED: Final = 10
-
-
-def of_status(statuses: Mapping[int, MeetingStatus], *wanted: MeetingStatus) -> list[int]:
-    """Return the keys that have one of some statuses."""
-    return [key for key, status in statuses.items() if status in wanted]
 
 
 def letters(statuses: Iterable[MeetingStatus]) -> list[str]:

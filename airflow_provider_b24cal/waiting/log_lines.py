@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import AttendanceError
 from airflow_provider_b24cal.bitrix24.wording import cut, name_ids, printable
-from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
+from airflow_provider_b24cal.waiting.conditions import AttendeesCondition, ManyAttendeesCondition, MeetingsCondition
 from airflow_provider_b24cal.waiting.trigger_event import ResultKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
-    from airflow_provider_b24cal.waiting.conditions import Statuses, WaitCondition
-    from airflow_provider_b24cal.waiting.evaluate import Evaluation
+    from airflow_provider_b24cal.waiting.conditions import WaitCondition
+    from airflow_provider_b24cal.waiting.evaluate import Evaluation, Statuses
 
 _MAX_CHANGES: Final = 20
 _MAX_NAME: Final = 60
@@ -41,7 +43,7 @@ def log_lines(
     :param deadline: when the wait ends at the latest, in seconds since the epoch.
     :param heartbeat_due: whether to log the progress without a change.
     """
-    lines = list(_changes(wait.noun, before, evaluation.statuses))
+    lines = list(_changes(before, evaluation.statuses, wait))
     if ending is not None:
         lines.append(_end(wait, evaluation, ending))
     elif lines or heartbeat_due or (evaluation.statuses and not before):
@@ -52,7 +54,7 @@ def log_lines(
 
 
 def _end(wait: WaitCondition, evaluation: Evaluation, ending: ResultKind) -> str:
-    target = wait.rule.target.label
+    target = wait.rule.label
     lost = isinstance(evaluation.error, AttendanceError)
     label = {
         ResultKind.ARRIVED: target.capitalize(),
@@ -74,35 +76,64 @@ def _name(wait: WaitCondition, evaluation: Evaluation) -> str:
 
 def _standing(wait: WaitCondition, evaluation: Evaluation) -> str:
     """Return how many have arrived, and the ids by status."""
+    if isinstance(wait, ManyAttendeesCondition):
+        return _standing_of_events(wait, evaluation.statuses)
     keys: dict[str, list[int]] = {}
+    arrived: list[int] = []
     for key, status in evaluation.statuses.items():
-        keys.setdefault(status.label, []).append(key)
+        counts = evaluation.total and wait.rule.is_met_by(status)
+        (arrived if counts else keys.setdefault(status.label, [])).append(key)
     if _is_one_event(wait):
-        return next(iter(keys), "no status")
+        return wait.rule.label if arrived else next(iter(keys), "no status")
     parts: list[str] = []
     if evaluation.total:
-        target = wait.rule.target.label
-        parts.append(f"{len(keys.pop(target, ()))} of {evaluation.total} {target}")
+        parts.append(f"{len(arrived)} of {evaluation.total} {wait.rule.label}")
         if evaluation.needed != evaluation.total:
             parts.append(f"{evaluation.needed} required")
-    parts += [f"{len(those)} {word} ({name_ids(wait.noun, those)})" for word, those in keys.items()]
+    noun = "event" if isinstance(wait, MeetingsCondition) else "user"
+    parts += [f"{len(those)} {word} ({name_ids(noun, those)})" for word, those in keys.items()]
     unread = evaluation.total - len(evaluation.statuses)
     if unread > 0:
         parts.append(f"{unread} without a status")
     return ", ".join(parts) or "no status"
 
 
+def _standing_of_events(wait: ManyAttendeesCondition, statuses: Statuses) -> str:
+    """Return how many events have arrived, and of the others which users are missing."""
+    met = set(wait.met(statuses))
+    rest = [event_id for event_id in wait.event_ids if event_id not in met]
+    parts = [f"{len(met)} of {len(wait.event_ids)} events {wait.rule.label}"]
+    if rest:
+        parts.append(f"{len(rest)} open ({name_ids('event', rest)})")
+    keys: dict[str, dict[int, None]] = {}
+    counts: Counter[str] = Counter()
+    for (event_id, user), status in statuses.items():
+        if event_id not in met and not wait.rule.is_met_by(status):
+            keys.setdefault(status.label, {})[user] = None
+            counts[status.label] += 1
+    return ", ".join(
+        [*parts, *(f"{counts[word]} {word} ({name_ids('user', [*those])})" for word, those in keys.items())]
+    )
+
+
 def _is_one_event(wait: WaitCondition) -> bool:
     return isinstance(wait, MeetingsCondition) and len(wait.event_ids) <= 1
 
 
-def _changes(noun: str, before: Statuses, now: Statuses) -> Iterator[str]:
+def _changes(before: Statuses, now: Statuses, wait: WaitCondition) -> Iterator[str]:
     """Yield a line for each status that has changed, of many changes the first and their number."""
     changed = [key for key, status in now.items() if key in before and before[key] != status]
     for key in changed[:_MAX_CHANGES]:
-        yield f"{noun.capitalize()} {key}: {before[key].label} -> {now[key].label}"
+        yield f"{_key_name(wait, key)}: {before[key].label} -> {now[key].label}"
     if len(changed) > _MAX_CHANGES:
         yield f"... and {len(changed) - _MAX_CHANGES} more changes"
+
+
+def _key_name(wait: WaitCondition, key: Any) -> str:
+    if isinstance(wait, ManyAttendeesCondition):
+        event_id, user = key
+        return f"Event {event_id}, user {user}"
+    return f"User {key}" if isinstance(wait, AttendeesCondition) else f"Event {key}"
 
 
 def _utc(moment: float) -> str:

@@ -10,7 +10,7 @@ from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, TriggerEventError, error_from_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from airflow_provider_b24cal.waiting.evaluate import Statuses
 
 
 class ResultKind(StrEnum):
@@ -32,14 +32,14 @@ class WaitResult:
     """
 
     ending: ResultKind
-    statuses: Mapping[int, MeetingStatus] = field(default_factory=dict)
+    statuses: Statuses = field(default_factory=dict)
     error: Bitrix24Error | None = None
 
     def to_event(self) -> dict[str, Any]:
         """Return the result as JSON values, without secrets."""
         return {
             "ending": self.ending.value,
-            "statuses": {str(key): status.value for key, status in self.statuses.items()},
+            "statuses": {_key_text(key): status.value for key, status in self.statuses.items()},
             "error": None if self.error is None else self.error.to_dict(),
         }
 
@@ -54,7 +54,7 @@ def result_from_event(event: object) -> WaitResult:
         given: Any = event
         result = WaitResult(
             ResultKind(given["ending"]),
-            {int(key): MeetingStatus(status) for key, status in given["statuses"].items()},
+            {_key(key): MeetingStatus(status) for key, status in given["statuses"].items()},
             None if given["error"] is None else error_from_dict(given["error"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -62,3 +62,12 @@ def result_from_event(event: object) -> WaitResult:
     if result is None or (result.ending is ResultKind.FAILED) != (result.error is not None):
         raise TriggerEventError(f"The task resumed with an unknown event: {ascii(event)[:200]}.")
     return result
+
+
+def _key_text(key: int | tuple[int, int]) -> str:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _key(text: str) -> int | tuple[int, int]:
+    first, slash, second = text.partition("/")
+    return (int(first), int(second)) if slash else int(text)

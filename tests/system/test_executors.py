@@ -40,6 +40,7 @@ from tests.system.test_real_airflow import (  # noqa: F401
     test_quorum_then_act,
     test_several_people_one_at_a_time,
     test_tokens,
+    test_wait_for_the_team,
     test_waits,
 )
 

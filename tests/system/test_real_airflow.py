@@ -90,9 +90,33 @@ def test_chase_the_silent(airflow: LocalAirflow, portal: Portal) -> None:
     assert portal.inbox.sent == 2 * len(silent), "the second run has replaced what the first one sent"
 
 
+def test_wait_for_the_team(airflow: LocalAirflow, portal: Portal) -> None:
+    team = (1, 3)
+
+    def answer(states: dict[str, str]) -> None:
+        if states.get("answered") == "deferred":
+            for event_id in meetings:
+                for user_id, letter in zip(team, "YN", strict=True):
+                    portal.answer(event_id, user_id, letter)
+
+    with portal.locked() as book:
+        invited = {event_id: {row.owner_id for row in book.rows_of(event_id)} for event_id in book.events}
+    meetings = [
+        event_id
+        for event_id, users in invited.items()
+        if users.issuperset(team) and all(portal.status(event_id, user_id) in {"Y", "N", "Q"} for user_id in team)
+    ]
+    run_id = finish(airflow, "wait_for_the_team", {}, answer)
+    assert airflow.run_state("wait_for_the_team", run_id) == "success", airflow.task_logs()
+    found = airflow.xcom("wait_for_the_team", run_id, "answered")
+    assert len(found) > 1
+    assert all(answers == {"accepted": [1], "declined": [3], "silent": []} for answers in found.values())
+    assert airflow.xcom("wait_for_the_team", run_id, "declines") == {event_id: [3] for event_id in found}
+
+
 def test_every_example_is_tested() -> None:
     marks = [mark for mark in test_example.pytestmark if mark.name == "parametrize"]
-    own = {"attendance_round", "quorum_then_act", "chase_the_silent"}
+    own = {"attendance_round", "quorum_then_act", "chase_the_silent", "wait_for_the_team"}
     # In test_attendance.py.
     own |= {"sync_company_calendar", "attendance_report", "start_when_the_customer_accepts"}
     tested = {*own, *(case[0] for case in marks[0].args[1])}

@@ -55,6 +55,7 @@ def _seed_data() -> object:
             {"id": 160, "name": "Beside it", **_at(18, 18), "attendees": [me]},
             {"id": 120, "name": "Sync", **_at(16, 10, host=1), "attendees": [{"user": 2}, {"user": 3, "status": "N"}]},
             {"id": 130, "name": "Sync", **_at(16, 12, host=1), "attendees": [{"user": 3}]},
+            {"id": 170, "name": "Team", **_at(18, 8), "attendees": [{**me, "id": 171}, {"user": 3}]},
             {"id": 140, "name": "All have answered", **_at(16, 14, host=1), "attendees": [{"user": 3, "status": "Y"}]},
         ],
     }  # fmt: skip
@@ -104,6 +105,10 @@ def test_the_form_refuses_an_id_in_words(wrong: str) -> None:
 
 def test_what_collides_with_an_accepted_meeting_is_declined() -> None:
     assert _task("decline_what_collides", "collisions")(dag_run=RUN) == {"21": "N", "111": "N"}
+
+
+def test_the_meetings_of_a_team_are_those_that_all_of_it_is_invited_to() -> None:
+    assert _task("wait_for_the_team", "meetings_of_the_team")(dag_run=RUN) == [171]
 
 
 def _inbox(serving: SandboxServer) -> list[tuple[int, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,36 +23,18 @@ from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.sensors.attendees import Bitrix24AttendeesSensor
 from airflow_provider_b24cal.sensors.meeting_status import Bitrix24MeetingStatusSensor
 from airflow_provider_b24cal.triggers.attendance import Bitrix24AttendanceTrigger
-from airflow_provider_b24cal.waiting.conditions import MOST_DEFERRED, MeetingsCondition
+from airflow_provider_b24cal.waiting.arguments import MOST_DEFERRED
+from airflow_provider_b24cal.waiting.conditions import MeetingsCondition
 from airflow_provider_b24cal.waiting.evaluate import Rule
 from tests.clock import Clock
 from tests.portal_data import ACCEPTED, DECLINED, FOREIGN, HOSTED, MANY, PLAIN, SILENT, UNKNOWN
 from tests.sensor_runner import MODES, context_of, run_sensor
+from tests.wait_cases import Wait, check, how
 
 GET = "calendar.meeting.status.get"
 FIVE = [SILENT, DECLINED, 1001, 1002, 1003]
 START = datetime(2026, 9, 16, 10, tzinfo=UTC).timestamp()
 """When every event of the test portal starts."""
-
-
-@dataclass(frozen=True)
-class Wait:
-    """A wait, what happens meanwhile, and its end.
-
-    :param wanted: the XCom, or the class of the exception.
-    :param answers: who answers which event and how, after so many seconds.
-    :param left: the XCom that a wait leaves that did not arrive.
-    :param says: a part of the error's text.
-    """
-
-    name: str
-    wanted: Any
-    arguments: dict[str, Any] = field(default_factory=dict)
-    answers: tuple[tuple[float, int, int, str], ...] = ()
-    faults: tuple[dict[str, Any], ...] = ()
-    later_faults: tuple[tuple[float, dict[str, Any]], ...] = ()
-    left: Any = None
-    says: str = ""
 
 
 def _of(event_ids: list[int], require: Any = "all", **more: Any) -> dict[str, Any]:
@@ -176,42 +158,20 @@ def sooner(airflow_clock: Clock) -> Clock:
     return airflow_clock
 
 
-def _how(mode: str) -> dict[str, Any]:
-    return {"deferrable": True} if mode == "deferrable" else {"mode": mode, "deferrable": False}
-
-
-def _check(wait: Wait, sensor: Any, portal: Portal, clock: Clock) -> None:
-    for seconds, event_id, user_id, letter in wait.answers:
-        clock.later(seconds, lambda event=event_id, user=user_id, letter=letter: portal.answer(event, user, letter))
-    portal.plan(*wait.faults)
-    for seconds, fault in wait.later_faults:
-        clock.later(seconds, lambda fault=fault: portal.plan(fault))
-    context = context_of(clock)
-    if not isinstance(wait.wanted, type):
-        assert run_sensor(sensor, clock, [], context) == wait.wanted
-        return
-    with pytest.raises(wait.wanted) as caught:
-        run_sensor(sensor, clock, [], context)
-    assert type(caught.value) is wait.wanted
-    assert wait.says in str(caught.value)
-    if wait.left is not None:
-        assert context["pushed"]["return_value"] == wait.left
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("wait", MEETINGS, ids=lambda wait: wait.name)
 def test_meetings(wait: Wait, mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
     arguments = {"poke_interval": 60, "timeout": 3600, **wait.arguments}
-    sensor = Bitrix24MeetingStatusSensor(task_id="wait", bitrix24_conn_id=connection, **_how(mode), **arguments)
-    _check(wait, sensor, portal, airflow_clock)
+    sensor = Bitrix24MeetingStatusSensor(task_id="wait", bitrix24_conn_id=connection, **how(mode), **arguments)
+    check(wait, sensor, portal, airflow_clock)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("wait", ATTENDEES, ids=lambda wait: wait.name)
 def test_attendees(wait: Wait, mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
     arguments = {"poke_interval": 60, "timeout": 3600, **wait.arguments}
-    sensor = Bitrix24AttendeesSensor(task_id="wait", bitrix24_conn_id=connection, **_how(mode), **arguments)
-    _check(wait, sensor, portal, airflow_clock)
+    sensor = Bitrix24AttendeesSensor(task_id="wait", bitrix24_conn_id=connection, **how(mode), **arguments)
+    check(wait, sensor, portal, airflow_clock)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -225,7 +185,7 @@ def test_what_has_arrived_is_not_asked_again(mode: str, connection: str, portal:
     for event_id in MANY[50:]:
         airflow_clock.later(130, lambda event=event_id: portal.answer(event, 1, "Y"))
     sensor = Bitrix24MeetingStatusSensor(
-        task_id="wait", event_ids=list(MANY), poke_interval=60, timeout=3600, **_how(mode)
+        task_id="wait", event_ids=list(MANY), poke_interval=60, timeout=3600, **how(mode)
     )
     assert set(run_sensor(sensor, airflow_clock, []).values()) == {"Y"}
     count: Any = portal.count()
@@ -241,7 +201,7 @@ def test_the_deadline_goes_with_the_event(
     mode: str, before: Any, ends: float, connection: str, portal: Portal, sooner: Clock
 ) -> None:
     sensor = Bitrix24AttendeesSensor(
-        task_id="wait", event_id=SILENT, deadline_before_start=before, poke_interval=300, **_how(mode)
+        task_id="wait", event_id=SILENT, deadline_before_start=before, poke_interval=300, **how(mode)
     )
     context = context_of(sooner)
     with pytest.raises(AirflowSensorTimeout, match="deadline"):
@@ -255,7 +215,7 @@ def test_the_deadline_goes_with_the_event(
 def test_answers_in_time_are_before_the_deadline(mode: str, connection: str, portal: Portal, sooner: Clock) -> None:
     sooner.later(1700, lambda: portal.answer(SILENT, 3, "Y"))
     sensor = Bitrix24AttendeesSensor(
-        task_id="wait", event_id=SILENT, require="any", deadline_before_start=1800, poke_interval=120, **_how(mode)
+        task_id="wait", event_id=SILENT, require="any", deadline_before_start=1800, poke_interval=120, **how(mode)
     )
     assert run_sensor(sensor, sooner, []) == {"accepted": [3], "declined": [], "silent": [1]}
 
@@ -264,7 +224,7 @@ def test_answers_in_time_are_before_the_deadline(mode: str, connection: str, por
 def test_the_invited_are_counted_as_of_now(mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
     airflow_clock.later(70, lambda: portal.answer(SILENT, 1, "Y"))
     airflow_clock.later(130, lambda: portal.remove(SILENT, 3))
-    sensor = Bitrix24AttendeesSensor(task_id="wait", event_id=SILENT, poke_interval=60, **_how(mode))
+    sensor = Bitrix24AttendeesSensor(task_id="wait", event_id=SILENT, poke_interval=60, **how(mode))
     assert run_sensor(sensor, airflow_clock, []) == {"accepted": [1], "declined": [], "silent": []}
 
 
@@ -315,7 +275,7 @@ def _asked(portal: Portal) -> int:
 def test_the_first_poll_already_tells_the_deadline(mode: str, connection: str, sooner: Clock) -> None:
     """The next poll would come long after it."""
     sensor = Bitrix24AttendeesSensor(
-        task_id="wait", event_id=SILENT, deadline_before_start=3000, poke_interval=7200, **_how(mode)
+        task_id="wait", event_id=SILENT, deadline_before_start=3000, poke_interval=7200, **how(mode)
     )
     with pytest.raises(AirflowSensorTimeout, match="deadline"):
         run_sensor(sensor, sooner, [])
@@ -328,7 +288,7 @@ def test_a_deadline_that_is_moved_to_later(mode: str, connection: str, portal: P
     moved = replace(event, starts=event.starts + timedelta(hours=1), ends=event.ends + timedelta(hours=1))
     sooner.later(500, lambda: portal.book.events.update({SILENT: moved}))
     sensor = Bitrix24AttendeesSensor(
-        task_id="wait", event_id=SILENT, deadline_before_start=1800, poke_interval=300, **_how(mode)
+        task_id="wait", event_id=SILENT, deadline_before_start=1800, poke_interval=300, **how(mode)
     )
     with pytest.raises(AirflowSensorTimeout, match="deadline"):
         run_sensor(sensor, sooner, [])
@@ -338,7 +298,7 @@ def test_a_deadline_that_is_moved_to_later(mode: str, connection: str, portal: P
 @pytest.mark.parametrize("mode", MODES)
 def test_no_result_is_left_where_none_is_wanted(mode: str, connection: str, airflow_clock: Clock) -> None:
     sensor = Bitrix24MeetingStatusSensor(
-        task_id="wait", event_ids=[SILENT], poke_interval=60, timeout=200, do_xcom_push=False, **_how(mode)
+        task_id="wait", event_ids=[SILENT], poke_interval=60, timeout=200, do_xcom_push=False, **how(mode)
     )
     context = context_of(airflow_clock)
     with pytest.raises(AirflowSensorTimeout):
@@ -349,7 +309,7 @@ def test_no_result_is_left_where_none_is_wanted(mode: str, connection: str, airf
 @pytest.mark.parametrize("mode", MODES)
 def test_max_wait_bounds_only_what_grows(mode: str, connection: str, portal: Portal, airflow_clock: Clock) -> None:
     sensor = Bitrix24MeetingStatusSensor(
-        task_id="wait", event_ids=[SILENT], poke_interval=300, max_wait=30, timeout=900, **_how(mode)
+        task_id="wait", event_ids=[SILENT], poke_interval=300, max_wait=30, timeout=900, **how(mode)
     )
     with pytest.raises(AirflowSensorTimeout):
         run_sensor(sensor, airflow_clock, [])
@@ -368,7 +328,7 @@ def test_execution_timeout_within_a_poll(
 
     airflow_clock.later(50, lambda: portal.plan({"method": "*", "times": 99, "error": "CONNECTION_ERROR"}))
     airflow_clock.later(60.001, strike)
-    sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_ids=[SILENT], poke_interval=60, **_how(mode), **flags)
+    sensor = Bitrix24MeetingStatusSensor(task_id="wait", event_ids=[SILENT], poke_interval=60, **how(mode), **flags)
     context = context_of(airflow_clock)
     left: list[Any] = []
     context["ti"].xcom_push = lambda key, value: left.append(value)
