@@ -8,11 +8,14 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from airflow_provider_b24cal._airflow import BaseHook
 
 SERVERS = {
     "postgresql": os.environ.get("B24CAL_TEST_POSTGRESQL", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres"),
@@ -28,6 +31,16 @@ def airflow_connection(url: URL) -> str:
     server = {"host": url.host, "login": url.username, "password": url.password, "port": url.port}
     fields = {"host": url.database} if conn_type == "sqlite" else {**server, "schema": url.database}
     return json.dumps({"conn_type": conn_type, **{name: value for name, value in fields.items() if value is not None}})
+
+
+def connect_airflow(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a database behind the connection ``warehouse``; that of MySQL has a bare hook, its own needs a compiler."""
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", airflow_connection(url))
+    if url.get_backend_name() == "mysql":
+        hook = SimpleNamespace(get_sqlalchemy_engine=lambda options=None: create_engine(url, **(options or {})))
+        monkeypatch.setattr(type(BaseHook.get_connection("warehouse")), "get_hook", lambda _: hook)
+    elif url.get_backend_name() == "postgresql":
+        pytest.importorskip("airflow.providers.postgres")
 
 
 @contextmanager

@@ -63,6 +63,8 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         (templated)
     :param portal: the portal's name in the rows; default the host of the connection, with a port if it has one.
         (templated)
+    :param exclude_users: ids of people to leave out, a list: they are in no row that is written, nor in the counts of
+        meetings. Their own calendars are refused. Files of days that are not read stay as they are. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
@@ -74,7 +76,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
 
     template_fields: Sequence[str] = (
         "path", "storage_conn_id", "file_format", "file_name", "calendars", "window_start", "window_end",
-        "meeting_names", "people_names", "portal", "bitrix24_conn_id",
+        "meeting_names", "people_names", "portal", "exclude_users", "bitrix24_conn_id",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +92,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
         portal: Templated[str] | None = None,
+        exclude_users: Templated[Sequence[Templated[int]]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -103,6 +106,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         self.meeting_names = meeting_names
         self.people_names = people_names
         self.portal = portal
+        self.exclude_users = exclude_users
 
     def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar that is read."""
@@ -114,6 +118,7 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         from dataclasses import replace
 
         from airflow_provider_b24cal.attendance.calendars import check_portal, whole_days
+        from airflow_provider_b24cal.attendance.exclusion import check_excluded, without_users
         from airflow_provider_b24cal.attendance.io.files import FORMATS
         from airflow_provider_b24cal.attendance.io.reader import People, portal_name
         from airflow_provider_b24cal.attendance.io.source import check_source
@@ -130,12 +135,14 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
         meeting_names = check_flag(self.meeting_names, "meeting_names")
         people_names = check_flag(self.people_names, "people_names")
         portal = check_portal(self.portal)
+        left_out = check_excluded(self.exclude_users)
         folder = self._check_folder()
         counts = Counter(dict.fromkeys(_COUNTS, 0))
         with self._connect() as hook:
             portal = portal or portal_name(hook)
             people, unreadable = People(hook), UnreadableRows(self.log)
-            for snapshot in source.read_ahead(hook):
+            for whole in source.read_ahead(hook):
+                snapshot = without_users(whole, left_out)
                 if people_names:
                     people.fetch_names(snapshot)
                 unreadable.add(snapshot.unreadable)

@@ -22,11 +22,11 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     """
     Synchronise three tables with calendars: meetings, answers, and the changes of answers.
 
-    No row is deleted: what has ended gets a ``vanished_at`` and a reason. A moved meeting keeps its answers. Repeated
-    runs, windows in any order, two runs at once, and a killed run with its retry give the same tables. Each part of a
-    window, 25 days, is one transaction. The tables are locked while a part is read and written; another run waits up to
-    600 seconds for the lock. The database is SQLite, PostgreSQL, MySQL or MariaDB. A calendar that has become empty
-    while its meetings still exist is a warning in the log: a loss of access looks the same.
+    What has ended gets a ``vanished_at`` and a reason; no row is deleted, unless you ask for it. A moved meeting keeps
+    its answers. Repeated runs, windows in any order, two runs at once, and a killed run with its retry give the same
+    tables. Each part of a window, 25 days, is one transaction. The tables are locked while a part is read and written;
+    another run waits up to 600 seconds for the lock. The database is SQLite, PostgreSQL, MySQL or MariaDB. A calendar
+    that has become empty while its meetings still exist is a warning in the log: a loss of access looks the same.
 
     XCom ``return_value``::
 
@@ -34,7 +34,9 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
          "unknown": 3, "answers": 310, "answer_changes": 1, "people": 0, "unreadable": 0}
 
     An occurrence in two parts of the window counts once. ``unknown`` counts occurrences whose attendees the portal does
-    not show. ``unreadable`` rows are left out and logged; the stored rows of their meetings stay as they are.
+    not show. ``unreadable`` rows are left out and logged; the stored rows of their meetings stay as they are. With
+    ``keep_days`` or ``exclude_users`` there are also ``removed_occurrences``, ``removed_answers``, ``removed_changes``
+    and ``removed_people``.
 
     People are stored as ids, unless names are requested. The tables are the task's outlets, unless you give others:
     :func:`~airflow_provider_b24cal.assets.table_asset`. The events of these assets carry the counts. Another outlet is
@@ -67,6 +69,13 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :param portal: the portal's name in the tables; default the host of the connection, with a port if it has one. Name
         it if the host may change or differs between tasks: rows of two names are those of two portals. The log warns if
         the host is new and the same meetings are there under another name. (templated)
+    :param keep_days: days after the end of an occurrence for which it is kept with its answers and changes, 1 to
+        36,500; default None: for ever. What is older is removed at the end of the run, with the names of people who are
+        in no other row. The window must not begin before that. (templated)
+    :param exclude_users: ids of people to leave out, a list. Their stored answers, changes and names are deleted at the
+        start of the run, and no run writes them again while they are in this list. Counts of meetings leave them out,
+        and meetings that they organise have no ``host_id``. Their own calendars are refused. Give it to all tasks that
+        write the tables. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
@@ -80,7 +89,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     template_fields: Sequence[str] = (
         "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
         "attendance_table", "changes_table", "create_tables", "meeting_names", "people_names", "people_table",
-        "portal", "bitrix24_conn_id",
+        "portal", "keep_days", "exclude_users", "bitrix24_conn_id",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +109,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         people_names: Templated[bool] = False,
         people_table: str = "bitrix24_people",
         portal: Templated[str] | None = None,
+        keep_days: Templated[int] | None = None,
+        exclude_users: Templated[Sequence[Templated[int]]] | None = None,
         **kwargs: Any,
     ) -> None:
         tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
@@ -121,6 +132,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         self.people_names = people_names
         self.people_table = people_table
         self.portal = portal
+        self.keep_days = keep_days
+        self.exclude_users = exclude_users
 
     def link_target(self) -> dict[str, Any]:
         """Return what the button opens: the one calendar or meeting that is read."""
@@ -132,6 +145,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         from airflow_provider_b24cal.attendance.calendars import check_portal
         from airflow_provider_b24cal.attendance.io.database import database_hook
         from airflow_provider_b24cal.attendance.io.reader import portal_name
+        from airflow_provider_b24cal.attendance.io.removal import check_removal
         from airflow_provider_b24cal.attendance.io.source import check_source, log_and_ignore
         from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
         from airflow_provider_b24cal.attendance.io.sync import Sync
@@ -143,6 +157,7 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
             self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.people_table
         )
         portal = check_portal(self.portal)
+        removal = check_removal(self.keep_days, self.exclude_users, source.window)
         create = check_flag(self.create_tables, "create_tables")
         stored = {name: check_flag(getattr(self, name), name) for name in ("meeting_names", "people_names")}
         sql_hook = database_hook(self.sql_conn_id)
@@ -154,14 +169,19 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
                 if statements := store.prepare(create=create):
                     self.log.info("Created tables:\n%s", statements)
                 uris = _standard_uris(store)
-                sync = Sync(hook, store, self.log, portals_with=store.portals_with if portal is None else None)
+                removed = removal.remove_users(store)
+                sync = Sync(
+                    hook, store, self.log, exclude_users=removal.user_ids,
+                    portals_with=store.portals_with if portal is None else None,
+                )  # fmt: skip
                 for read in source.parts(hook):
                     snapshot = sync.update(read)
                     with log_and_ignore("lineage", self.log):
                         self._record_lineage(hook, sql_hook, store, snapshot)
+                removed.update(removal.remove_older(store))
         finally:
             engine.dispose()
-        counts = dict(sync.counts)
+        counts = {**sync.counts, **removed}
         self.log.info(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items()))
         self._add_counts(context, counts, uris)
         return counts

@@ -32,7 +32,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "waiting": (frozenset({"bitrix24", "waiting"}), PURE),
     "attendance": (frozenset({"bitrix24", "attendance"}), PURE),
     "attendance/io": (
-        frozenset({"_airflow", "assets", "bitrix24", "client", "hooks", "attendance", "attendance/io"}),
+        frozenset({"_airflow", "assets", "bitrix24", "client", "clock", "hooks", "attendance", "attendance/io"}),
         STANDARD | {"jinja2", "pyarrow", "sqlalchemy"},
     ),
     "report": (frozenset({"_airflow", "attendance/io", "bitrix24", "clock"}), STANDARD),

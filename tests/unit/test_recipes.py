@@ -101,6 +101,30 @@ def test_tables_of_the_days_ahead(sandbox_portal: Portal, tmp_path: Path, monkey
     assert (stored, calendars) == (counts["new"], 4)
 
 
+def test_keeping_less(sandbox_portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("airflow.providers.sqlite")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
+    # [START howto_keep_less]
+    from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
+
+    sync = Bitrix24AttendanceToSqlOperator(
+        task_id="sync",
+        sql_conn_id="warehouse",
+        calendars=["company_calendar"],
+        window_start="{{ (dag_run.run_after - macros.timedelta(days=7)).isoformat() }}",
+        window_end="{{ (dag_run.run_after + macros.timedelta(days=30)).isoformat() }}",
+        create_tables=True,
+        keep_days=400,
+        exclude_users=[3],
+    )
+    # [END howto_keep_less]
+    sync.render_template_fields(WHEN)
+    counts = sync.execute({})
+    assert (counts["answers"] > 0, counts["removed_answers"]) == (True, 0)
+    with sqlite3.connect(tmp_path / "w.db") as database:
+        assert 3 not in {user for (user,) in database.execute("SELECT user_id FROM bitrix24_attendance")}
+
+
 def test_files_by_day(sandbox_portal: Portal, tmp_path: Path) -> None:
     # [START howto_files]
     from airflow_provider_b24cal.transfers.attendance_to_object_storage import (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, ge
 from sqlalchemy import Boolean, Float, Integer, String
 
 from airflow_provider_b24cal.attendance.calendars import check_portal
+from airflow_provider_b24cal.attendance.exclusion import check_excluded, without_answers
 from airflow_provider_b24cal.attendance.io.reader import portal_name
 from airflow_provider_b24cal.attendance.io.source import check_source
 from airflow_provider_b24cal.attendance.io.sync import Sync
@@ -17,7 +18,7 @@ from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Store
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from airflow_provider_b24cal.attendance.io.source import Source
@@ -80,6 +81,7 @@ def read_rows(
     stored_meetings: Iterable[Mapping[str, Any]] = (),
     stored_attendance: Iterable[Mapping[str, Any]] = (),
     portal: str | None = None,
+    exclude_users: Collection[int] | None = None,
 ) -> Iterator[Rows]:
     """Read calendars, and yield for each part of a window, 25 days, the rows to store.
 
@@ -102,20 +104,26 @@ def read_rows(
         it suffice, with the other rows of meetings that have moved into it.
     :param stored_attendance: rows of answers, of the same occurrences.
     :param portal: the name of the portal in the rows; default its host.
+    :param exclude_users: ids of people who are in no row, nor in the counts of meetings. You delete the rows that you
+        have stored of them; give the stored rows of before.
     :raises InvalidArgumentError: an argument is invalid, or a stored row lacks a column.
     :raises Bitrix24Error: a calendar could not be read; nothing of this part is yielded.
     """
     source = check_source(calendars, None, window.start, window.end, {})
     name = check_portal(portal) or portal_name(hook)
-    meetings = _parse(Meeting, stored_meetings, name, "stored_meetings")
+    left_out = check_excluded(exclude_users)
     answers: dict[Key, dict[int, Attendance]] = {}
     for row in _parse(Attendance, stored_attendance, name, "stored_attendance"):
         answers.setdefault((row.parent_id, row.occurrence_start), {})[row.user_id] = row
-    return _read(hook, source, _Memory(name, {row.key: row for row in meetings}, answers))
+    meetings = {
+        row.key: without_answers(row, [answers[row.key].pop(one) for one in left_out & answers.get(row.key, {}).keys()])
+        for row in _parse(Meeting, stored_meetings, name, "stored_meetings")
+    }
+    return _read(hook, source, _Memory(name, meetings, answers), left_out)
 
 
-def _read(hook: Bitrix24CalendarHook, source: Source, memory: _Memory) -> Iterator[Rows]:
-    sync = Sync(hook, memory, hook.log)
+def _read(hook: Bitrix24CalendarHook, source: Source, memory: _Memory, left_out: frozenset[int]) -> Iterator[Rows]:
+    sync = Sync(hook, memory, hook.log, exclude_users=left_out)
     for read in source.parts(hook):
         sync.update(read)
         yield memory.written

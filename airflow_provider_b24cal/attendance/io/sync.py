@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_b24cal.attendance.absences import not_explained
+from airflow_provider_b24cal.attendance.exclusion import without_users
 from airflow_provider_b24cal.attendance.io.reader import People, read_by_id
 from airflow_provider_b24cal.attendance.models import occurrence
 from airflow_provider_b24cal.attendance.reconcile import reconcile, without_names
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -56,6 +57,7 @@ class Store(Protocol):
 class Sync:
     """One run of a transfer to tables.
 
+    :param exclude_users: people who are left out.
     :param portals_with: returns the other portals under whose name some of new occurrences are stored; ``None`` if the
         task names the portal.
     :ivar counts: what was read and written so far.
@@ -67,11 +69,13 @@ class Sync:
         store: Store,
         log: Logger,
         *,
+        exclude_users: Collection[int] = (),
         portals_with: Callable[[Any, Sequence[Key]], Sequence[str]] | None = None,
     ) -> None:
         self._hook = hook
         self._store = store
         self._log = log
+        self._exclude_users = exclude_users
         self._portals_with = portals_with
         self._people = People(hook) if store.people_names else None
         self._unreadable = UnreadableRows(log)
@@ -82,6 +86,7 @@ class Sync:
     def update(self, read: Callable[[], Snapshot]) -> Snapshot:
         """Read a part and write it, and return its snapshot.
 
+        :raises InvalidArgumentError: the calendar of somebody was read who is left out.
         :raises ScopeError: the credential lacks the scope for names.
         :raises TimeoutError: another run holds the lock of the tables.
         :raises ConnectionError: the session that held the lock was lost; nothing of the part is written.
@@ -92,6 +97,7 @@ class Sync:
             if event_ids := not_explained(stored, snapshot):
                 snapshot = read_by_id(self._hook, snapshot, event_ids)
                 stored = self._store.load(session, snapshot)
+            snapshot = without_users(snapshot, self._exclude_users)
             people = self._people.fetch_names(snapshot) if self._people is not None else []
             shown = snapshot if self._store.meeting_names else without_names(snapshot)
             difference = reconcile(stored, shown, self._counted)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +14,9 @@ from bitrix24_sandbox.server import SandboxServer
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import URL, Engine
 
-from airflow_provider_b24cal._airflow import BaseHook
 from airflow_provider_b24cal.attendance.io.tables import TableNames, define
 from tests.clock import Clock
-from tests.databases import DATABASES, airflow_connection, database
+from tests.databases import DATABASES, connect_airflow, database
 from tests.hand_made_changes import ANNA, CALENDARS, DATA, SCENARIOS, Hand, Scenario
 from tests.transfer_runs import sync
 
@@ -40,13 +38,8 @@ def tables_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def engine(tables_url: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """The database behind the connection ``warehouse``, with a bare hook for MySQL: its own one needs a compiler."""
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", airflow_connection(tables_url))
-    if tables_url.get_backend_name() == "mysql":
-        hook = SimpleNamespace(get_sqlalchemy_engine=lambda options=None: create_engine(tables_url, **(options or {})))
-        monkeypatch.setattr(type(BaseHook.get_connection("warehouse")), "get_hook", lambda _: hook)
-    elif tables_url.get_backend_name() == "postgresql":
-        pytest.importorskip("airflow.providers.postgres")
+    """The database behind the connection ``warehouse``."""
+    connect_airflow(tables_url, monkeypatch)
     engine = create_engine(tables_url)
     yield engine
     engine.dispose()
