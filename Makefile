@@ -18,7 +18,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 export npm_config_cache ?= $(CURDIR)/.cache/npm
 CLIENTS := sandbox/tests/clients
 
-.PHONY: help setup demo demo-ui quick test executors buckets destinations clients lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui quick quick-tests test executors buckets destinations clients lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -51,7 +51,9 @@ QUICK := sandbox/tests tests/unit/bitrix24 $(addprefix tests/contract/test_,arch
     task_log.py trigger.py undone_writes.py) \
   $(addprefix tests/property/test_,set_bound.py waiting.py rotation.py zones.py)
 
-quick: lint types ## Check style and types and run the quick tests (about three minutes)
+quick: lint types quick-tests ## Check style and types and run the quick tests (about three minutes)
+
+quick-tests: setup ## Run the quick tests alone, on any PYTHON (VENV=.venv/3.3-py3.13 keeps it apart)
 	@$(BIN)/python -m pytest -q -n 2 $(QUICK)
 
 test: setup ## Run all tests
@@ -117,7 +119,7 @@ $(AUDIT)/.ready: .ci/locks/audit.txt
 audit: $(AUDIT)/.ready ## Look the pinned packages up among published vulnerabilities, where that can be done
 	@$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit .ci/locks/*.txt
 
-matrix: ## Run the tests on every Airflow that has a lock and every Python found (AIRFLOWS="2.11 3.3" PYTHONS=3.11 for some)
+matrix: ## Run all tests on every Airflow that has a lock and every Python found that it supports (AIRFLOWS="2.11 3.3" PYTHONS=3.11 for some)
 	@PYTHONS="$(PYTHONS)" $(PYTHON) .ci/matrix $(AIRFLOWS)
 
 lock: lock-uv $(LOCKS:%=lock-%) lock-executors lock-destinations lock-buckets ## Resolve the locks anew (lock-3.3 for one of them)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from importlib import import_module
@@ -221,6 +222,21 @@ def test_it_installs_into_a_fresh_environment(name: str, used: str, kind: str, b
     command = tmp_path / "fresh" / "bin" / "bitrix24-sandbox"
     shown = subprocess.run([command, "--help"], env=lent, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "usage: bitrix24-sandbox" in shown.stdout
+
+
+def test_all_say_the_same_of_python() -> None:
+    """Both packages, and what a reader is shown."""
+    found = []
+    for source in DISTRIBUTIONS.values():
+        project = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"]
+        found.append([name for name in project["classifiers"] if "Python :: 3." in name])
+        assert project["requires-python"] == ">=3.11"
+    versions = [name.rpartition(" ")[2] for name in found[0]]
+    assert found[0] == found[1]
+    assert f"- Python {versions[0]} to {versions[-1]}" in (ROOT / "README.md").read_text("utf-8")
+    assert f"Python {versions[0]} to {versions[-1]}," in (ROOT / "sandbox" / "README.md").read_text("utf-8")
+    page = (ROOT / "docs" / "compatibility.rst").read_text("utf-8")
+    assert f"- {', '.join(versions[:-1])} and {versions[-1]}," in page
 
 
 def test_a_users_dag_is_checked_strictly(tmp_path: Path) -> None:
