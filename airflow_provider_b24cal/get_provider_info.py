@@ -74,6 +74,16 @@ CONNECTION_FIELDS = {
         "description": "Concurrent requests of one task, 1 to 32; chosen by the plan when empty.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
     },
+    "rate_limit_conn_id": {
+        "label": "Redis connection",
+        "description": "Id of a connection of type redis through which hosts and pods share the rate limit.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "rate_limit_group": {
+        "label": "Rate limit group",
+        "description": "Another name for pods behind another address; default when empty.",
+        "schema": {"type": ["string", "null"]},
+    },
     "allow_http": {
         "label": "Allow plain http",
         "description": "Send the secret unencrypted to a portal that is not on this machine.",

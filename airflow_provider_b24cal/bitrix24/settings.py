@@ -79,6 +79,8 @@ class Settings:
     :param plan: the portal's limits; ``None`` for a portal without any.
     :param max_in_flight: maximum number of concurrent requests of one hook.
     :param grant: with OAuth, the application and its tokens.
+    :param rate_limit_conn_id: the Airflow connection of a Redis server through which a cluster shares the limits.
+    :param rate_limit_group: which of the clusters there share a rate limit.
     """
 
     endpoint: Endpoint
@@ -88,6 +90,8 @@ class Settings:
     plan: Plan | None = PLANS["standard"]
     max_in_flight: int = in_flight(PLANS["standard"])
     grant: Grant | None = None
+    rate_limit_conn_id: str | None = None
+    rate_limit_group: str = "default"
 
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must be masked."""
@@ -125,8 +129,9 @@ def read_settings(
     :param password: the webhook's code, or the whole webhook URL as the portal shows it. Empty with OAuth.
     :param port: 0 and ``None`` mean none.
     :param extra: ``timeout``, ``verify``, ``proxy``, ``allow_http``, ``plan``, ``requests_per_second``, ``burst``,
-        ``max_in_flight``, ``auth``, and with OAuth ``client_id``, ``client_secret``, ``access_token``,
-        ``refresh_token``, ``token_store``, ``auth_server``; nulls and empty texts mean absent.
+        ``max_in_flight``, ``rate_limit_conn_id``, ``rate_limit_group``, ``auth``, and with OAuth ``client_id``,
+        ``client_secret``, ``access_token``, ``refresh_token``, ``token_store``, ``auth_server``; nulls and empty texts
+        mean absent.
     :raises InvalidConnectionError: a field is missing, unknown or invalid; secrets are not repeated.
     """
     known = _read_extra(extra)
@@ -147,6 +152,8 @@ def read_settings(
         plan=plan,
         max_in_flight=int(known["max_in_flight"]) if "max_in_flight" in known else in_flight(plan),
         grant=grant,
+        rate_limit_conn_id=known.get("rate_limit_conn_id"),
+        rate_limit_group=known.get("rate_limit_group", "default"),
     )
 
 

@@ -39,6 +39,7 @@ from airflow_provider_b24cal.client.log_filter import mask_all
 from airflow_provider_b24cal.client.operating import operating_times
 from airflow_provider_b24cal.client.progress import Progress
 from airflow_provider_b24cal.client.rate_limiter import RateLimiter
+from airflow_provider_b24cal.client.redis_state import redis_state
 from airflow_provider_b24cal.client.requests_transport import RequestsTransport
 
 if TYPE_CHECKING:
@@ -237,12 +238,18 @@ class Client:
         with self._lock:
             if self._context is None:
                 credentials = CredentialManager(settings, self._log, self._warn, renews=self._renews)
+                redis = redis_state(settings.rate_limit_conn_id) if settings.rate_limit_conn_id else None
+                if redis and redis.failure:
+                    self.warnings.append(redis.failure)
+                origin = settings.endpoint.origin
                 # By the connection's endpoint: operating times outlast the tokens of a credential.
-                memory = operating_times(" ".join((settings.endpoint.origin, *settings.endpoint.secrets())))
+                memory = operating_times(" ".join((origin, *settings.endpoint.secrets())), redis=redis)
                 self._context = _Context(
                     credentials,
                     ExchangeContext(credentials, self._retry, _RANDOM.random, memory),
-                    RateLimiter(settings.endpoint.origin, settings.plan) if settings.plan else None,
+                    RateLimiter(origin, settings.plan, redis=redis, group=settings.rate_limit_group)
+                    if settings.plan
+                    else None,
                 )
             return self._context
 

@@ -1,7 +1,8 @@
-"""The operating times that portals report, shared by the processes of a host.
+"""The operating times that portals report, shared by the processes of a host or a cluster.
 
 They are kept by portal and credential, as the portal counts them, and outlive the hook that received them. High ones
-are also written to a small file, so that another task that is refused at its first call knows when to return.
+are also written to a small file, and to Redis if the connection names one, so that another task that is refused at its
+first call knows when to return.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import OperatingTime, read
 from airflow_provider_b24cal.client.state_files import opened_state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_b24cal.bitrix24.protocol.limits import Release
+    from airflow_provider_b24cal.client.redis_state import RedisState
 
 _UNKNOWN: Final = OperatingTime(0.0)
 # Webhooks are replaced now and then, and a triggerer runs for months.
@@ -37,41 +40,51 @@ class OperatingTimes:
 
     :param account: what the portal counts for; may hold secrets. Without it nothing is shared.
     :param folder: where the files are; by default a folder of this user in the system's temporary folder.
+    :param redis: where the processes of a cluster share them.
+    :ivar unshared: high ones that :meth:`share` has not written yet, by method.
     """
 
-    def __init__(self, account: str | None = None, folder: Path | None = None) -> None:
-        self._account, self._folder = account, folder
+    def __init__(self, account: str | None = None, folder: Path | None = None, redis: RedisState | None = None) -> None:
+        self._account, self._folder, self._redis = account, folder, redis
         self._by_method: dict[str, OperatingTime] = {}
+        self.unshared: dict[str, OperatingTime] = {}
 
     def note(self, method: str, reported: object) -> None:
         """Keep the operating time in the ``time`` of a reply, if there is one."""
         if operating := read_operating_time(reported, clock.time()):
             self._by_method[method.lower()] = operating
             if operating.used >= SHARED_FROM and self._account is not None:
-                self._share(f"{self._account} {method.lower()}", operating)
+                self.unshared[method.lower()] = operating
+
+    def share(self) -> None:
+        """Write the high operating times where other processes find them; blocking."""
+        while self.unshared:
+            method, operating = self.unshared.popitem()
+            name = f"{self._account} {method}"
+            resets_at = nan if operating.resets_at is None else operating.resets_at
+            with suppress(OSError), opened_state(name, self._folder) as descriptor:
+                os.pwrite(descriptor, _NUMBERS.pack(operating.reported_at, operating.used, resets_at), 0)
+            if self._redis is not None:
+                self._redis.save_operating(name, operating)
 
     def release(self, method: str) -> Release:
-        """Return when a method that is refused now can be called again."""
-        now = clock.time()
+        """Return when a method that is refused now can be called again; blocking."""
         known = [self._by_method.get(method.lower(), _UNKNOWN)]
         if self._account is not None:
-            known.append(self._shared(f"{self._account} {method.lower()}"))
+            known += self._shared(f"{self._account} {method.lower()}")
+        now = clock.time()
         current = [operating for operating in known if operating.is_current(now)]
         return max(current, key=lambda operating: operating.reported_at, default=_UNKNOWN).release(now)
 
-    def _share(self, name: str, operating: OperatingTime) -> None:
-        resets_at = nan if operating.resets_at is None else operating.resets_at
-        with suppress(OSError), opened_state(name, self._folder) as descriptor:
-            os.pwrite(descriptor, _NUMBERS.pack(operating.reported_at, operating.used, resets_at), 0)
-
-    def _shared(self, name: str) -> OperatingTime:
+    def _shared(self, name: str) -> Iterator[OperatingTime]:
         stored = b""
         with suppress(OSError), opened_state(name, self._folder) as descriptor:
             stored = os.pread(descriptor, _NUMBERS.size, 0)
-        if len(stored) != _NUMBERS.size:
-            return _UNKNOWN
-        reported_at, used, resets_at = _NUMBERS.unpack(stored)
-        return OperatingTime(reported_at, used, None if isnan(resets_at) else resets_at)
+        if len(stored) == _NUMBERS.size:
+            reported_at, used, resets_at = _NUMBERS.unpack(stored)
+            yield OperatingTime(reported_at, used, None if isnan(resets_at) else resets_at)
+        if self._redis is not None and (operating := self._redis.load_operating(name)):
+            yield operating
 
 
 operating_times: Final = lru_cache(maxsize=_CREDENTIALS)(OperatingTimes)

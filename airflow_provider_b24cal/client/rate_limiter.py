@@ -1,7 +1,7 @@
-"""The rate limit of one portal, shared by all threads of a process and all processes of a host.
+"""The rate limit of one portal, shared by all threads of a process and all processes of a host or a cluster.
 
-The state is two numbers in a small file per portal, read and written under a file lock. The lock is held for
-microseconds: a sender reserves a place, and waits afterwards.
+The state is a few numbers: in Redis, if the connection names one and it answers, else in a small file per portal, read
+and written under a file lock. The lock is held for microseconds: a sender reserves a place, and waits afterwards.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 import os
 import struct
 from math import inf
+from random import SystemRandom
 from threading import Lock
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Final
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
+    from airflow_provider_b24cal.client.redis_state import RedisState
 
 LOCK_TIMEOUT: Final = 1.0
 """Seconds to try for the lock of a file; longer than that only a stopped process holds it."""
 _RETRY_INTERVAL: Final = 0.002
 
-_NUMBERS: Final = struct.Struct("<dd")
+_NUMBERS: Final = struct.Struct("<dddd")
 
-_OWN: Final[dict[str, tuple[float, float]]] = {}
+# A DAG may seed the module's own generator, and hosts must not send at the same moments.
+_random: Final = SystemRandom().random
+
+_OWN: Final[dict[str, tuple[float, ...]]] = {}
 """The state by portal, where there is no file. Not an attribute: each call of a hook makes a rate limiter."""
 _own_lock = Lock()
 
@@ -41,21 +46,30 @@ class RateLimiter:
     :param origin: the portal; all users of one origin share a bucket.
     :param plan: its limits.
     :param folder: where the state file is; by default a folder of this user in the system's temporary folder.
+    :param redis: where the processes of a cluster share the bucket.
+    :param group: in Redis, all users of one origin and group share a bucket.
     """
 
-    def __init__(self, origin: str, plan: Plan, folder: Path | None = None) -> None:
+    def __init__(
+        self, origin: str, plan: Plan, folder: Path | None = None, redis: RedisState | None = None, group: str = ""
+    ) -> None:
         self._plan = plan
         self._origin, self._folder = origin, folder
+        self._redis, self._group = redis, group
 
     def reserve(self, longest: float = inf) -> float:
         """Reserve the next free place and return how many seconds to wait before sending.
 
         :param longest: if the wait is longer, nothing is reserved.
         """
+        if self._redis:
+            shared = self._redis.reserve(self._origin, self._group, self._plan, longest, _random())
+            if shared is not None:
+                return shared
         waits: list[float] = []
 
         def take(bucket: Bucket) -> Bucket:
-            wait, after = bucket.reserve(time())
+            wait, after = bucket.reserve(time(), _random())
             waits.append(wait)
             return after if wait <= longest else bucket
 
@@ -64,6 +78,8 @@ class RateLimiter:
 
     def refused(self) -> None:
         """Take note that the portal has refused a request for its rate."""
+        if self._redis and self._redis.refused(self._origin, self._group, self._plan):
+            return
         self._change(lambda bucket: bucket.refused(time()))
 
     def _change(self, change: Callable[[Bucket], Bucket]) -> None:
@@ -72,13 +88,13 @@ class RateLimiter:
                 _lock(descriptor)
                 stored = os.pread(descriptor, _NUMBERS.size, 0)
                 after = change(Bucket(self._plan, *(_NUMBERS.unpack(stored) if len(stored) == _NUMBERS.size else ())))
-                os.pwrite(descriptor, _NUMBERS.pack(after.empty_at, after.noted_at), 0)
+                os.pwrite(descriptor, _NUMBERS.pack(*after.numbers()), 0)
         except OSError:
             # No folder, a full disk, a file system without locks, or a lock that is not released: this process
             # rate-limits independently.
             with _own_lock:
                 after = change(Bucket(self._plan, *_OWN.get(self._origin, ())))
-                _OWN[self._origin] = after.empty_at, after.noted_at
+                _OWN[self._origin] = after.numbers()
 
 
 def _lock(descriptor: int) -> None:

@@ -38,7 +38,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "report": (frozenset({"_airflow", "attendance/io", "bitrix24", "clock"}), STANDARD),
     "client": (
         frozenset({"", "_airflow", "bitrix24", "client", "clock"}),
-        STANDARD | {"asgiref", "httpx", "requests", "urllib3"},
+        STANDARD | {"airflow.providers.redis.hooks.redis", "asgiref", "httpx", "redis", "requests", "urllib3"},
     ),
     "hooks": (
         frozenset({"_airflow", "get_provider_info", "bitrix24", "client", "hooks"}),

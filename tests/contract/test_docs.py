@@ -287,6 +287,7 @@ def test_connections_are_read_as_the_page_says(monkeypatch: pytest.MonkeyPatch) 
             Settings(plain.endpoint, timeout=30.0, verify=False),
             plain,
         ],
+        "scaling.rst": [Settings(plain.endpoint, rate_limit_conn_id="redis_default")],
     }
 
     def read(stored: str) -> Settings:
@@ -341,7 +342,7 @@ def test_results_are_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_json_is_a_connection_or_a_result() -> None:
     pages = [block.page for block in BLOCKS if block.language == JSON]
-    assert sorted(pages) == ["connection.rst", "events.rst", "oauth.rst", "operators.rst"]
+    assert sorted(pages) == ["connection.rst", "events.rst", "oauth.rst", "operators.rst", "scaling.rst"]
 
 
 # Queries

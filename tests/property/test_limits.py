@@ -17,12 +17,14 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, 
 from airflow_provider_b24cal.bitrix24.calendar import methods
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import Permanence
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Pause, Send, call_with_retry
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Pause, Send, call_with_retry
 from airflow_provider_b24cal.bitrix24.protocol.limits import (
     HEADROOM,
+    LONGEST_INTERVAL,
     MOST_AHEAD,
     OPERATING_WINDOW,
     PLANS,
+    SHARE_LEFT,
     Bucket,
     OperatingTime,
     Plan,
@@ -97,13 +99,20 @@ odd = st.sampled_from([float("inf"), float("-inf"), float("nan"), 1e300, -1e300,
 numbers = odd | offsets.map(lambda ahead: NOW + ahead)
 
 
-@given(plans, numbers, numbers)
-def test_a_bucket_of_any_numbers_costs_a_bounded_wait(plan: Plan, empty_at: float, noted_at: float) -> None:
-    most = MOST_AHEAD + (1 + HEADROOM) / plan.rate + ROUNDING
-    wait, after = Bucket(plan, empty_at, noted_at).reserve(NOW)
+shares = odd | st.floats(0, 1)
+jitters = st.floats(0, 1, exclude_max=True)
+
+
+@given(plans, st.tuples(numbers, numbers, shares, numbers), jitters)
+def test_a_bucket_of_any_numbers_costs_a_bounded_wait(
+    plan: Plan, stored: tuple[float, float, float, float], jitter: float
+) -> None:
+    interval = max(LONGEST_INTERVAL, 1 / SHARE_LEFT / plan.rate)
+    most = MOST_AHEAD + 2 * interval + (plan.burst + 1 + HEADROOM) / plan.rate + ROUNDING
+    wait, after = Bucket(plan, *stored).reserve(NOW, jitter)
     assert 0 <= wait <= most
-    assert after.reserve(NOW)[0] <= most
-    assert 0 <= Bucket(plan, empty_at, noted_at).refused(NOW).reserve(NOW)[0] <= most
+    assert after.reserve(NOW, jitter)[0] <= most
+    assert 0 <= Bucket(plan, *stored).refused(NOW).reserve(NOW, jitter)[0] <= most
 
 
 @given(numbers, odd, st.none() | numbers)
@@ -139,28 +148,32 @@ def test_whatever_the_files_hold_nobody_fails_or_waits_for_long(folder: Path, co
     before = set(folder.iterdir())
     RateLimiter("https://portal", plan, folder).reserve()
     times.note("method", {"operating": 479.0})
+    times.share()
     for file in folder.iterdir():
         file.write_bytes(content)
     assert not before or before == set(folder.iterdir()), "always the same two files"
     pace = RateLimiter("https://portal", plan, folder)
-    assert 0 <= pace.reserve() <= MOST_AHEAD + 1
+    assert 0 <= pace.reserve() <= MOST_AHEAD + 2 * LONGEST_INTERVAL
     pace.refused()
-    assert 0 <= pace.reserve() <= MOST_AHEAD + 2
+    assert 0 <= pace.reserve() <= MOST_AHEAD + 3 * LONGEST_INTERVAL
     release = OperatingTimes("account", folder).release("method")
     assert 0 <= release.seconds <= OPERATING_WINDOW + 60
 
 
-@given(plans, gaps)
-def test_after_a_refusal_the_portals_full_bucket_is_not_exceeded(plan: Plan, gaps: list[float]) -> None:
+@given(plans, gaps, st.lists(jitters, min_size=60, max_size=60))
+def test_after_a_refusal_the_portals_full_bucket_is_not_exceeded(
+    plan: Plan, gaps: list[float], jitters: list[float]
+) -> None:
     """Others have filled the bucket; once that is known, nobody here is refused a second time."""
     portal, now = Limiter(), NOW
     while portal.admit("here", now, plan.rate, int(plan.burst)):
         pass
-    bucket = Bucket(plan).refused(now)
-    for gap in gaps[:60]:
+    bucket, sent = Bucket(plan).refused(now), []
+    for gap, jitter in zip(gaps, jitters, strict=False):
         now += gap
-        wait, bucket = bucket.reserve(now)
-        assert portal.admit("here", now + wait, plan.rate, int(plan.burst))
+        wait, bucket = bucket.reserve(now, jitter)
+        sent.append(now + wait)
+    assert all(portal.admit("here", at, plan.rate, int(plan.burst)) for at in sorted(sent))
 
 
 policies = st.builds(RetryPolicy, st.integers(1, 12), st.floats(0, 100), st.floats(0, 100), st.floats(0, 1000))
@@ -214,6 +227,9 @@ def test_retries_are_bounded_and_repeat_nothing_that_may_have_run(
                         assert CODES[before] is Permanence.TRANSIENT or ".set?" not in command
                     last[command] = code
                 step = steps.send(_reply(commands, codes))
+                continue
+            if isinstance(step, Blocking):
+                step = steps.send(step.function())
                 continue
             if isinstance(step, Pause):
                 waited += step.seconds

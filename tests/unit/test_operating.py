@@ -201,6 +201,7 @@ def test_another_process_knows_too(
 def test_what_is_shared_shows_nobody_a_secret(tmp_path: Path) -> None:
     times = OperatingTimes(CANARY, tmp_path)
     times.note(STATUS_GET, {"operating": 479.0, "operating_reset_at": 1_000_600, "start": 1_000_000})
+    times.share()
     (file,) = tmp_path.iterdir()
     assert CANARY not in file.name
     assert CANARY.encode() not in file.read_bytes()
@@ -212,6 +213,7 @@ def test_what_is_shared_shows_nobody_a_secret(tmp_path: Path) -> None:
 def test_a_broken_file_tells_nothing(content: bytes, tmp_path: Path) -> None:
     times = OperatingTimes("account", tmp_path)
     times.note(STATUS_GET, {"operating": 479.0})
+    times.share()
     (file,) = tmp_path.iterdir()
     file.write_bytes(content)
     assert not OperatingTimes("account", tmp_path).release(STATUS_GET).known

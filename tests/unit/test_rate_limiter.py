@@ -16,7 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_b24cal.bitrix24.protocol.limits import HEADROOM, Bucket, Plan
+from airflow_provider_b24cal.bitrix24.protocol.limits import (
+    HEADROOM,
+    SHARE_GROWTH,
+    SHARE_LEFT,
+    SHARE_MEMORY,
+    Bucket,
+    Plan,
+)
 from airflow_provider_b24cal.client.rate_limiter import LOCK_TIMEOUT, RateLimiter
 
 PLAN = Plan(2.0, 50.0)
@@ -44,8 +51,52 @@ def test_it_leaks() -> None:
 def test_a_refusal_is_learnt_from() -> None:
     bucket = Bucket(PLAN).refused(1000.0)
     assert bucket.reserve(1000.0)[0] == pytest.approx((1 + HEADROOM) / 2)
-    further = Bucket(PLAN, 2000.0 - 1500.0 + 1000.0)
-    assert further.refused(1000.0).empty_at == further.empty_at, "what is known already is not forgotten"
+    further = Bucket(PLAN, 1500.0)
+    assert further.refused(1000.0).empty_at == 1000.0 + further.reserve(1000.0)[0], "reserved places are still used"
+
+
+def test_the_share_is_what_this_sender_has_filled_of_the_bucket() -> None:
+    bucket = Bucket(PLAN)
+    for _ in range(25):
+        _, bucket = bucket.reserve(1000.0)
+    assert bucket.refused(1000.0).share == pytest.approx(SHARE_LEFT / 2)
+    assert Bucket(PLAN).refused(1000.0).share == pytest.approx(SHARE_LEFT / 50)
+
+
+def test_with_a_share_one_request_is_sent_in_each_interval() -> None:
+    bucket, sent = Bucket(PLAN, 1000.0, 1000.0, 0.1, 1000.0), []
+    for jitter in (0.0, 0.999, 0.0, 0.5):
+        wait, bucket = bucket.reserve(1000.0, jitter)
+        sent.append(wait)
+    first, second = 5.0, 5.0 / SHARE_GROWTH
+    assert sent[0] == 0.0
+    assert first < sent[1] < first + second - 0.5
+    assert sent[2] == pytest.approx(first + second)
+    assert sent == sorted(sent)
+
+
+def test_requests_that_are_refused_together_make_it_smaller_once() -> None:
+    bucket = Bucket(PLAN).refused(1000.0)
+    assert bucket.refused(1000.1).share == bucket.share
+    later = 1000.0 + 0.5 / bucket.share
+    assert bucket.refused(later).share == pytest.approx(SHARE_LEFT * bucket.share)
+
+
+def test_the_share_grows_until_the_rate_is_whole_again() -> None:
+    bucket, now, waits = Bucket(PLAN).refused(1000.0), 1000.0, []
+    for _ in range(60):
+        wait, bucket = bucket.reserve(now)
+        waits.append(wait)
+        now += wait
+    assert bucket.share == 1.0
+    assert waits[1:20] == sorted(waits[1:20], reverse=True)
+    assert waits[-10:] == pytest.approx([0.5] * 10)
+
+
+def test_others_are_forgotten_ten_minutes_after_the_last_refusal() -> None:
+    bucket = Bucket(PLAN).refused(1000.0)
+    assert bucket.reserve(1000.0 + SHARE_MEMORY - 1, 0.5)[0] > 10.0
+    assert bucket.reserve(1000.0 + SHARE_MEMORY)[0] == 0.0
 
 
 @pytest.mark.parametrize("empty_at", [1e12, float("inf"), float("nan")])

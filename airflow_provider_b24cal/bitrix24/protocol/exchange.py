@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import TOKEN_METHOD, AccessToken, Endpoint
@@ -222,20 +223,30 @@ def send_calls(
             reply = yield Send(moved.request(call.method, call.params, call.max_reply_bytes))
         result = read(call, reply, endpoint.scrub, context.operating.note)
         outcomes = result if packed else [Outcome(result)]
-        outcomes = [_with_release(outcome, context) if outcome.error else outcome for outcome in outcomes]
     except Bitrix24Error as error:
-        outcomes = [_with_release(Outcome(error=error.with_traceback(None)), context)] * len(calls)
+        outcomes = [Outcome(error=error.with_traceback(None))] * len(calls)
+    if context.operating.unshared:
+        yield Blocking(context.operating.share)
+    if any(isinstance(outcome.error, OperatingLimitError) for outcome in outcomes):
+        outcomes = yield Blocking(partial(_with_releases, outcomes, context.operating))
     if any(isinstance(outcome.error, RateLimitError) for outcome in outcomes):
         yield RateLimited()
     return outcomes
 
 
-def _with_release(outcome: Outcome[T], context: ExchangeContext) -> Outcome[T]:
-    """Return the outcome; an error of used up operating time says when the method can be called again."""
+def _with_releases(outcomes: Sequence[Outcome[Any]], operating: OperatingMemory) -> list[Outcome[Any]]:
+    """Return the outcomes; each error of used up operating time says when the method can be called again."""
+    # An error of a whole request stays one object for all of its calls.
+    unique = {id(outcome): outcome for outcome in outcomes}
+    complete = {key: _with_release(outcome, operating) for key, outcome in unique.items()}
+    return [complete[id(outcome)] for outcome in outcomes]
+
+
+def _with_release(outcome: Outcome[T], operating: OperatingMemory) -> Outcome[T]:
     error = outcome.error
     if not isinstance(error, OperatingLimitError) or error.method is None:
         return outcome
-    release = context.operating.release(error.method)
+    release = operating.release(error.method)
     text = f"It can be called again {'at' if release.known else 'by'} {release.at:%Y-%m-%d %H:%M:%S} UTC."
     fields = {**error.to_dict(), "message": f"{text} {error.message}", "retry_after": release.seconds}
     return Outcome(error=error_from_dict(fields))

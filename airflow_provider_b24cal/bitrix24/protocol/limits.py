@@ -45,44 +45,95 @@ Requests do not arrive exactly as far apart as they were sent; at two per second
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A leaky bucket as two numbers, in seconds since the epoch.
+    """A leaky bucket as a few numbers, times in seconds since the epoch.
 
     At any time it holds ``(empty_at - now) * rate`` requests. A sender reserves a place first and waits afterwards.
 
-    :param empty_at: when it will be empty.
+    After a refusal it is known that others send from the same address. They cannot be seen, so this sender takes a
+    share of the rate: one request in each interval of ``1 / (rate * share)`` seconds, at a random time in it. The share
+    grows with each request and shrinks with each refusal.
+
+    :param empty_at: when it will be empty; with a share below 1, when the next interval begins.
     :param noted_at: when that was computed. A clock that shows an earlier time has been set back.
+    :param share: the part of the rate that this sender takes, above 0 and at most 1.
+    :param refused_at: when the share was last made smaller.
     """
 
     plan: Plan
     empty_at: float = 0.0
     noted_at: float = 0.0
+    share: float = 1.0
+    refused_at: float = 0.0
 
-    def reserve(self, now: float) -> tuple[float, Bucket]:
+    def reserve(self, now: float, jitter: float = 0.0) -> tuple[float, Bucket]:
         """Take the next free place.
 
+        :param jitter: a number from 0 up to 1, drawn by the caller: where in its interval the place is.
         :return: seconds to wait before sending, and the bucket with the place taken.
         """
-        ahead = self._ahead(now) + 1.0 / self.plan.rate
-        wait = ahead - (self.plan.burst - HEADROOM) / self.plan.rate
-        return max(0.0, wait), Bucket(self.plan, now + ahead, now)
+        gap, ahead = 1.0 / self.plan.rate, self._ahead(now)
+        if not self._is_shared(now):
+            return max(0.0, ahead + gap - self._free), Bucket(self.plan, now + ahead + gap, now)
+        interval = gap / self.share
+        wait, begin = ahead + jitter * (interval - gap), now + ahead + interval
+        share = self.share * SHARE_GROWTH
+        if share < 1.0:
+            return wait, Bucket(self.plan, begin, now, share, self.refused_at)
+        return wait, Bucket(self.plan, begin - gap + self._free, now)
 
     def refused(self, now: float) -> Bucket:
-        """Return the bucket after a refusal: full, because another sender shares the address."""
-        return Bucket(self.plan, now + max(self._ahead(now), self.plan.burst / self.plan.rate), now)
+        """Return the bucket after a refusal: it is full, because others send from the same address."""
+        gap, ahead = 1.0 / self.plan.rate, self._ahead(now)
+        share, refused_at = self.share, self.refused_at
+        if not self._is_shared(now):
+            # Others have filled the part of the bucket that this sender has not.
+            share = SHARE_LEFT * min(1.0, max(1.0, ahead * self.plan.rate) / self.plan.burst)
+            # Places that were reserved ahead are still used.
+            ahead, refused_at = ahead + gap - self._free, now
+        elif now >= refused_at + gap / share:
+            share, refused_at = SHARE_LEFT * share, now
+        # Otherwise it was in flight at the same time as the one that was refused before.
+        begin = now + max(ahead, gap * (1.0 + HEADROOM))
+        return Bucket(self.plan, begin, now, max(share, self._smallest_share), refused_at)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return what is stored of it: the arguments behind ``plan``."""
+        return self.empty_at, self.noted_at, self.share, self.refused_at
+
+    @property
+    def _free(self) -> float:
+        """Seconds ahead up to which a request is sent at once."""
+        return (self.plan.burst - HEADROOM) / self.plan.rate
+
+    @property
+    def _smallest_share(self) -> float:
+        return min(SHARE_LEFT, 1.0 / (self.plan.rate * LONGEST_INTERVAL))
+
+    def _is_shared(self, now: float) -> bool:
+        return self._smallest_share <= self.share < 1.0 and self.refused_at <= now < self.refused_at + SHARE_MEMORY
 
     def _ahead(self, now: float) -> float:
-        """Return the seconds until it is empty; a value that is impossible counts as full."""
+        """Return the seconds until ``empty_at``; a value that is impossible counts as full."""
         full = self.plan.burst / self.plan.rate
         # If the clock was set back, the bucket still holds no more than at noted_at.
         ahead = max(0.0, self.empty_at - max(now, self.noted_at))
         return ahead if ahead <= full + MOST_AHEAD else full
 
 
-MOST_AHEAD: Final = 480.0
+SHARE_LEFT: Final = 0.8
+"""What a refusal leaves of a share. These numbers were chosen by ``benchmarks/simulate_cluster.py``."""
+SHARE_GROWTH: Final = 1.15
+"""By what a share is multiplied with each request."""
+LONGEST_INTERVAL: Final = 240.0
+"""Seconds of the interval of the smallest share."""
+SHARE_MEMORY: Final = 600.0
+"""Seconds after the last refusal for which others are reckoned with."""
+
+MOST_AHEAD: Final = 3600.0
 """Seconds ahead for which places of a full bucket can be reserved.
 
-One process reserves less than two seconds, so this suffices for 256 processes of one host. A
-larger value in the state file is damage.
+One process reserves two seconds at most, so this suffices for the 1,800 processes of a cluster. A larger value in the
+shared state is damage.
 """
 
 
@@ -166,13 +217,21 @@ def _number(value: object) -> float | None:
 
 
 class OperatingMemory(Protocol):
-    """Keeps the operating times that a portal reports to one credential."""
+    """Keeps the operating times that a portal reports to one credential.
+
+    :ivar unshared: those that :meth:`share` has not written yet, by method.
+    """
+
+    unshared: dict[str, OperatingTime]
 
     def note(self, method: str, reported: object) -> None:
         """Keep the operating time in the ``time`` of a reply, if there is one."""
 
+    def share(self) -> None:
+        """Write them where other processes find them; blocking."""
+
     def release(self, method: str) -> Release:
-        """Return when a method that is refused now can be called again."""
+        """Return when a method that is refused now can be called again; blocking."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from airflow_provider_b24cal.bitrix24.calendar.set_status import change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import TransportError
 from airflow_provider_b24cal.bitrix24.protocol.exchange import (
+    Blocking,
     ExchangeContext,
     Pause,
     RateLimited,
@@ -49,6 +50,8 @@ def _run(steps: Steps[Any], answers: list[Answer]) -> tuple[list[str], Any]:
                     step = steps.throw(answer)
                 else:
                     step = steps.send(Reply(503 if "error" in answer else 200, json.dumps(answer).encode()))
+            elif isinstance(step, Blocking):
+                step = steps.send(step.function())
             else:
                 assert isinstance(step, Pause | RateLimited)
                 step = steps.send(None)
@@ -95,7 +98,7 @@ def test_what_takes_too_long_ends_the_retries_for_itself_only() -> None:
     """Of fifty sets, the first half has used up its operating time for ten minutes, the others lose their answer."""
     lost = TransportError("lost", method="batch")
     names, changes = _run(_set(50), [_each("Q"), _all_fail(SPENT), lambda _: lost, _each("Y")])
-    assert names == ["Send", "Send", "Send", "Pause", "Send"]
+    assert names == ["Send", "Send", "Blocking", "Send", "Pause", "Send"]
     assert [type(change.error).__name__ for change in changes[:25]] == ["OperatingLimitError"] * 25
     assert [change.current for change in changes[25:]] == ["Y"] * 25
     assert not any(change.error for change in changes[25:])
