@@ -35,6 +35,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"_airflow", "assets", "bitrix24", "client", "clock", "hooks", "attendance", "attendance/io"}),
         STANDARD | {"jinja2", "pyarrow", "sqlalchemy"},
     ),
+    "views": (frozenset({"attendance/io"}), STANDARD),
     "report": (frozenset({"_airflow", "attendance/io", "bitrix24", "clock"}), STANDARD),
     "client": (
         frozenset({"", "_airflow", "bitrix24", "client", "clock"}),
@@ -181,7 +182,7 @@ import airflow_provider_b24cal.decorators.statuses, airflow_provider_b24cal.link
 import airflow_provider_b24cal.operators.events, airflow_provider_b24cal.report, airflow_provider_b24cal.retry_policy
 import airflow_provider_b24cal.notifications.bitrix24, airflow_provider_b24cal.operators.notify
 import airflow_provider_b24cal.transfers.attendance_to_sql
-import airflow_provider_b24cal.transfers.attendance_to_object_storage
+import airflow_provider_b24cal.transfers.attendance_to_object_storage, airflow_provider_b24cal.views
 import airflow_provider_b24cal.operators.meeting_status, airflow_provider_b24cal.sensors.meeting_status
 print(sorted({name.split(".")[0] for name in set(sys.modules) - before}
       & {"requests", "httpx", "jsonschema", "starlette", "uvicorn", "yaml", "sqlalchemy", "pyarrow"}))

@@ -14,7 +14,8 @@ import sqlite3
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import metadata
 from pathlib import Path
 from textwrap import dedent
@@ -29,8 +30,12 @@ from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 from packaging.requirements import Requirement
+from sqlalchemy import create_engine
 
 from airflow_provider_b24cal import oauth
+from airflow_provider_b24cal.attendance.io.tables import TableNames
+from airflow_provider_b24cal.attendance.io.views import VIEWS, create_views
+from airflow_provider_b24cal.bitrix24 import Window
 from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, Webhook
 from airflow_provider_b24cal.bitrix24.protocol.errors import CLASSES
 from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
@@ -40,6 +45,7 @@ from airflow_provider_b24cal.operators.events import Bitrix24ListEventsOperator
 from airflow_provider_b24cal.operators.meeting_status import Bitrix24SetMeetingStatusOperator
 from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 from tests.portal_data import CANARY
+from tests.stored_tables import make_meeting, make_snapshot, make_store, write
 from tests.sync import TIMEOUT
 
 ROOT = Path(__file__).parents[2]
@@ -360,12 +366,44 @@ def test_queries_find_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         server.portal.answer(650, 6, "Y")
         sync.execute({})
     with closing(sqlite3.connect(path)) as database:
-        found = [database.execute(block.text).fetchall() for block in BLOCKS if block.language == SQL]
+        found = [
+            database.execute(block.text).fetchall()
+            for block in BLOCKS
+            if block.language == SQL and block.page == "attendance.rst"
+        ]
     coming, silent, changes, habits = found
     assert [row[1:] for row in coming] == [("Budget", 4, 0, 1, 5)]
     assert [row[1:] for row in silent] == [("Budget", 1)]
     assert [row[:4] for row in changes] == [(6, 650, "Q", "Y")]
     assert habits == [(1, 0.0, 1), *((user, 1.0, 1) for user in (3, 4, 5, 6))]
+
+
+def test_views_show_what_they_say(tmp_path: Path) -> None:
+    """Two meetings that were read on three mornings, queried on the next day."""
+    store = make_store(create_engine(f"sqlite:///{tmp_path}/attendance.db"))
+    store.prepare(create=True)
+    monday = datetime(2026, 10, 5, 10, tzinfo=UTC)
+    for day, budget in enumerate(("QYQ", "YYQ", "YNQ"), 1):
+        events = (make_meeting(7, monday, budget, name="Budget"),
+                  make_meeting(8, monday + timedelta(days=3), "QQY", name="Plan"))  # fmt: skip
+        snapshot = make_snapshot(0, *events, window=Window(monday, monday + timedelta(days=7)))
+        write(store, replace(snapshot, read_at=datetime(2026, 10, day, 6, tzinfo=UTC)))
+    create_views(store, TableNames())
+    store.engine.dispose()
+
+    def strftime(form: str, when: str) -> str:
+        moment = datetime.fromisoformat("2026-10-04 09:00" if when == "now" else when)
+        return str(int(moment.replace(tzinfo=UTC).timestamp())) if form == "%s" else str(moment)
+
+    blocks = [block for block in BLOCKS if block.page == "attendance_views.rst"]
+    assert len(blocks) == 2 * len(VIEWS)
+    with closing(sqlite3.connect(tmp_path / "attendance.db")) as database:
+        database.create_function("strftime", 2, strftime)
+        for query, result in zip(blocks[::2], blocks[1::2], strict=True):
+            cursor = database.execute(query.text)
+            rows = [[name for name, *_ in cursor.description or ()], *cursor.fetchall()]
+            cells = [[str(cell).removesuffix(":00.000000") for cell in row] for row in rows]
+            assert [line.split("  ") for line in re.sub("   +", "  ", result.text).splitlines()] == cells, str(result)
 
 
 # Names and the way on

@@ -34,6 +34,7 @@ from types import SimpleNamespace
 
 from airflow_provider_b24cal._airflow import HAS_RETRY_POLICIES
 from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError, NotInvitedError
+from airflow_provider_b24cal.transfers.attendance_to_sql import Bitrix24AttendanceToSqlOperator
 
 NOW = datetime.now(UTC)
 WHEN = {"dag_run": SimpleNamespace(run_after=NOW), "macros": SimpleNamespace(timedelta=timedelta)}
@@ -123,6 +124,28 @@ def test_keeping_less(sandbox_portal: Portal, tmp_path: Path, monkeypatch: pytes
     assert (counts["answers"] > 0, counts["removed_answers"]) == (True, 0)
     with sqlite3.connect(tmp_path / "w.db") as database:
         assert 3 not in {user for (user,) in database.execute("SELECT user_id FROM bitrix24_attendance")}
+
+
+def test_views_of_tables(sandbox_portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("airflow.providers.sqlite")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
+    sync = Bitrix24AttendanceToSqlOperator(
+        task_id="sync",
+        sql_conn_id="warehouse",
+        window_start=NOW.isoformat(),
+        window_end=(NOW + timedelta(days=30)).isoformat(),
+        create_tables=True,
+    )
+    sync.execute({})
+    # [START howto_views]
+    from airflow_provider_b24cal.views import create_attendance_views
+
+    create_attendance_views("warehouse")
+    # [END howto_views]
+    with sqlite3.connect(tmp_path / "w.db") as database:
+        (current,) = database.execute("SELECT count(*) FROM bitrix24_attendance_current").fetchone()
+        (stored,) = database.execute("SELECT count(*) FROM bitrix24_attendance").fetchone()
+    assert current == stored > 0
 
 
 def test_files_by_day(sandbox_portal: Portal, tmp_path: Path) -> None:
