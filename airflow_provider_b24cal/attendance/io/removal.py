@@ -136,7 +136,7 @@ def _correct_counts(session: Connection, store: AttendanceStore, answers: dict[K
 
 def _remove_older(session: Connection, store: AttendanceStore, before: datetime, removed: Counter[str]) -> bool:
     """Remove a slice of what has ended; return whether it was the last one."""
-    meetings, attendance, changes, _ = store.tables
+    meetings, attendance, changes = store.tables.meetings, store.tables.attendance, store.tables.changes
     keys: dict[Key, None] = {}
     for old in (
         _keys(store, meetings).where(_ended(meetings, before)),
@@ -156,15 +156,16 @@ def _remove_older(session: Connection, store: AttendanceStore, before: datetime,
 
 def _unnamed(store: AttendanceStore) -> ColumnElement[bool]:
     """Return the condition for people who are in no other row."""
-    meetings, attendance, changes, people = store.tables
+    tables = store.tables
     # One list for each table: MySQL would read a union again for each person.
     lists = (
         select(column).where(table.c.portal == store.portal, column.is_not(None))
         for table, column in (
-            (meetings, meetings.c.host_id), (attendance, attendance.c.user_id), (changes, changes.c.user_id),
+            (tables.meetings, tables.meetings.c.host_id), (tables.attendance, tables.attendance.c.user_id),
+            (tables.changes, tables.changes.c.user_id),
         )
     )  # fmt: skip
-    return and_(*(people.c.user_id.not_in(some) for some in lists))
+    return and_(*(tables.people.c.user_id.not_in(some) for some in lists))
 
 
 def _ended(meetings: Table, before: datetime) -> ColumnElement[bool]:

@@ -92,12 +92,11 @@ class Sync:
         :raises ConnectionError: the session that held the lock was lost; nothing of the part is written.
         """
         with self._store.lock() as session:
-            snapshot = read()
+            snapshot = without_users(read(), self._exclude_users)
             stored = self._store.load(session, snapshot)
             if event_ids := not_explained(stored, snapshot):
-                snapshot = read_by_id(self._hook, snapshot, event_ids)
+                snapshot = without_users(read_by_id(self._hook, snapshot, event_ids), self._exclude_users)
                 stored = self._store.load(session, snapshot)
-            snapshot = without_users(snapshot, self._exclude_users)
             people = self._people.fetch_names(snapshot) if self._people is not None else []
             shown = snapshot if self._store.meeting_names else without_names(snapshot)
             difference = reconcile(stored, shown, self._counted)
