@@ -18,7 +18,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 export npm_config_cache ?= $(CURDIR)/.cache/npm
 CLIENTS := sandbox/tests/clients
 
-.PHONY: help setup demo demo-ui quick quick-tests test executors buckets destinations clients lint types docs screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui quick quick-tests test executors buckets destinations clients lint types docs coverage newest screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -59,6 +59,9 @@ quick-tests: setup ## Run the quick tests alone, on any PYTHON (VENV=.venv/3.3-p
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
+coverage: setup ## Run the tests that are made in one process, count lines and branches, and fail below fail_under in pyproject.toml
+	@$(BIN)/python -m pytest -q -n 2 --cov tests/unit tests/property $(PYTEST_ARGS)
+
 executors: ## Run the example DAGs on LocalExecutor and CeleryExecutor too (needs PostgreSQL and Redis)
 	@$(MAKE) --no-print-directory setup VENV=.venv/executors LOCK=.ci/locks/executors.txt
 	@B24CAL_TEST_EXECUTORS=asked .venv/executors/bin/python -m pytest tests/system/test_executors.py $(PYTEST_ARGS)
@@ -81,9 +84,10 @@ clients: setup $(CLIENTS)/node_modules/.package-lock.json ## Let clients that ot
 	@$(BIN)/python -m pytest -q sandbox/tests/test_clients.py sandbox/tests/test_official_sdk.py \
 	  tests/system/test_browser_fetch.py $(PYTEST_ARGS)
 
-lint: setup ## Check style and formatting
+lint: setup ## Check style, formatting, and the forge's workflows where their checkers install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@PYTHON=$(PYTHON) .ci/workflows
 
 types: setup ## Check types
 	@$(BIN)/python -m mypy
@@ -92,10 +96,20 @@ types: setup ## Check types
 docs: setup ## Build the documentation into docs/_build/html, warnings are errors
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-dist: setup ## Build wheels and sdists of both packages into dist/ and check them
+dist: setup ## Build wheels and sdists of both packages into dist/ and check them (RELEASE=1 refuses what is not ready)
 	@rm -rf dist
+	@test -z "$(RELEASE)" || $(BIN)/python .ci/release.py
 	@for source in . sandbox; do $(BIN)/python -m build --no-isolation --outdir dist $$source >/dev/null || exit 1; done
 	@$(BIN)/python -m twine check --strict dist/*
+
+# Outside of the clone's folders, so that nothing but what is installed can be imported.
+newest: dist ## Install both wheels with the newest of everything into a fresh environment, and run the demo there
+	@rm -rf .venv/newest .cache/newest
+	@$(PYTHON) -m venv .venv/newest
+	@VIRTUAL_ENV=.venv/newest $(BIN)/uv pip install --quiet dist/*.whl
+	@VIRTUAL_ENV=.venv/newest $(BIN)/uv pip check
+	@mkdir -p .cache/newest && cp -r dev dags_examples .cache/newest/
+	@cd .cache/newest && ../../.venv/newest/bin/python -m dev.demo dags_examples
 
 screenshots: setup ## Make the documentation's pictures anew, and pictures of it in docs/_build (needs a Chromium)
 	@$(BIN)/python -m pytest -n 0 -q $(filter-out %_docs.py,$(wildcard tests/system/test_browser_*.py)) --pictures docs/_static
@@ -127,6 +141,8 @@ lock: lock-uv $(LOCKS:%=lock-%) lock-executors lock-destinations lock-buckets ##
 lock-uv: setup
 	@$(COMPILE) .ci/locks/uv.in -o .ci/locks/uv.txt
 	@$(COMPILE) .ci/locks/audit.in -o .ci/locks/audit.txt
+	@$(COMPILE) .ci/locks/zizmor.in -o .ci/locks/zizmor.txt
+	@$(COMPILE) .ci/locks/actionlint.in -o .ci/locks/actionlint.txt
 
 # Airflow caps few of its dependencies, and newer ones break its older versions: each lock but the default one
 # is resolved as of the day that its .in file names. What is pinned already stays, as far as it fits.

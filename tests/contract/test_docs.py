@@ -50,6 +50,7 @@ from tests.sync import TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 GUIDES = sorted((ROOT / "docs").glob("*.rst"))
 PAGES = [*GUIDES, *sorted((ROOT / "docs").glob("*/*.rst"))]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
@@ -98,7 +99,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
         yield Block(page.name, number + 1, directive[2] if directive else "", dedent("\n".join(inside)).strip())
 
 
-BLOCKS = [block for page in (README, *PAGES) for block in blocks_of(page)]
+BLOCKS = [block for page in (README, CONTRIBUTING, *PAGES) for block in blocks_of(page)]
 
 
 def _is_python(text: str) -> bool:
@@ -168,7 +169,7 @@ COMMANDS = {
         *((block.page, block.text) for block in BLOCKS if block.language == SHELL),
         *(
             (page.name, text)
-            for page in (README, *PAGES)
+            for page in (README, CONTRIBUTING, *PAGES)
             for text in _literals(page)
             if re.match(r"(make|pip|python|airflow) ", text)
         ),
@@ -441,7 +442,7 @@ def test_names_lead_somewhere() -> None:
 
 
 def test_files_are_there() -> None:
-    text = "\n".join(page.read_text("utf-8") for page in (README, *PAGES))
+    text = "\n".join(page.read_text("utf-8") for page in (README, CONTRIBUTING, *PAGES))
     paths = set(re.findall(r"\b(?:dags_examples|benchmarks|docs|tests|\.ci)/[\w/.]*\w\.\w+", text))
     assert sorted(path for path in paths if not (ROOT / path).exists() and not path.startswith("docs/_build/")) == []
     assert len(paths) > 10

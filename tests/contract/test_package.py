@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -190,6 +191,37 @@ def test_a_wheel_holds_its_package_and_the_licence_only(name: str, built: Path) 
     (source,) = built.glob(f"{name}-*.tar.gz")
     with tarfile.open(source) as archive:
         assert any(path.endswith("/LICENSE") for path in archive.getnames())
+
+
+SDIST = {
+    "airflow_provider_b24cal": [
+        ".airflow-registry.yaml", ".ci", ".editorconfig", ".github", ".gitignore", ".pre-commit-config.yaml",
+        "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "SECURITY.md",
+        "airflow_provider_b24cal", "benchmarks", "dags_examples", "dev", "docs", "pyproject.toml", "sandbox", "tests",
+    ],
+    "bitrix24_sandbox": [".gitignore", "LICENSE", "PKG-INFO", "README.md", "bitrix24_sandbox", "pyproject.toml",
+                         "tests"],
+}  # fmt: skip
+"""What is at the top of each sdist."""
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_what_is_built_holds_what_is_listed(name: str, built: Path) -> None:
+    package = DISTRIBUTIONS[name] / name
+    files = {path.relative_to(package.parent) for path in package.rglob("*") if path.is_file()}
+    sources = {str(path) for path in files if path.suffix != ".pyc"}
+    (wheel,) = built.glob(f"{name}-*.whl")
+    paths = zipfile.ZipFile(wheel).namelist()
+    assert {path for path in paths if ".dist-info/" not in path} == sources
+    about = sorted(path.partition(".dist-info/")[2] for path in paths if ".dist-info/" in path)
+    assert about == sorted(["METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"])
+    (source,) = built.glob(f"{name}-*.tar.gz")
+    with tarfile.open(source) as archive:
+        inside = [path.partition("/")[2] for path in archive.getnames()]
+    assert sorted({path.partition("/")[0] for path in inside}) == SDIST[name]
+    assert sources <= set(inside)
+    made = re.compile(r"(^|/)(__pycache__|node_modules|_build|dist|\.venv|\.cache)(/|$)|\.pyc$")
+    assert [path for path in inside if made.search(path)] == []
 
 
 @pytest.mark.parametrize("kind", ["whl", "tar.gz"])

@@ -69,9 +69,9 @@ def test_names_that_were_replaced_are_defined_nowhere() -> None:
 
 
 PROSE = (
-    "README.md", "CHANGELOG.md", "SECURITY.md", "docs/**/*.rst", "docs/_ext/*.py", ".ci/*", "sandbox/README.md",
-    "airflow_provider_b24cal/**/*.py", "airflow_provider_b24cal/**/*.json", "sandbox/**/*.py", "sandbox/**/*.yaml",
-    "dev/*.py", "dags_examples/*.py", "benchmarks/*.py", "tests/**/*.py",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ".github/**/*.md", "docs/**/*.rst", "docs/_ext/*.py",
+    ".ci/*", "sandbox/README.md", "airflow_provider_b24cal/**/*.py", "airflow_provider_b24cal/**/*.json",
+    "sandbox/**/*.py", "sandbox/**/*.yaml", "dev/*.py", "dags_examples/*.py", "benchmarks/*.py", "tests/**/*.py",
 )  # fmt: skip
 PHRASES = (
     "; accepted is", "befalls", "befell", "doom", "good no more", "hopeless", "is not acceptable", "lets nobody in",
