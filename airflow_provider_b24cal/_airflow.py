@@ -117,11 +117,31 @@ if not TYPE_CHECKING:
     __getattr__ = _find
 
 HAS_RETRY_POLICIES: Final[bool] = _find("RetryPolicy") is not object
+METRICS_ON: Final[bool] = any(
+    _find("conf").getboolean("metrics", switch, fallback=False)
+    for switch in ("statsd_on", "statsd_datadog_enabled", "otel_on")
+)
 
 
 def task_memory(context: Context) -> Any:
     """Return the store in which a task instance keeps values between its processes; ``None`` before 3.3."""
     return context.get("task_state_store")
+
+
+@cache
+def stats() -> Any:
+    """Return what sends metrics, with the methods of ``Stats``; loaded where ``METRICS_ON``."""
+    for home in ("airflow.sdk.observability.stats", "airflow.observability.stats"):
+        with suppress(ImportError):
+            found = import_module(home).Stats
+            # Whoever runs tasks sets up the first one, whoever runs triggers the second; the other one sends nothing.
+            if getattr(found, "factory", None) or getattr(sys.modules[found.__module__], "_factory", None):
+                return found
+    with suppress(ImportError):
+        # In a script nobody does.
+        return import_module("airflow.sdk.observability.metrics.stats_utils").get_stats_factory()()
+    # Before 3.2 it sets itself up.
+    return import_module("airflow.stats").Stats
 
 
 def lineage_collector() -> HookLineageCollector:

@@ -24,7 +24,7 @@ from weakref import WeakSet
 from asgiref.sync import sync_to_async
 
 from airflow_provider_b24cal import clock
-from airflow_provider_b24cal._airflow import get_async_connection
+from airflow_provider_b24cal._airflow import METRICS_ON, get_async_connection
 from airflow_provider_b24cal.bitrix24.auth.credentials import without_inner_frames
 from airflow_provider_b24cal.bitrix24.calendar.set_status import Change
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.bitrix24.auth.credentials import AccessToken, Webhook
     from airflow_provider_b24cal.bitrix24.protocol.exchange import Steps
     from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
+    from airflow_provider_b24cal.metrics import Metrics
 
 # A DAG may seed the module's own generator, and the names of a batch's commands must still be unique.
 _RANDOM: Final = SystemRandom()
@@ -75,6 +76,7 @@ class _Context(NamedTuple):
     credentials: CredentialManager
     exchange: ExchangeContext
     rate_limiter: RateLimiter | None
+    metrics: Metrics | None
 
 
 class Client:
@@ -250,12 +252,13 @@ class Client:
                     RateLimiter(origin, settings.plan, redis=redis, group=settings.rate_limit_group)
                     if settings.plan
                     else None,
+                    _metrics_of(self._conn_id) if METRICS_ON else None,
                 )
             return self._context
 
     def _prepare(self) -> tuple[ExchangeContext, Dispatcher]:
-        transport, (credentials, context, rate_limiter) = self._get_transport(), self._get_context()
-        dispatcher = Dispatcher(transport, rate_limiter, self._log, credentials, self._deadline)
+        transport, (credentials, context, rate_limiter, metrics) = self._get_transport(), self._get_context()
+        dispatcher = Dispatcher(transport, rate_limiter, self._log, credentials, self._deadline, metrics)
         with self._lock:
             self._dispatchers.add(dispatcher)
         return context, dispatcher
@@ -264,12 +267,19 @@ class Client:
         settings = await self.asettings()
         if self._async_transport is None:
             self._async_transport = HttpxTransport(settings)
-        credentials, context, rate_limiter = self._context or await sync_to_async(self._get_context)()
-        return context, AsyncDispatcher(self._async_transport, rate_limiter, self._log, credentials)
+        credentials, context, rate_limiter, metrics = self._context or await sync_to_async(self._get_context)()
+        return context, AsyncDispatcher(self._async_transport, rate_limiter, self._log, credentials, metrics)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self._log.warning("%s", text)
+
+
+def _metrics_of(conn_id: str) -> Metrics:
+    from airflow_provider_b24cal._airflow import stats
+    from airflow_provider_b24cal.metrics import Metrics
+
+    return Metrics(stats(), conn_id)
 
 
 _CLIENTS: Final[WeakSet[Client]] = WeakSet()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_b24cal.client.httpx_transport import HttpxTransport
     from airflow_provider_b24cal.client.rate_limiter import RateLimiter
     from airflow_provider_b24cal.client.requests_transport import RequestsTransport
+    from airflow_provider_b24cal.metrics import Metrics
 
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Dispatcher:
     :param log: receives a line for every pause and every long wait for the rate limit.
     :param credentials: renews tokens; not needed for an authorisation server.
     :param deadline: a wait that would end after it is refused; by :func:`time.monotonic`.
+    :param metrics: ``None`` where Airflow's metrics are off.
     """
 
     transport: RequestsTransport
@@ -60,6 +62,7 @@ class Dispatcher:
     log: Logger
     credentials: CredentialManager | None = None
     deadline: float = inf
+    metrics: Metrics | None = None
     _stop: Event = field(default_factory=Event)
 
     def do(self, step: Step) -> Any:
@@ -73,8 +76,11 @@ class Dispatcher:
                 return self.send(request)
             case Pause():
                 self.pause(step)
-            case RateLimited() if self.rate_limiter:
-                self.rate_limiter.refused()
+            case RateLimited():
+                if self.metrics is not None:
+                    self.metrics.add_refusal()
+                if self.rate_limiter is not None:
+                    self.rate_limiter.refused()
             case Blocking(function):
                 return function()
             case Renew(stale) if self.credentials:
@@ -97,9 +103,13 @@ class Dispatcher:
                 )
             if wait > 0:
                 _log_wait(self.log, wait)
+                if self.metrics is not None:
+                    self.metrics.add_wait(wait)
                 clock.sleep(wait, self._stop)
         if self._stop.is_set():
             raise Stopped
+        if self.metrics is not None:
+            self.metrics.add_request()
         return self.transport.send(request)
 
     def pause(self, pause: Pause) -> None:
@@ -126,6 +136,7 @@ class AsyncDispatcher:
     rate_limiter: RateLimiter | None
     log: Logger
     credentials: CredentialManager | None = None
+    metrics: Metrics | None = None
 
     async def do(self, step: Step) -> Any:
         """Execute a step and return its answer.
@@ -138,8 +149,11 @@ class AsyncDispatcher:
             case Pause(seconds):
                 _log_pause(self.log, step)
                 await clock.asleep(seconds)
-            case RateLimited() if self.rate_limiter:
-                await asyncio.to_thread(self.rate_limiter.refused)
+            case RateLimited():
+                if self.metrics is not None:
+                    self.metrics.add_refusal()
+                if self.rate_limiter is not None:
+                    await asyncio.to_thread(self.rate_limiter.refused)
             case Blocking(function):
                 # In a thread from which Airflow can be called.
                 return await sync_to_async(function)()
@@ -154,7 +168,11 @@ class AsyncDispatcher:
             wait = await asyncio.to_thread(self.rate_limiter.reserve)
             if wait > 0:
                 _log_wait(self.log, wait)
+                if self.metrics is not None:
+                    self.metrics.add_wait(wait)
                 await clock.asleep(wait)
+        if self.metrics is not None:
+            self.metrics.add_request()
         return await self.transport.send(request)
 
 

@@ -10,6 +10,7 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from airflow_provider_b24cal._airflow import METRICS_ON
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome, command
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
@@ -158,6 +159,11 @@ class _PollBatch:
     async def send(self) -> None:
         """Make the calls that are still wanted, and set their outcomes."""
         pending = [one for one in self._pending.values() if one.wanted]
+        if METRICS_ON:
+            from airflow_provider_b24cal._airflow import stats
+            from airflow_provider_b24cal.metrics import Metrics
+
+            Metrics(stats(), self._conn_id).add_poll(self.members)
         # A hook for each poll: the connection may have changed since the last one.
         hook = Bitrix24CalendarHook(self._conn_id, retry=_ONCE)
         rest = iter(pending)

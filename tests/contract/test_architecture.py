@@ -37,8 +37,9 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "views": (frozenset({"attendance/io"}), STANDARD),
     "report": (frozenset({"_airflow", "attendance/io", "bitrix24", "clock"}), STANDARD),
+    "metrics": (frozenset(), STANDARD),
     "client": (
-        frozenset({"", "_airflow", "bitrix24", "client", "clock"}),
+        frozenset({"", "_airflow", "bitrix24", "client", "clock", "metrics"}),
         STANDARD | {"airflow.providers.redis.hooks.redis", "asgiref", "httpx", "redis", "requests", "urllib3"},
     ),
     "hooks": (
@@ -61,7 +62,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     # The base class of triggers is in the same place in all versions.
     "triggers": (
-        frozenset({"_airflow", "bitrix24", "clock", "hooks", "waiting", "attendance", "triggers"}),
+        frozenset({"_airflow", "bitrix24", "clock", "hooks", "metrics", "waiting", "attendance", "triggers"}),
         STANDARD | {"airflow.triggers.base"},
     ),
     "assets": (frozenset({"_airflow"}), STANDARD | {"airflow.providers.common.compat.openlineage.facet"}),
