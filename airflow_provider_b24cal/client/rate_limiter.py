@@ -16,14 +16,13 @@ from threading import Lock
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_b24cal.bitrix24.protocol.limits import Bucket
+from airflow_provider_b24cal.bitrix24.protocol.limits import CLUSTER_HEADROOM, Bucket, Plan
 from airflow_provider_b24cal.client.state_files import opened_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_b24cal.bitrix24.protocol.limits import Plan
     from airflow_provider_b24cal.client.redis_state import RedisState
 
 LOCK_TIMEOUT: Final = 1.0
@@ -56,6 +55,7 @@ class RateLimiter:
         self._plan = plan
         self._origin, self._folder = origin, folder
         self._redis, self._group = redis, group
+        self._cluster_plan = Plan(plan.rate, max(1.0, plan.burst - CLUSTER_HEADROOM))
 
     def reserve(self, longest: float = inf) -> float:
         """Reserve the next free place and return how many seconds to wait before sending.
@@ -63,7 +63,7 @@ class RateLimiter:
         :param longest: if the wait is longer, nothing is reserved.
         """
         if self._redis:
-            shared = self._redis.reserve(self._origin, self._group, self._plan, longest, _random())
+            shared = self._redis.reserve(self._origin, self._group, self._cluster_plan, longest, _random())
             if shared is not None:
                 return shared
         waits: list[float] = []
@@ -78,7 +78,7 @@ class RateLimiter:
 
     def refused(self) -> None:
         """Take note that the portal has refused a request for its rate."""
-        if self._redis and self._redis.refused(self._origin, self._group, self._plan):
+        if self._redis and self._redis.refused(self._origin, self._group, self._cluster_plan):
             return
         self._change(lambda bucket: bucket.refused(time()))
 

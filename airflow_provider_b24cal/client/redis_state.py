@@ -19,6 +19,7 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import (
     OPERATING_WINDOW,
     SHARE_GROWTH,
     SHARE_LEFT,
+    SHARE_MARGIN,
     SHARE_MEMORY,
     OperatingTime,
 )
@@ -44,7 +45,8 @@ _KEPT: Final = 60.0
 _BUCKET: Final = """
 local rate, burst, longest, jitter = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local headroom, most_ahead, longest_interval = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local left, growth, memory, kept = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local margin, left, growth = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local memory, kept = tonumber(ARGV[11]), tonumber(ARGV[12])
 local fields = {'empty_at', 'noted_at', 'share', 'refused_at'}
 local stored = redis.call('HMGET', KEYS[1], unpack(fields))
 for i = 1, 4 do stored[i] = tonumber(stored[i]) or 0 end
@@ -64,7 +66,7 @@ elseif longest then
   if share >= 1 then begin, share, refused_at = begin - gap + free, 1, 0 end
 else
   if not is_shared then
-    share = left * math.min(1, math.max(1, ahead * rate) / burst)
+    share = (math.min(burst, math.max(1, math.ceil(ahead * rate))) - margin) / burst
     ahead, refused_at = ahead + gap - free, now
   elseif now >= refused_at + gap / share then
     share, refused_at = left * share, now
@@ -147,7 +149,7 @@ class RedisState:
         return self._change(origin, group, plan, "refused") is not None
 
     def _change(self, origin: str, group: str, plan: Plan, longest: str, jitter: float = 0.0) -> bytes | None:
-        bounds = (HEADROOM, MOST_AHEAD, LONGEST_INTERVAL, SHARE_LEFT, SHARE_GROWTH, SHARE_MEMORY, _KEPT)
+        bounds = (HEADROOM, MOST_AHEAD, LONGEST_INTERVAL, SHARE_MARGIN, SHARE_LEFT, SHARE_GROWTH, SHARE_MEMORY, _KEPT)
         values = (plan.rate, plan.burst, longest, jitter, *bounds)
         return self._attempt(lambda client: client.eval(_BUCKET, 1, _key("bucket", origin, group), *values))
 

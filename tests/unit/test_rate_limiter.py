@@ -20,6 +20,7 @@ from airflow_provider_b24cal.bitrix24.protocol.limits import (
     HEADROOM,
     SHARE_GROWTH,
     SHARE_LEFT,
+    SHARE_MARGIN,
     SHARE_MEMORY,
     Bucket,
     Plan,
@@ -59,8 +60,8 @@ def test_the_share_is_what_this_sender_has_filled_of_the_bucket() -> None:
     bucket = Bucket(PLAN)
     for _ in range(25):
         _, bucket = bucket.reserve(1000.0)
-    assert bucket.refused(1000.0).share == pytest.approx(SHARE_LEFT / 2)
-    assert Bucket(PLAN).refused(1000.0).share == pytest.approx(SHARE_LEFT / 50)
+    assert bucket.refused(1000.0).share == pytest.approx((25 - SHARE_MARGIN) / 50)
+    assert Bucket(PLAN).refused(1000.0).share == pytest.approx((1 - SHARE_MARGIN) / 50)
 
 
 def test_with_a_share_one_request_is_sent_in_each_interval() -> None:

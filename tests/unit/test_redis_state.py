@@ -117,9 +117,9 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_hosts_share_one_bucket(redis: RedisServer, limiter: Limiters, caplog: pytest.LogCaptureFixture) -> None:
     hosts = [limiter() for _ in range(4)]
     waits = [host.reserve() for _ in range(15) for host in hosts]
-    assert waits[:49] == [0.0] * 49
+    assert waits[:48] == [0.0] * 48
     assert waits == sorted(waits)
-    assert 60.0 < waits[-1] <= 102.5
+    assert 60.0 < waits[-1] <= 112.5
     assert _warnings(caplog) == []
 
 
@@ -231,12 +231,12 @@ def test_workers_and_triggerers_share_it(redis: RedisServer, connect: Callable[.
     for number in range(6):
         connect(f"host {number}")
         assert (asyncio.run(_aget()) if number % 2 else _get()) == "Q"
-    assert [round(wait, -1) for wait in clock.slept] == [0.0, 10.0, 20.0, 30.0]
+    assert [round(wait, -1) for wait in clock.slept] == [0.0, 10.0, 20.0, 30.0, 40.0]
 
 
 def test_another_group_does_not_wait(redis: RedisServer, connect: Callable[..., None], clock: Clock) -> None:
     for number in range(6):
-        connect(f"host {number}", rate_limit_group=f"address-{number % 2}", requests_per_second=0.01)
+        connect(f"host {number}", rate_limit_group=f"address-{number % 2}", requests_per_second=0.01, burst=4)
         _get()
     assert [round(wait, -1) for wait in clock.slept] == [20.0, 20.0]
 
@@ -516,7 +516,7 @@ def test_a_child_process_opens_a_connection_of_its_own(redis: RedisServer, limit
     waits = [host.reserve() for _ in range(100)]
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert waits == sorted(waits)
-    assert 1400 < host.reserve() <= 1522.5, "each has reserved its own places"
+    assert 1400 < host.reserve() <= 1532.5, "each has reserved its own places"
 
 
 def test_threads_share_a_state(redis: RedisServer, limiter: Limiters) -> None:
@@ -526,7 +526,7 @@ def test_threads_share_a_state(redis: RedisServer, limiter: Limiters) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert 1400 < host.reserve() <= 1512.5
+    assert 1400 < host.reserve() <= 1522.5
 
 
 @pytest.mark.parametrize("extra", [{"rate_limit_conn_id": "two words"}, {"rate_limit_group": "two words"}], ids=str)

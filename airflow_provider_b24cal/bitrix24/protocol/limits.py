@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import floor, isfinite
+from math import ceil, floor, isfinite
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ HEADROOM: Final = 0.25
 
 Requests do not arrive exactly as far apart as they were sent; at two per second this forgives 125 ms.
 """
+
+CLUSTER_HEADROOM: Final = 1.0
+"""Part of a burst that a cluster leaves: requests of many hosts arrive less punctually than those of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Bucket:
         share, refused_at = self.share, self.refused_at
         if not self._is_shared(now):
             # Others have filled the part of the bucket that this sender has not.
-            share = SHARE_LEFT * min(1.0, max(1.0, ahead * self.plan.rate) / self.plan.burst)
+            own = min(self.plan.burst, max(1, ceil(ahead * self.plan.rate)))
+            share = (own - SHARE_MARGIN) / self.plan.burst
             # Places that were reserved ahead are still used.
             ahead, refused_at = ahead + gap - self._free, now
         elif now >= refused_at + gap / share:
@@ -120,8 +124,13 @@ class Bucket:
         return ahead if ahead <= full + MOST_AHEAD else full
 
 
-SHARE_LEFT: Final = 0.8
-"""What a refusal leaves of a share. These numbers were chosen by ``benchmarks/simulate_cluster.py``."""
+SHARE_MARGIN: Final = 0.15
+"""Part of a request by which the first share is smaller than what this sender has filled of the bucket.
+
+These numbers were chosen by ``benchmarks/simulate_cluster.py``.
+"""
+SHARE_LEFT: Final = 0.7
+"""What a further refusal leaves of a share."""
 SHARE_GROWTH: Final = 1.15
 """By what a share is multiplied with each request."""
 LONGEST_INTERVAL: Final = 240.0
