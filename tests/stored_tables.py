@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Connection, Engine
 
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
-from airflow_provider_b24cal.attendance.io.tables import TableNames
+from airflow_provider_b24cal.attendance.io.tables import TableNames, Tables
 from airflow_provider_b24cal.attendance.models import Person, Snapshot
 from airflow_provider_b24cal.attendance.reconcile import Diff, reconcile
 from airflow_provider_b24cal.bitrix24.calendar.events import Attendee, CalendarEvent
@@ -24,7 +24,7 @@ PORTAL = "example.bitrix24.com"
 
 
 def make_store(engine: Engine, names: TableNames | None = None, portal: str = PORTAL) -> AttendanceStore:
-    return AttendanceStore(engine, names or TableNames(), portal, people_names=True)
+    return AttendanceStore(engine, names or TableNames(), portal, people_names=True, crm_links=True)
 
 
 def make_meeting(parent: int, start: datetime, answers: str | None = "YNQ", **more: Any) -> CalendarEvent:
@@ -59,6 +59,9 @@ def write_to(store: AttendanceStore, session: Connection, snapshot: Snapshot, pe
     return difference
 
 
-def read_rows(store: AttendanceStore) -> list[list[tuple[Any, ...]]]:
+def read_rows(store: AttendanceStore) -> Tables:
+    """Return the rows of each table, in the order of their keys."""
     with store.engine.connect() as connection:
-        return [sorted(map(tuple, connection.execute(table.select())), key=repr) for table in store.needed]
+        return Tables(
+            *(list(connection.execute(table.select().order_by(*table.primary_key))) for table in store.tables)
+        )  # type: ignore[arg-type]  # rows in place of tables

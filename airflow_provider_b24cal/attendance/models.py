@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, UnreadableRow
@@ -46,6 +46,14 @@ class Meeting(NamedTuple):
         ``not_visible``: the calendar does not show it any more. ``None`` while it is there.
     :param moved_to: the start at which it takes place, if it has moved. Its row there has the same ``parent_id``, or is
         an edited date with the series as ``recurrence_id``.
+    :param location: where it takes place; ``calendar_`` and two numbers for a booked room.
+    :param recurrence_rule: of a series, its rule of iCalendar, such as ``FREQ=DAILY;INTERVAL=1``.
+    :param original_start: for an edited occurrence, the start that it had in its series.
+    :param portal_created: when the meeting was created, as the portal writes it: ISO text without a zone. This and
+        ``portal_changed`` are those of the organiser's row of the meeting, as it was last seen.
+    :param portal_changed: when the meeting was last changed, in the same form. An answer is no change.
+    :param created_at: when this row was first written.
+    :param updated_at: when anything in this row last changed, besides ``last_seen``.
     """
 
     parent_id: int
@@ -68,6 +76,13 @@ class Meeting(NamedTuple):
     vanished_at: datetime | None = None
     vanished_reason: str | None = None
     moved_to: datetime | None = None
+    location: str | None = None
+    recurrence_rule: str | None = None
+    original_start: datetime | None = None
+    portal_created: str | None = None
+    portal_changed: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
     @property
     def key(self) -> Key:
@@ -81,6 +96,8 @@ class Attendance(NamedTuple):
     :param status: the letter last seen, also after it has vanished.
     :param changed_at: when a change was last observed; ``None`` while only the first answer was seen.
     :param vanished_at: when this person was first found to be no longer invited, or the occurrence to be gone.
+    :param created_at: when this row was first written.
+    :param updated_at: when anything in this row last changed, besides ``last_seen``.
     """
 
     parent_id: int
@@ -92,6 +109,8 @@ class Attendance(NamedTuple):
     last_seen: datetime
     changed_at: datetime | None = None
     vanished_at: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class AttendanceChange(NamedTuple):
@@ -116,11 +135,28 @@ class Person(NamedTuple):
     """The name of a user, stored only if names are requested.
 
     :param name: first and last name; empty where the portal has none.
+    :param email: ``None`` where the credential's scope does not show it.
     """
 
     user_id: int
     name: str
     last_seen: datetime
+    email: str | None = None
+
+
+class CrmLink(NamedTuple):
+    """A link of a meeting to an item of the portal's CRM, stored only if links are requested.
+
+    :param crm_type: ``deal``, ``lead``, ``contact``, ``company``, or the portal's prefix for another type.
+    :param vanished_at: when the meeting was first found not to have it any more.
+    """
+
+    parent_id: int
+    crm_type: str
+    crm_id: int
+    first_seen: datetime
+    last_seen: datetime
+    vanished_at: datetime | None = None
 
 
 class Day(NamedTuple):
@@ -177,6 +213,7 @@ class Stored:
 
     meetings: Mapping[Key, Meeting] = field(default_factory=dict)
     attendances: Mapping[Key, Mapping[int, Attendance]] = field(default_factory=dict)
+    crm_links: Collection[CrmLink] = ()
 
 
 def occurrence(event: CalendarEvent) -> Key:
@@ -207,8 +244,11 @@ def is_host(event: CalendarEvent, user_id: int, status: str) -> bool:
     return status == MeetingStatus.ORGANISER or user_id == event.host_id
 
 
-def meeting(event: CalendarEvent, calendar: str, first_seen: datetime, last_seen: datetime) -> Meeting:
-    """Return the row of an event that was just seen."""
+def meeting(event: CalendarEvent, calendar: str, seen_at: datetime, before: Meeting | None = None) -> Meeting:
+    """Return the row of an event that was just seen.
+
+    :param before: its row so far.
+    """
     given = answers(event)
     accepted = declined = silent = total = None
     if given is not None:
@@ -218,6 +258,9 @@ def meeting(event: CalendarEvent, calendar: str, first_seen: datetime, last_seen
             counted.count(status)
             for status in (MeetingStatus.ACCEPTED, MeetingStatus.DECLINED, MeetingStatus.NOT_ANSWERED)
         )
+    created, changed = event.created, event.changed
+    if event.id != event.parent_id:  # an attendee's row has times of its own
+        created, changed = (before.portal_created, before.portal_changed) if before else (None, None)
     return Meeting(
         parent_id=event.parent_id,
         occurrence_start=event.start,
@@ -234,6 +277,11 @@ def meeting(event: CalendarEvent, calendar: str, first_seen: datetime, last_seen
         silent=silent,
         total=total,
         share=accepted / total if accepted is not None and total else None,
-        first_seen=first_seen,
-        last_seen=last_seen,
+        first_seen=before.first_seen if before else seen_at,
+        last_seen=seen_at,
+        location=event.location,
+        recurrence_rule=event.recurrence_rule,
+        original_start=event.original_start,
+        portal_created=created,
+        portal_changed=changed,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_b24cal.attendance.absences import absent_rows, find_moves, views_by_id
+from airflow_provider_b24cal.attendance.crm_links import link_rows
 from airflow_provider_b24cal.attendance.models import (
     CANCELLED,
     MOVED,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
-    from airflow_provider_b24cal.attendance.models import Key, Meeting, Snapshot, Stored
+    from airflow_provider_b24cal.attendance.models import CrmLink, Key, Meeting, Snapshot, Stored
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 
 R = TypeVar("R", "Meeting", Attendance)
@@ -43,6 +44,7 @@ class Diff:
     :param meetings: rows to insert or to replace.
     :param attendances: rows to insert or to replace.
     :param changes: rows to insert.
+    :param crm_links: rows to insert or to replace.
     :param counts: how many occurrences were ``new``, ``changed``, ``unchanged``, ``moved``, ``vanished``, or have
         ``unknown`` attendance.
     :param emptied: calendars without any event, and how many occurrences are not visible any more with that. A loss of
@@ -52,6 +54,7 @@ class Diff:
     meetings: list[Meeting] = field(default_factory=list)
     attendances: list[Attendance] = field(default_factory=list)
     changes: list[AttendanceChange] = field(default_factory=list)
+    crm_links: list[CrmLink] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     emptied: Counter[str] = field(default_factory=Counter)
 
@@ -90,6 +93,8 @@ def reconcile(stored: Stored, snapshot: Snapshot, counted: Collection[Key] = ())
                 difference.counts["vanished"] += 1
             if reason == NOT_VISIBLE:
                 difference.emptied.update({before.calendar} & empty)
+    _set_row_times(difference, stored, snapshot.read_at)
+    difference.crm_links.extend(link_rows(stored.crm_links, snapshot))
     return difference
 
 
@@ -101,12 +106,28 @@ def people_of(snapshot: Snapshot) -> frozenset[int]:
 
 
 def without_names(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot without the names of meetings."""
+    """Return a snapshot without the names and places of meetings."""
     return replace(
         snapshot,
-        seen=tuple((calendar, replace(event, name="")) for calendar, event in snapshot.seen),
-        by_id=tuple(replace(event, name="") for event in snapshot.by_id),
+        seen=tuple((calendar, replace(event, name="", location=None)) for calendar, event in snapshot.seen),
+        by_id=tuple(replace(event, name="", location=None) for event in snapshot.by_id),
     )
+
+
+def _set_row_times(difference: Diff, stored: Stored, now: datetime) -> None:
+    """Set when each row was first written, and when anything but ``last_seen`` has last changed in it."""
+    difference.meetings[:] = [_with_row_times(row, stored.meetings.get(row.key), now) for row in difference.meetings]
+    difference.attendances[:] = [
+        _with_row_times(row, stored.attendances.get((row.parent_id, row.occurrence_start), {}).get(row.user_id), now)
+        for row in difference.attendances
+    ]
+
+
+def _with_row_times(row: R, before: R | None, now: datetime) -> R:
+    if before is None:
+        return row._replace(created_at=now, updated_at=now)
+    after = row._replace(created_at=before.created_at, updated_at=before.updated_at)
+    return after if after == before._replace(last_seen=row.last_seen) else after._replace(updated_at=now)
 
 
 def _shows_less(event: CalendarEvent, before: Meeting) -> bool:
@@ -138,10 +159,12 @@ def upsert(
 
     :param moved: the rows are stored at another start.
     """
-    after = meeting(event, calendar, now if before is None else before.first_seen, now)
+    after = meeting(event, calendar, now, before)
     difference.meetings.append(after)
     # Another calendar with the same view is no change.
-    same = before is not None and after == before._replace(calendar=calendar, last_seen=now)
+    same = before is not None and after == before._replace(
+        calendar=calendar, last_seen=now, created_at=None, updated_at=None
+    )
     outcome = "new" if before is None else "unchanged" if same else "changed"
     # Attendees that vanished with the occurrence return with it; that is no new invitation.
     vanished_at = before and before.vanished_at

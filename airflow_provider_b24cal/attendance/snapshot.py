@@ -27,7 +27,9 @@ Record: TypeAlias = "dict[str, Any]"
 Kind: TypeAlias = "type[Meeting | Attendance | Person | Day]"
 """The class of rows of one kind."""
 
-_HISTORY: Final = frozenset({"first_seen", "last_seen", "changed_at", "vanished_at", "vanished_reason", "moved_to"})
+_HISTORY: Final = frozenset({
+    "first_seen", "last_seen", "changed_at", "vanished_at", "vanished_reason", "moved_to", "created_at", "updated_at",
+})  # fmt: skip
 
 
 def columns(kind: Kind) -> dict[str, Any]:
@@ -41,10 +43,10 @@ def _record(portal: str, row: Meeting | Attendance | Person | Day) -> Record:
     return {"portal": portal, **kept, "seen_at": row.last_seen}
 
 
-def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[date, dict[Kind, list[Record]]]:
+def by_day(snapshot: Snapshot, portal: str, people: Mapping[int, Person]) -> dict[date, dict[Kind, list[Record]]]:
     """Return the rows of each day by their kind, in order; of a day in UTC on which no event begins only its own.
 
-    :param names: names by user id; an attendee or organiser with a name here has a row.
+    :param people: by user id; an attendee or organiser who is here has a row.
     """
     assert snapshot.window is not None
     now = snapshot.read_at
@@ -54,7 +56,7 @@ def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[da
         if day is None:  # it began before the window
             continue
         given = answers(event) or {}
-        day.meetings.append(_record(portal, meeting(event, calendar, now, now)))
+        day.meetings.append(_record(portal, meeting(event, calendar, now)))
         for user_id, status in sorted(given.items()):
             answer = Attendance(*key, user_id, status.value, is_host(event, user_id, status), now, now)
             day.answers.append(_record(portal, answer))
@@ -63,7 +65,9 @@ def by_day(snapshot: Snapshot, portal: str, names: Mapping[int, str]) -> dict[da
         date_: {
             Meeting: day.meetings,
             Attendance: day.answers,
-            Person: [_record(portal, Person(one, names[one], now)) for one in sorted(day.people & names.keys())],
+            Person: [
+                _record(portal, people[one]._replace(last_seen=now)) for one in sorted(day.people & people.keys())
+            ],
             Day: [_record(portal, Day(len(day.meetings), len(day.answers), date_ not in incomplete, now))],
         }
         for date_, day in days.items()

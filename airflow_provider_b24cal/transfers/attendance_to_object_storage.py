@@ -147,10 +147,10 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
                     people.fetch_names(snapshot)
                 unreadable.add(snapshot.unreadable)
                 shown = snapshot if meeting_names else without_names(snapshot)
-                for day, rows in by_day(shown, portal, people.names).items():
+                for day, rows in by_day(shown, portal, people.found).items():
                     counts.update(_write_day(folder, name, day, rows, people=people_names))
                 self._record_source(hook, portal, snapshot)
-        counts.update(people=len(people.names), unreadable=unreadable.count)
+        counts.update(people=len(people.found), unreadable=unreadable.count)
         self._record_target(folder)
         self._log_counts(counts)
         return dict(counts)

@@ -42,8 +42,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :func:`~airflow_provider_b24cal.assets.table_asset`. The events of these assets carry the counts. Another outlet is
     an alias, :func:`~airflow_provider_b24cal.assets.database_alias`. Through it the run emits events for the URIs that
     Airflow's provider of the database uses, such as ``postgres://host:5432/database/schema/table``; SQLite has none.
-    Airflow must know outlets when it parses the DAG: if the name of a table or connection or ``people_names`` is a
-    template, and in a mapped task (``.partial()``), give ``outlets`` yourself.
+    Airflow must know outlets when it parses the DAG: if the name of a table or connection, ``people_names`` or
+    ``crm_links`` is a template, and in a mapped task (``.partial()``), give ``outlets`` yourself.
 
     .. seealso:: `calendar.event.get
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-event-get.html>`__
@@ -61,11 +61,16 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :param attendance_table: name of the table with one row per occurrence and attendee. (templated)
     :param changes_table: name of the table with one row per observed change of an answer. (templated)
     :param people_names: store the names of people too, in a table of their own; default false. Needs the scope
-        ``user_brief`` or ``user``, and one more request for a part with new people. (templated)
+        ``user_brief`` or ``user``, and one more request for a part with new people. E-mail addresses need the scope
+        ``user_basic`` or ``user``. (templated)
     :param people_table: name of the table with one row per person. (templated)
-    :param create_tables: create tables that are missing, and log the statements; default false: the task fails,
-        and the error has them. (templated)
-    :param meeting_names: store the names of meetings; if false, the column ``name`` stays empty. (templated)
+    :param crm_links: store the CRM items that meetings are linked to, in a table of their own; default false.
+        (templated)
+    :param crm_links_table: name of the table with one row per link. (templated)
+    :param create_tables: create tables, columns and indexes that are missing, and log the statements; default false:
+        the task fails if a table or a column is missing, and the error has the statements. (templated)
+    :param meeting_names: store the names and places of meetings; if false, the column ``name`` stays empty, and
+        ``location`` is null. (templated)
     :param portal: the portal's name in the tables; default the host of the connection, with a port if it has one. Name
         it if the host may change or differs between tasks: rows of two names are those of two portals. The log warns if
         the host is new and the same meetings are there under another name. (templated)
@@ -81,15 +86,15 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
 
     The task fails with a :class:`~airflow_provider_b24cal.bitrix24.protocol.errors.Bitrix24Error` that says which
-    argument is invalid, which table is missing, or what the portal refused; with a ``TimeoutError`` if the lock was not
-    released in time; with a ``ConnectionError`` if the session that held it was lost; or with an error of the database.
-    Parts that were written before stay.
+    argument is invalid, what the database lacks, or what the portal refused; with a ``TimeoutError`` if the lock was
+    not released in time; with a ``ConnectionError`` if the session that held it was lost; or with an error of the
+    database. Parts that were written before stay.
     """
 
     template_fields: Sequence[str] = (
         "sql_conn_id", "calendars", "window_start", "window_end", "event_ids", "schema", "meetings_table",
         "attendance_table", "changes_table", "create_tables", "meeting_names", "people_names", "people_table",
-        "portal", "keep_days", "exclude_users", "bitrix24_conn_id",
+        "crm_links", "crm_links_table", "portal", "keep_days", "exclude_users", "bitrix24_conn_id",
     )  # fmt: skip
 
     def __init__(
@@ -108,14 +113,20 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         meeting_names: Templated[bool] = True,
         people_names: Templated[bool] = False,
         people_table: str = "bitrix24_people",
+        crm_links: Templated[bool] = False,
+        crm_links_table: str = "bitrix24_crm_links",
         portal: Templated[str] | None = None,
         keep_days: Templated[int] | None = None,
         exclude_users: Templated[Sequence[Templated[int]]] | None = None,
         **kwargs: Any,
     ) -> None:
-        tables = [meetings_table, attendance_table, changes_table, *([people_table] if people_names is True else ())]
+        tables = [
+            meetings_table, attendance_table, changes_table,
+            *([people_table] if people_names is True else ()), *([crm_links_table] if crm_links is True else ()),
+        ]  # fmt: skip
         names = [sql_conn_id, *tables, *(() if schema is None else (schema,))]
-        if "outlets" not in kwargs and people_names in (True, False) and all(map(_is_known, names)):
+        known = people_names in (True, False) and crm_links in (True, False) and all(map(_is_known, names))
+        if "outlets" not in kwargs and known:
             kwargs["outlets"] = _outlets(sql_conn_id, tables, schema)
         super().__init__(**kwargs)
         self.sql_conn_id = sql_conn_id
@@ -131,6 +142,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         self.meeting_names = meeting_names
         self.people_names = people_names
         self.people_table = people_table
+        self.crm_links = crm_links
+        self.crm_links_table = crm_links_table
         self.portal = portal
         self.keep_days = keep_days
         self.exclude_users = exclude_users
@@ -154,12 +167,15 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
 
         source = check_source(self.calendars, self.event_ids, self.window_start, self.window_end, context)
         names = TableNames(
-            self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.people_table
-        )
+            self.schema, self.meetings_table, self.attendance_table, self.changes_table, self.people_table,
+            self.crm_links_table,
+        )  # fmt: skip
         portal = check_portal(self.portal)
         removal = check_removal(self.keep_days, self.exclude_users, source.window)
         create = check_flag(self.create_tables, "create_tables")
-        stored = {name: check_flag(getattr(self, name), name) for name in ("meeting_names", "people_names")}
+        stored = {
+            name: check_flag(getattr(self, name), name) for name in ("meeting_names", "people_names", "crm_links")
+        }
         sql_hook = database_hook(self.sql_conn_id)
         # Errors are logged, and must not show rows.
         engine: Engine = sql_hook.get_sqlalchemy_engine({"hide_parameters": True})

@@ -45,6 +45,7 @@ _PERSON_KEYS = (
 _EVENT_KEYS = (
     "id", "name", "description", "location", "calendar", "host", "start", "end", "time_zone", "all_day",
     "notify", "private", "accessibility", "importance", "repeat", "except", "series", "changed", "attendees", "room",
+    "crm_links",
 )  # fmt: skip
 _REPEAT_KEYS = ("frequency", "interval", "by_day", "count", "until")
 _ABSENCE_KEYS = ("id", "user", "start", "end", "all_day")
@@ -199,6 +200,10 @@ def _event(item: object, field: str, ids: _Ids) -> tuple[Event, list[Row]]:
         version=1,
         changed=checks.wall_clock(given.get("changed", starts - timedelta(days=14)), f"{field}.changed"),
         room=checks.integer(given["room"], f"{field}.room", 1, MAX_ID) if "room" in given else None,
+        crm_links=tuple(
+            checks.text(link, f"{field}.crm_links[{i}]")
+            for i, link in enumerate(checks.sequence(given.get("crm_links", []), f"{field}.crm_links"))
+        ),
     )
     return event, [_parent(event), *_children(event, given, field, ids)]
 

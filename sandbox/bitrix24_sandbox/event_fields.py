@@ -75,6 +75,7 @@ def content(book: CalendarStore, event: Event, row: Row, settings: Settings) -> 
         "MEETING": _meeting(book, event, row, settings) or empty("MEETING", settings),
         **_repetition(event, settings),
         **{name: empty(name, settings) for name in EMPTY if name not in ("MEETING", "RRULE")},
+        **({"UF_CRM_CAL_EVENT": list(event.crm_links)} if event.crm_links and not room else {}),
         **_origin(book, event, settings),
     }
 

@@ -101,6 +101,7 @@ class Event:
     :param changed: when the event, not an answer to it, was last saved.
     :param room: section id of the room that is booked for it.
     :param section_id: the section made by REST that its parent row lies in; ``None`` for the usual one.
+    :param crm_links: the CRM items that it is linked to, such as ``D_12``.
     """
 
     id: int
@@ -126,6 +127,7 @@ class Event:
     changed: datetime
     room: int | None = None
     section_id: int | None = None
+    crm_links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ SCOPES = ("user_brief", "user_basic", "user")
 
 
 def user_get(call: Call) -> Page:
-    """Answer ``user.get`` with what the smallest of its scopes shows, filtered by ``ID``, ``ACTIVE`` and department.
+    """Answer ``user.get``, filtered by ``ID``, ``ACTIVE`` and department. Its smallest scope shows no e-mail address.
 
     Filters travel in ``FILTER`` or beside it, and one value or many are accepted. Dismissed people are listed too.
     """
     beside = any_case(call.parameters, "filter")
     wanted: PhpArray = {**call.parameters, **(beside if isinstance(beside, dict) else {})}
     found = [person for _, person in sorted(call.portal.book.people.items()) if _is_wanted(person, wanted)]
-    return _page(call, found, _row)
+    return _page(call, found, lambda person: {**_row(person), **_email(call, person)})
 
 
 def _page(call: Call, found: Sequence[T], row: Callable[[T], dict[str, object]]) -> Page:
@@ -70,16 +70,20 @@ def _row(person: Person) -> dict[str, object]:
     }
 
 
+def _email(call: Call, person: Person) -> dict[str, object]:
+    if not {"user", "user_basic"} & set(call.webhook.scopes):
+        return {}
+    return {"EMAIL": person.login if "@" in person.login else f"{person.login}@portal.example"}
+
+
 def user_current(call: Call) -> dict[str, object]:
     """Answer ``user.current``; the smallest scope shows no e-mail address."""
     person, settings = call.caller, call.portal.settings
     now = datetime.fromtimestamp(call.portal.clock(), ZoneInfo(settings.server_zone))
-    email = person.login if "@" in person.login else f"{person.login}@portal.example"
-    brief = not {"user", "user_basic"} & set(call.webhook.scopes)
     return {
         **_row(person),
         "XML_ID": str(person.id),
-        **({} if brief else {"EMAIL": email}),
+        **_email(call, person),
         "LAST_LOGIN": now.isoformat(timespec="seconds"),
         "DATE_REGISTER": "2024-02-10T03:00:00+03:00",
         "IS_ONLINE": "Y",

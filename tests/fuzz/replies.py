@@ -49,7 +49,7 @@ def _calls() -> list[Call[Any]]:
         methods.set_status(681, MeetingStatus.ACCEPTED),
         methods.profile(),
         methods.scope(),
-        methods.get_names([1, 2]),
+        methods.get_contacts([1, 2]),
         methods.raw("calendar.section.get", {"type": "user", "ownerId": 1}, writes=False),
         sections.get_sections(),
         people.get_group_members(1),

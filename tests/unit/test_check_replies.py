@@ -24,7 +24,7 @@ from bitrix24_sandbox.settings import Settings
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
-from airflow_provider_b24cal.bitrix24.calendar.methods import get_names, get_status, set_status
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_contacts, get_status, set_status
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error, NoSuchEventError, NotInvitedError
@@ -88,7 +88,7 @@ READ: dict[str, Callable[[Hook, Sample], Any]] = {
     "calendar.event.getbyid": lambda hook, params: hook.get_event(params["id"]),
     "calendar.event.get": _list,
     "calendar.accessibility.get": lambda hook, params: hook.get_accessibility(params["users"], _window(params)),
-    "user.get": lambda hook, _: hook.call_many([get_names([1])])[0].unwrap(),
+    "user.get": lambda hook, _: hook.call_many([get_contacts([1])])[0].unwrap(),
     "profile": lambda hook, _: hook.whoami(),
     "scope": lambda hook, _: hook.scopes(),
     "batch": lambda hook, params: hook.call("batch", params, writes=False),

@@ -108,7 +108,8 @@ def test_a_month_of_the_acting_user(hook: Bitrix24CalendarHook, portal: Portal) 
         id=11, parent_id=SINGLE, name="Single", zone="Europe/Berlin", all_day=False, calendar_type="user",
         start=datetime(2026, 9, 20, 8, tzinfo=UTC), end=datetime(2026, 9, 20, 9, tzinfo=UTC),
         owner_id=ANNA, host_id=MARTIN, is_meeting=True, is_recurring=False, status="Q",
-        attendees=(Attendee(MARTIN, "H", SINGLE), Attendee(ANNA, "Q", 11)),
+        attendees=(Attendee(MARTIN, "H", SINGLE), Attendee(ANNA, "Q", 11)), created="2026-09-06T10:00:00",
+        changed="2026-09-06T10:00:00", crm_links=(),
     )  # fmt: skip
     assert (events[4].start, events[4].end) == (datetime(2026, 9, 26, tzinfo=UTC), datetime(2026, 9, 28, tzinfo=UTC))
     assert _count(portal)["requests"] == 2, "who I am, and the list"

@@ -19,7 +19,7 @@ from bitrix24_sandbox.server import SandboxServer
 from airflow_provider_b24cal.bitrix24.auth.tokens import read_stored
 from airflow_provider_b24cal.bitrix24.calendar.events import read_event
 from airflow_provider_b24cal.bitrix24.calendar.listing import check_listing
-from airflow_provider_b24cal.bitrix24.calendar.methods import get_names
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_contacts
 from airflow_provider_b24cal.bitrix24.protocol import errors
 from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
@@ -77,7 +77,7 @@ DO: dict[str, Callable[[Bitrix24CalendarHook, dict[str, Any], Any], Any]] = {
     },
     "batch": lambda hook, call, _: [_outcome(one) for one in hook.batch([tuple(one) for one in call["calls"]])],
     "raw": lambda hook, call, _: hook.call(call["method"], call.get("params")),
-    "names": lambda hook, call, _: hook.call_many([get_names(call["ids"])])[0].unwrap(),
+    "names": lambda hook, call, _: hook.call_many([get_contacts(call["ids"])])[0].unwrap(),
 }
 
 

@@ -12,7 +12,7 @@ from airflow_provider_b24cal.attendance.models import Person, Snapshot
 from airflow_provider_b24cal.attendance.reconcile import people_of
 from airflow_provider_b24cal.bitrix24.calendar.event_methods import check_readable, get_event, get_events
 from airflow_provider_b24cal.bitrix24.calendar.listing import MAX_CALL_SPAN, check_listing
-from airflow_provider_b24cal.bitrix24.calendar.methods import get_names, get_status, profile
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_contacts, get_status, profile
 from airflow_provider_b24cal.bitrix24.protocol.errors import (
     CredentialsError,
     InvalidArgumentError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, EventList
-    from airflow_provider_b24cal.bitrix24.calendar.methods import Profile
+    from airflow_provider_b24cal.bitrix24.calendar.methods import Contact, Profile
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
     from airflow_provider_b24cal.bitrix24.protocol.batch import Outcome
     from airflow_provider_b24cal.bitrix24.protocol.call import Call
@@ -160,13 +160,13 @@ def read_by_id(hook: Bitrix24CalendarHook, snapshot: Snapshot, event_ids: Collec
 class People:
     """The names of people; each is read once.
 
-    :ivar names: by user id.
+    :ivar found: by user id.
     """
 
     def __init__(self, hook: Bitrix24CalendarHook) -> None:
         self._hook = hook
         self._known: set[int] = set()
-        self.names: dict[int, str] = {}
+        self.found: dict[int, Person] = {}
 
     def fetch_names(self, snapshot: Snapshot) -> list[Person]:
         """Read the names of the people who are new in a snapshot, and return their rows.
@@ -177,11 +177,12 @@ class People:
         if not pages:
             return []
         read_at = datetime.now(UTC)
-        outcomes: list[Outcome[dict[int, str]]] = self._hook.call_many([get_names(page) for page in pages])
-        found = {user_id: name for outcome in outcomes for user_id, name in outcome.unwrap().items()}
+        outcomes: list[Outcome[dict[int, Contact]]] = self._hook.call_many([get_contacts(page) for page in pages])
+        found = {user_id: one for outcome in outcomes for user_id, one in outcome.unwrap().items()}
         self._known.update(*pages)
-        self.names |= found
-        return [Person(user_id, name, read_at) for user_id, name in sorted(found.items())]
+        rows = [Person(user_id, one.name, read_at, one.email) for user_id, one in sorted(found.items())]
+        self.found.update((row.user_id, row) for row in rows)
+        return rows
 
 
 def _home(event: CalendarEvent) -> Calendar:

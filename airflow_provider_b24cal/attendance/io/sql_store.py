@@ -5,13 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import and_, bindparam, inspect, not_, or_, select, update
+from sqlalchemy import and_, bindparam, not_, or_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from airflow_provider_b24cal.attendance.io.queries import portals
+from airflow_provider_b24cal.attendance.io.table_check import (
+    as_text,
+    check_database,
+    check_rights,
+    missing_parts,
+    run,
+)
 from airflow_provider_b24cal.attendance.io.table_lock import LOCKS, lock_tables, reading, transaction
-from airflow_provider_b24cal.attendance.io.tables import TableNames, ddl, define
-from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Stored
+from airflow_provider_b24cal.attendance.io.tables import TableNames, define
+from airflow_provider_b24cal.attendance.models import Attendance, CrmLink, Meeting, Stored
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -53,6 +60,7 @@ class AttendanceStore:
     :param portal: the portal of the rows, such as ``example.bitrix24.com``.
     :param meeting_names: whether to store the names of meetings.
     :param people_names: whether to store the names of people.
+    :param crm_links: whether to store the links of meetings to items of the CRM.
     :raises InvalidArgumentError: the database is of another kind.
     """
 
@@ -64,13 +72,17 @@ class AttendanceStore:
         *,
         meeting_names: bool = True,
         people_names: bool = False,
+        crm_links: bool = False,
     ) -> None:
         self.engine = engine
         self.meeting_names = meeting_names
         self.people_names = people_names
         self.portal = portal
         self.tables = define(names)
-        self.needed: tuple[Table, ...] = self.tables if people_names else self.tables[:-1]
+        self._crm_links = crm_links
+        wanted = {"people": people_names, "crm_links": crm_links}
+        self.needed = tuple(table for field, table in self.tables._asdict().items() if wanted.get(field, True))
+        """The tables that are used."""
         dialect = engine.dialect.name
         if dialect not in LOCKS:
             raise unsupported_database(None, dialect)
@@ -85,24 +97,25 @@ class AttendanceStore:
         return lock_tables(self.engine, self.tables.meetings)
 
     def prepare(self, *, create: bool) -> str:
-        """Check that the tables exist, or create those that are missing.
+        """Check the database and the tables, or create the tables, columns and indexes that are missing.
 
         :return: the statements run; an empty text if there was nothing to create.
-        :raises InvalidArgumentError: a table is missing and must not be created.
+        :raises InvalidArgumentError: a table or column is missing and must not be created; a table has another
+            primary key; or the database, the user's rights or the connection do not suffice.
         """
         with self.lock() as session, transaction(session):
-            known = inspect(session)
-            missing = [table for table in self.needed if not known.has_table(table.name, schema=table.schema)]
-            if not missing:
-                return ""
-            statements = ddl(missing, session)
+            check_database(session, self.needed)
+            missing = missing_parts(session, self.needed, indexes=create)
+            statements = [statement for some in missing.values() for statement in some]
             if create:
-                self.tables.meetings.metadata.create_all(session, tables=missing)
-                return statements
-        raise InvalidArgumentError(
-            f"Missing tables: {', '.join(str(table) for table in missing)}. Set create_tables=True, or create them "
-            f"with:\n{statements}"
-        )
+                run(session, statements)
+            elif missing:
+                raise InvalidArgumentError(
+                    f"Missing in the database: {', '.join(missing)}. Set create_tables=True, or run:\n"
+                    f"{as_text(statements, session.dialect)}"
+                )
+            check_rights(session, self.needed)
+            return as_text(statements, session.dialect)
 
     def load(self, session: Connection, snapshot: Snapshot) -> Stored:
         """Return the rows that a snapshot can change.
@@ -121,7 +134,8 @@ class AttendanceStore:
                 Attendance._make, self._rows(session, self.tables.attendance, Attendance._fields, snapshot, parents)
             ):
                 attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
-        return Stored(meetings, attendances)
+            links = list(self._links(session, snapshot)) if self._crm_links else []
+        return Stored(meetings, attendances, links)
 
     def write(
         self, session: Connection, stored: Stored, difference: Diff, now: datetime, people: Sequence[Person] = ()
@@ -139,6 +153,8 @@ class AttendanceStore:
             self._put(session, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
             self._upsert_all(session, self.tables.changes, difference.changes)
             self._upsert_all(session, self.tables.people, people)
+            if self._crm_links:
+                self._upsert_all(session, self.tables.crm_links, difference.crm_links)
 
     def portals_with(self, session: Connection, keys: Sequence[Key]) -> list[str]:
         """Return the other portals under whose name some of these occurrences are stored.
@@ -190,6 +206,13 @@ class AttendanceStore:
         for condition in conditions:
             yield from connection.execute(wanted.where(and_(table.c.portal == self.portal, condition)))
 
+    def _links(self, connection: Connection, snapshot: Snapshot) -> Iterator[CrmLink]:
+        table = self.tables.crm_links
+        wanted = select(*(table.c[name] for name in CrmLink._fields)).where(table.c.portal == self.portal)
+        seen = {event.parent_id for _, event in snapshot.seen} | {event.parent_id for event in snapshot.by_id}
+        for some in _slices(sorted(seen), _PARENTS):
+            yield from map(CrmLink._make, connection.execute(wanted.where(table.c.parent_id.in_(some))))
+
     def _put(
         self,
         connection: Connection,
@@ -213,7 +236,7 @@ class AttendanceStore:
         self,
         connection: Connection,
         table: Table,
-        rows: Sequence[Meeting | Attendance | AttendanceChange | Person],
+        rows: Sequence[Meeting | Attendance | AttendanceChange | Person | CrmLink],
     ) -> None:
         statement = self._upsert(table)
         for some in _slices(rows, _SLICE):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from airflow_provider_b24cal.bitrix24.calendar.fields import DAY, YEARS, RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_provider_b24cal.bitrix24.calendar.window import Window
 
@@ -61,6 +62,20 @@ class DateFormats(NamedTuple):
         (span,) = spans
         return span
 
+    def only_reading(self, value: object, start: object, known_start: Callable[[], datetime | None]) -> datetime | None:
+        """Return a date with UTC as a placeholder for its zone, or ``None`` if no format fits or several do.
+
+        :param start: the start of the row in the same format.
+        :param known_start: returns that start as the row has it elsewhere; called if the format is not clear yet.
+        """
+        readings = _all_readings(value) if isinstance(value, str) else {}
+        found = {one: wall for one, wall in readings.items() if one in self.formats}
+        if len(set(found.values())) > 1 and isinstance(start, str) and (known := known_start()) is not None:
+            starts = _all_readings(start)
+            found = {one: wall for one, wall in found.items() if starts.get(one) == known}
+        walls = set(found.values())
+        return walls.pop() if len(walls) == 1 else None
+
 
 def formats_of(rows: Iterable[object], window: Window | None = None) -> DateFormats:
     """Return the formats in which every row of a reply can be read; all formats if there is none.
@@ -83,6 +98,13 @@ def _readings(
         start, end = (_wall_clock(one, row.get(field)) for field in fields)
         if start is not None and end is not None and start <= end:
             yield one, (start, end)
+
+
+@lru_cache(maxsize=1024)
+def _all_readings(value: str) -> Mapping[re.Pattern[str], datetime]:
+    """Return what each format that fits makes of a date; the occurrences of a series have the same ones."""
+    readings = ((one, _wall_clock(one, value)) for one in _FORMATS)
+    return {one: wall for one, wall in readings if wall is not None}
 
 
 def _wall_clock(one: re.Pattern[str], value: object) -> datetime | None:

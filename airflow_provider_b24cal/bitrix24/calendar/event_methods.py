@@ -226,14 +226,14 @@ def read_row(
     scrub: Scrub,
     event_id: int | None = None,
 ) -> T:
-    """Return what a reader makes of a row, with its name scrubbed.
+    """Return what a reader makes of a row, with its name and place scrubbed.
 
     :raises UnexpectedReplyError: a field cannot be read.
     """
-    name = row.get("NAME")
+    # Both get into logs and XCom, and people paste webhook URLs into them.
+    written = {field: scrub(row[field]) for field in ("NAME", "LOCATION") if isinstance(row.get(field), str)}
     try:
-        # Names get into logs and XCom, and people paste webhook URLs into them.
-        return read({**row, "NAME": scrub(name)} if isinstance(name, str) else row)
+        return read({**row, **written})
     except RowError as problem:
         shown = f"{type(problem.value).__name__} {excerpt(problem.value, scrub)}"
         refusal = UnexpectedReplyError(

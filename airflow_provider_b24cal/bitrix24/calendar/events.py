@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_b24cal.bitrix24.calendar.date_formats import EVENT_FIELDS
+from airflow_provider_b24cal.bitrix24.calendar import details
+from airflow_provider_b24cal.bitrix24.calendar.date_formats import EVENT_FIELDS, DateFormats
 from airflow_provider_b24cal.bitrix24.calendar.fields import (
     DAY,
     TYPE_LENGTH,
@@ -33,8 +34,6 @@ from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from airflow_provider_b24cal.bitrix24.calendar.date_formats import DateFormats
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WALL_CLOCK: Final = re.compile(
@@ -71,6 +70,15 @@ class CalendarEvent(HookResult):
     :param attendees: everybody's answers; ``None`` if the portal does not show them. Empty for an event that is not a
         meeting.
     :param recurrence_id: for an edited occurrence, the series it was split from.
+    :param location: where it takes place; ``calendar_`` and two numbers for a booked room.
+    :param recurrence_rule: of a series, its rule of iCalendar, such as ``FREQ=DAILY;INTERVAL=1``.
+    :param original_start: for an edited occurrence, the start that it had in its series, in UTC; ``None`` also if the
+        portal's date can be read in several ways.
+    :param created: when the row was created, ISO text without a zone: the portal names none. ``None`` if the portal's
+        date can be read in several ways.
+    :param changed: the same for its last change. An answer is no change.
+    :param crm_links: the CRM items that it is linked to, such as ``D_12`` for a deal; ``None`` if the portal does not
+        show them.
     """
 
     id: int
@@ -88,6 +96,12 @@ class CalendarEvent(HookResult):
     status: MeetingStatus | None
     attendees: tuple[Attendee, ...] | None
     recurrence_id: int | None = None
+    location: str | None = None
+    recurrence_rule: str | None = None
+    original_start: datetime | None = None
+    created: str | None = None
+    changed: str | None = None
+    crm_links: tuple[str, ...] | None = None
 
     @property
     def key(self) -> tuple[int, datetime]:
@@ -170,6 +184,12 @@ def read_event(row: Mapping[str, Any], dates: DateFormats | None = None) -> Cale
         status=_status(row, "MEETING_STATUS") if is_meeting and not is_empty(row.get("MEETING_STATUS")) else None,
         attendees=_attendees(row.get("ATTENDEE_LIST")) if is_meeting else (),
         recurrence_id=positive_number(row, "RECURRENCE_ID"),
+        location=details.location(row),
+        recurrence_rule=details.recurrence_rule(row),
+        original_start=_original_start(row, span, dates),
+        created=_stamp(row, "DATE_CREATE", dates),
+        changed=_stamp(row, "TIMESTAMP_X", dates),
+        crm_links=details.crm_links(row),
     )
 
 
@@ -191,6 +211,29 @@ def _ids(row: Mapping[str, Any]) -> tuple[int, int]:
     """Return the ids of a row and of its meeting."""
     event_id = needed_number(row, "ID")
     return event_id, positive_number(row, "PARENT_ID") or event_id
+
+
+def _original_start(row: Mapping[str, Any], span: Span, dates: DateFormats | None) -> datetime | None:
+    wall = _only_reading(row, "ORIGINAL_DATE_FROM", dates)
+    if wall is None:
+        return None
+    return wall.replace(hour=0, minute=0, second=0) if span.all_day else instant(wall, row, "FROM")
+
+
+def _stamp(row: Mapping[str, Any], field: str, dates: DateFormats | None) -> str | None:
+    wall = _only_reading(row, field, dates)
+    return None if wall is None else wall.replace(tzinfo=None).isoformat()
+
+
+def _only_reading(row: Mapping[str, Any], field: str, dates: DateFormats | None) -> datetime | None:
+    """Return a date in the format of the portal's culture, if it can be read in one way only."""
+    return (dates or DateFormats()).only_reading(row.get(field), row.get("DATE_FROM"), lambda: _known_start(row))
+
+
+def _known_start(row: Mapping[str, Any]) -> datetime | None:
+    with suppress(RowError):
+        return _formatted(row, "DATE_FROM_FORMATTED")
+    return None
 
 
 def _is_recurring(row: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from airflow_provider_b24cal.bitrix24.auth.credentials import SMALL_REPLY_BYTES
 from airflow_provider_b24cal.bitrix24.calendar.fields import clean_text
@@ -121,22 +121,40 @@ def profile() -> Call[Profile]:
     return Call("profile", {}, "profile", read, max_reply_bytes=SMALL_REPLY_BYTES)
 
 
-def get_names(user_ids: Sequence[int]) -> Call[dict[int, str]]:
+class Contact(NamedTuple):
+    """A person's name and e-mail address.
+
+    :param name: first and last name; empty where the portal has none.
+    :param email: ``None`` if the person has none, or the scope ``user_brief`` hides it.
+    """
+
+    name: str
+    email: str | None
+
+
+def get_contacts(user_ids: Sequence[int]) -> Call[dict[int, Contact]]:
     """Return the call for names of people. https://apidocs.bitrix24.com/api-reference/user/user-get.html
 
-    Its result is names by id. Bots, guests by e-mail and integrators have none.
+    Its result is by id. Bots, guests by e-mail and integrators are not in it.
 
     :param user_ids: at most fifty, which is one page.
     """
 
-    def read(result: list[dict[str, Any]], scrub: Callable[[str], str]) -> dict[int, str]:
-        return {int(person["ID"]): _full_name(person, scrub) for person in result}
+    def read(result: list[dict[str, Any]], scrub: Callable[[str], str]) -> dict[int, Contact]:
+        return {
+            int(person["ID"]): Contact(_full_name(person, scrub), _words(person, scrub, "EMAIL") or None)
+            for person in result
+        }
 
     return Call("user.get", {"FILTER": {"ID": list(user_ids)}}, "people", read, own_codes=_NO_NAMES)
 
 
 def _full_name(person: Mapping[str, Any], scrub: Callable[[str], str]) -> str:
-    words = (person.get("NAME") or "", person.get("LAST_NAME") or "")
+    return _words(person, scrub, "NAME", "LAST_NAME")
+
+
+def _words(person: Mapping[str, Any], scrub: Callable[[str], str], *fields: str) -> str:
+    words = (person.get(field) for field in fields)
     return clean_text(printable(scrub(" ".join(word for word in words if isinstance(word, str) and word))))
 
 

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Engine
 from airflow_provider_b24cal.attendance.calendars import Calendar
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
 from airflow_provider_b24cal.attendance.io.tables import TableNames
-from airflow_provider_b24cal.attendance.models import Attendance, AttendanceChange, Meeting, Person
+from airflow_provider_b24cal.attendance.models import Attendance, AttendanceChange, CrmLink, Meeting, Person
 from airflow_provider_b24cal.bitrix24.calendar.events import read_event
-from airflow_provider_b24cal.bitrix24.calendar.methods import get_names
+from airflow_provider_b24cal.bitrix24.calendar.methods import get_contacts
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from tests.stored_tables import DAY, FIRST, NOON, make_meeting, make_snapshot, make_store, read_rows, write
@@ -30,19 +30,19 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
     seen = NOON + timedelta(seconds=1)
     assert meetings == [
         ("example.bitrix24.com", 7, start, "Plan 🗓 'x'", 1, "user:1", start + timedelta(hours=1), "Europe/Berlin",
-         False, False, None, 1, 1, 1, 3, 1 / 3, seen, seen, None, None, None),
+         False, False, None, 1, 1, 1, 3, 1 / 3, seen, seen, None, None, None, *[None] * 5, seen, seen),
         ("example.bitrix24.com", 9, days.start, "Plan 🗓 'x'", None, "user:1", days.end, None, True, True, 4,
-         None, None, None, None, None, seen, seen, None, None, None),
+         None, None, None, None, None, seen, seen, None, None, None, *[None] * 5, seen, seen),
     ]  # fmt: skip
     assert attendance == [
-        ("example.bitrix24.com", 7, start, user, letter, user == 1, seen, seen, None, None)
+        ("example.bitrix24.com", 7, start, user, letter, user == 1, seen, seen, None, None, seen, seen)
         for user, letter in ((1, "H"), (10, "Y"), (11, "N"), (12, "Q"))
     ]
     assert changes == []
 
 
 def test_columns_are_the_fields_of_the_rows(store: AttendanceStore) -> None:
-    kinds = (Meeting, Attendance, AttendanceChange, Person)
+    kinds = (Meeting, Attendance, AttendanceChange, Person, CrmLink)
     for table, kind in zip(store.needed, kinds, strict=True):
         assert {column.name for column in table.c} == {"portal", *kind._fields}
         optional = {name for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if "None" in str(hint)}
@@ -55,16 +55,22 @@ def test_any_text_of_a_portal_can_be_stored(store: AttendanceStore) -> None:
         "OWNER_ID": 10**18 - 1,
         "DATE_FROM_FORMATTED": "Thu Sep 03 2026 10:00:00", "DATE_TO_FORMATTED": "Thu Sep 03 2026 11:00:00",
         "TZ_FROM": "Mars\0" + "x" * 300, "TZ_OFFSET_FROM": "0", "TZ_OFFSET_TO": "0",
+        "LOCATION": "a\0" + "🗓" * 2_000, "RRULE": {"FREQ": "DAILY", "BYDAY": dict(enumerate(["MO" * 1000] * 9))},
+        "UF_CRM_CAL_EVENT": ["D_12", "T" * 20 + "_" + "9" * 18, "T" * 21 + "_1", "D_x", 7, None, "D_" + "9" * 19],
     }  # fmt: skip
     event = read_event(row)
     snapshot = make_snapshot(0, event)
     write(store, replace(snapshot, seen=((str(Calendar(event.calendar_type, event.owner_id)), event),)))
-    (name,) = get_names([9]).read([{"ID": 9, "NAME": "\0" + "🗓" * 20_000, "LAST_NAME": "🗓" * 20_000}], str).values()
-    write(store, make_snapshot(1, event), [Person(9, name, NOON)])
-    meetings, *_, people = read_rows(store)
-    assert [row[3] for row in meetings] == [event.name]
+    words = {"NAME": "\0" + "🗓" * 20_000, "LAST_NAME": "🗓" * 20_000, "EMAIL": "🗓" * 20_000}
+    (contact,) = get_contacts([9]).read([{"ID": 9, **words}], str).values()
+    write(store, make_snapshot(1, event), [Person(9, contact.name, NOON, contact.email)])
+    tables = read_rows(store)
+    (meeting,) = tables.meetings
+    assert (meeting.name, meeting.location) == (event.name, event.location)
+    assert (meeting.recurrence_rule, len(meeting.location)) == (event.recurrence_rule, 1000)
     assert (event.name[:5], len(event.name), len(event.zone or "")) == ("a\ufffdb\ufffdc", 16_383, 64)
-    assert [row[2] for row in people] == [name]
+    assert [(row.name, row.email) for row in tables.people] == [contact]
+    assert {(row.crm_type, row.crm_id) for row in tables.crm_links} == {("T" * 20, 10**18 - 1), ("deal", 12)}
 
 
 def test_a_history(store: AttendanceStore) -> None:
@@ -77,8 +83,10 @@ def test_a_history(store: AttendanceStore) -> None:
     assert write(store, make_snapshot(4)).counts == {}
     meetings, attendance, changes, *_ = read_rows(store)
     one, two, three = (NOON + timedelta(hours=hours, seconds=1) for hours in (1, 2, 3))
-    assert meetings[0][-5:] == (NOON + timedelta(seconds=1), two, three, "not_visible", None)
-    assert [(row[3], row[4], row[-2], row[-1]) for row in attendance] == [
+    zero = NOON + timedelta(seconds=1)
+    (row,) = meetings
+    assert (row.first_seen, row.last_seen, row.vanished_at, row.vanished_reason) == (zero, two, three, "not_visible")
+    assert [(row.user_id, row.status, row.changed_at, row.vanished_at) for row in attendance] == [
         (1, "H", None, three), (10, "Y", None, three), (11, "Y", two, three), (12, "Q", two, two),
     ]  # fmt: skip
     assert [row[3:] for row in changes] == [(11, "N", "Y", one, two), (12, "Q", None, one, two)]
@@ -106,7 +114,7 @@ def test_tables_that_were_emptied_or_restored_begin_anew(store: AttendanceStore,
     assert [change[2:5] for change in again.changes] == [(12, "N", None)]
     rows, answers, changes, *_ = read_rows(store)
     assert [row[11:15] for row in rows] == [(2, 0, 0, 2)]
-    assert [row[3:5] for row in answers if row[-1] is None] == [(1, "H"), (10, "Y"), (11, "Y")]
+    assert [row[3:5] for row in answers if row.vanished_at is None] == [(1, "H"), (10, "Y"), (11, "Y")]
     assert len(changes) == 2
 
 
@@ -122,14 +130,16 @@ def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: Attendanc
     }
     zero, one, two = (NOON + timedelta(hours=hours, seconds=1) for hours in (0, 1, 2))
     meetings, attendance, *_ = read_rows(store)
-    seen = {(row[0].partition(".")[0], *row[1:4:2], row[7]): row[-1] for row in attendance}
+    seen = {
+        (row.portal.partition(".")[0], row.parent_id, row.user_id, row.last_seen): row.vanished_at for row in attendance
+    }
     assert seen == {
         ("example", 7, 1, two): None, ("example", 7, 10, two): None, ("example", 7, 11, two): None,
         ("example", 7, 12, zero): one,
         ("example", 8, 1, two): None, ("example", 8, 10, two): None, ("example", 8, 11, two): None,
         **{("other", 7, user, zero): None for user in (1, 10, 11, 12)},
     }  # fmt: skip
-    assert [(row[1], row[17]) for row in meetings] == [(7, two), (8, two), (7, zero)]
+    assert [(row.parent_id, row.last_seen) for row in meetings] == [(7, two), (8, two), (7, zero)]
 
 
 def test_a_meeting_moved_far_away_is_gone_from_where_it_was(store: AttendanceStore) -> None:
@@ -137,9 +147,10 @@ def test_a_meeting_moved_far_away_is_gone_from_where_it_was(store: AttendanceSto
         store, make_snapshot(0, make_meeting(7, FIRST + 3 * DAY), make_meeting(8, FIRST + 3 * DAY, is_recurring=True))
     )
     november = Window(FIRST + 61 * DAY, FIRST + 91 * DAY)
-    moved = (make_meeting(7, FIRST + 70 * DAY), make_meeting(8, FIRST + 71 * DAY, is_recurring=True))
-    assert write(store, make_snapshot(1, *moved, window=november)).counts == {"new": 1, "moved": 1, "unknown": 0}
-    assert [(row[1], row[-1]) for row in read_rows(store)[0] if row[-3]] == [(7, FIRST + 70 * DAY)]
+    shown = (make_meeting(7, FIRST + 70 * DAY), make_meeting(8, FIRST + 71 * DAY, is_recurring=True))
+    assert write(store, make_snapshot(1, *shown, window=november)).counts == {"new": 1, "moved": 1, "unknown": 0}
+    moved = [row for row in read_rows(store).meetings if row.vanished_at]
+    assert [(row.parent_id, row.moved_to) for row in moved] == [(7, FIRST + 70 * DAY)]
 
 
 def test_single_events_concern_nothing_else(store: AttendanceStore) -> None:
@@ -164,9 +175,9 @@ def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
 
 
 def test_names_as_long_as_accepted(engine: Engine) -> None:
-    names = ("meetings", "attendance", "changes", "people")
+    names = ("meetings", "attendance", "changes", "people", "crm_links")
     store = make_store(engine, TableNames(**{name: name.ljust(63, "x") for name in names}))
-    assert store.prepare(create=True).count("CREATE INDEX") == 4
+    assert store.prepare(create=True).count("CREATE INDEX") == 8
     assert store.prepare(create=False) == ""
     assert write(store, make_snapshot(0, make_meeting(7, FIRST))).counts["new"] == 1
 
@@ -176,7 +187,7 @@ def test_missing_tables_are_named_with_what_creates_them(engine: Engine) -> None
     with pytest.raises(InvalidArgumentError, match=r"create_tables=True") as refusal:
         store.prepare(create=False)
     statements = str(refusal.value).partition("\n")[2]
-    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (4, 4)
+    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (5, 8)
     with engine.begin() as connection:
         for statement in statements.split(";")[:-1]:
             connection.execute(text(statement))
@@ -225,5 +236,5 @@ def test_names_that_are_not_acceptable(names: dict[str, Any], named: str) -> Non
 def test_names_of_people_are_replaced(store: AttendanceStore) -> None:
     write(store, make_snapshot(0), [Person(1, "Anna", NOON), Person(2, "Martin", NOON)])
     write(store, make_snapshot(1), [Person(1, "Anna Orlova", NOON + DAY), Person(3, "Dora", NOON)])
-    *_, people = read_rows(store)
-    assert [row[1:] for row in people] == [(1, "Anna Orlova", NOON + DAY), (2, "Martin", NOON), (3, "Dora", NOON)]
+    people = read_rows(store).people
+    assert [row[1:4] for row in people] == [(1, "Anna Orlova", NOON + DAY), (2, "Martin", NOON), (3, "Dora", NOON)]

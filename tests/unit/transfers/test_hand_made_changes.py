@@ -57,8 +57,11 @@ def rows(engine: Engine, table: Any, portal: str) -> list[Any]:
 
 
 def live(engine: Engine, portal: str) -> dict[Any, Any]:
-    """Return the meetings that are there, without the times of the readings."""
-    own = {"portal", "first_seen", "last_seen"}
+    """Return the meetings that are there, without the times of the readings, and of the organiser's row.
+
+    A calendar may not show that row, and a reading by id does.
+    """
+    own = {"portal", "first_seen", "last_seen", "created_at", "updated_at", "portal_created", "portal_changed"}
     return {
         (row.parent_id, short(row.occurrence_start)): {k: v for k, v in row._mapping.items() if k not in own}
         for row in rows(engine, TABLES.meetings, portal)

@@ -37,7 +37,7 @@ def test_files_of_people(server: SandboxServer, tmp_path: Path, clock: Clock, mo
         (MARTIN, "Martin"),
         (DORA, "Dora Ó'Neil 🗓"),
     ]
-    assert set(rows[0]) == {"portal", "user_id", "name", "seen_at"}
+    assert set(rows[0]) == {"portal", "user_id", "name", "email", "seen_at"}
 
 
 def test_names_can_be_left_out_of_files(connection: str, tmp_path: Path, clock: Clock) -> None:

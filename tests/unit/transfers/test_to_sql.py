@@ -337,6 +337,41 @@ def test_people_have_names_if_they_are_asked_for(
     engine.dispose()
 
 
+def test_e_mail_addresses_take_a_larger_scope(
+    warehouse: URL, server: SandboxServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = f"SELECT email FROM bitrix24_people WHERE user_id = {ANNA}"
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", server.connection_json(DORA))
+    sync(calendars="user", people_names=True)
+    assert query(warehouse, asked) == [(None,)]
+    with server.portal.locked() as book:
+        person = book.people[DORA]
+        assert person.webhook is not None
+        book.people[DORA] = replace(person, webhook=replace(person.webhook, scopes=("calendar", "user")))
+    sync(calendars="user", people_names=True)
+    assert query(warehouse, asked) == [("user1@portal.example",)]
+
+
+def test_links_to_the_crm_if_they_are_asked_for(connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
+    with portal.locked() as book:
+        book.events[DAILY] = replace(book.events[DAILY], crm_links=("D_12", "CO_3"), location=f"Room {CANARY}")
+    sync()
+    engine = create_engine(warehouse)
+    assert not inspect(engine).has_table("bitrix24_crm_links")
+    engine.dispose()
+    sync(crm_links=True, crm_links_table="links")
+    assert query(warehouse, "SELECT parent_id, crm_type, crm_id FROM links ORDER BY crm_type") == [
+        (DAILY, "company", 3),
+        (DAILY, "deal", 12),
+    ]
+    rows = query(warehouse, f"SELECT location, recurrence_rule FROM bitrix24_meetings WHERE parent_id = {DAILY}")
+    assert rows == [("Room ***", "FREQ=DAILY;INTERVAL=1;COUNT=3")] * 3
+    sync(meeting_names=False)
+    assert query(warehouse, "SELECT DISTINCT location FROM bitrix24_meetings") == [(None,)]
+    with pytest.raises(InvalidArgumentError, match="crm_links"):
+        sync(crm_links="maybe")
+
+
 def test_names_of_people_take_a_scope(connection: str, warehouse: URL, clock: Clock, tmp_path: Path) -> None:
     with pytest.raises(ScopeError, match="`user_brief`"):
         sync(people_names=True)
