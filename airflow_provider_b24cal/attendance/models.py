@@ -209,11 +209,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stored rows that a snapshot can change."""
+    """The stored rows that a snapshot can change.
+
+    :param same_answers: occurrences whose stored answers are those that the snapshot shows; ``attendances`` has none of
+        them.
+    """
 
     meetings: Mapping[Key, Meeting] = field(default_factory=dict)
     attendances: Mapping[Key, Mapping[int, Attendance]] = field(default_factory=dict)
     crm_links: Collection[CrmLink] = ()
+    same_answers: Collection[Key] = frozenset()
 
 
 def occurrence(event: CalendarEvent) -> Key:

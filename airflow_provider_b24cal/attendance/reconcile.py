@@ -45,6 +45,7 @@ class Diff:
     :param attendances: rows to insert or to replace.
     :param changes: rows to insert.
     :param crm_links: rows to insert or to replace.
+    :param seen_again: for occurrences whose answers are all as they are stored, how many answers those are.
     :param counts: how many occurrences were ``new``, ``changed``, ``unchanged``, ``moved``, ``vanished``, or have
         ``unknown`` attendance.
     :param emptied: calendars without any event, and how many occurrences are not visible any more with that. A loss of
@@ -55,6 +56,7 @@ class Diff:
     attendances: list[Attendance] = field(default_factory=list)
     changes: list[AttendanceChange] = field(default_factory=list)
     crm_links: list[CrmLink] = field(default_factory=list)
+    seen_again: dict[Key, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     emptied: Counter[str] = field(default_factory=Counter)
 
@@ -78,7 +80,8 @@ def reconcile(stored: Stored, snapshot: Snapshot, counted: Collection[Key] = ())
         elif before is not None and before.calendar not in {calendar, *whole} and _shows_less(event, before):
             outcome = "unchanged"
         else:
-            outcome = upsert(difference, snapshot.read_at, calendar, event, before, stored.attendances.get(key, {}))
+            attendances = None if key in stored.same_answers else stored.attendances.get(key, {})
+            outcome = upsert(difference, snapshot.read_at, calendar, event, before, attendances)
         if key not in counted:
             difference.counts[outcome] += 1
             difference.counts["unknown"] += event.attendees is None
@@ -151,12 +154,13 @@ def upsert(
     calendar: str,
     event: CalendarEvent,
     before: Meeting | None,
-    attendances: Mapping[int, Attendance],
+    attendances: Mapping[int, Attendance] | None,
     *,
     moved: bool = False,
 ) -> str:
     """Add the rows of an occurrence that was seen, and return whether it is ``new``, ``changed`` or ``unchanged``.
 
+    :param attendances: its answers so far; ``None`` if those that were given are the same.
     :param moved: the rows are stored at another start.
     """
     after = meeting(event, calendar, now, before)
@@ -166,10 +170,13 @@ def upsert(
         calendar=calendar, last_seen=now, created_at=None, updated_at=None
     )
     outcome = "new" if before is None else "unchanged" if same else "changed"
+    given = answers(event)
+    if attendances is None:
+        difference.seen_again[after.key] = len(given or ())
+        return outcome
     # Attendees that vanished with the occurrence return with it; that is no new invitation.
     vanished_at = before and before.vanished_at
     invited = {one: row for one, row in attendances.items() if row.vanished_at == vanished_at}
-    given = answers(event)
     if given is None:
         kept = (row for row in invited.values() if moved or row.vanished_at is not None)
         difference.attendances.extend(row._replace(vanished_at=None) for row in kept)

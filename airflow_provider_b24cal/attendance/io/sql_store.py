@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, not_, or_, select, update
+from sqlalchemy import and_, not_, or_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from airflow_provider_b24cal.attendance.io.answer_texts import answer_text, select_texts
 from airflow_provider_b24cal.attendance.io.queries import portals
 from airflow_provider_b24cal.attendance.io.table_check import (
     as_text,
@@ -18,20 +19,18 @@ from airflow_provider_b24cal.attendance.io.table_check import (
 )
 from airflow_provider_b24cal.attendance.io.table_lock import LOCKS, lock_tables, reading, transaction
 from airflow_provider_b24cal.attendance.io.tables import TableNames, define
-from airflow_provider_b24cal.attendance.models import Attendance, CrmLink, Meeting, Stored
+from airflow_provider_b24cal.attendance.models import Attendance, CrmLink, Meeting, Stored, best_views
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, Select, Table
     from sqlalchemy.engine import Connection, Engine, Row
 
     from airflow_provider_b24cal.attendance.models import AttendanceChange, Key, Person, Snapshot
     from airflow_provider_b24cal.attendance.reconcile import Diff
-
-R = TypeVar("R", "Meeting", "Attendance")
 
 _SLICE: Final = 5000
 _PARENTS: Final = 500
@@ -125,17 +124,21 @@ class AttendanceStore:
         :param session: has the lock of the tables, since before the snapshot was read.
         """
         attendances: dict[Key, dict[int, Attendance]] = {}
+        columns, answer_columns = self.tables.meetings.c, self.tables.attendance.c
         with reading(session):
             begun = list(map(Meeting._make, self._begun_before(session, snapshot)))
             parents = _parents(snapshot).union(row.parent_id for row in begun)
-            found = map(Meeting._make, self._rows(session, self.tables.meetings, Meeting._fields, snapshot, parents))
+            wanted = select(*(columns[name] for name in Meeting._fields))
+            found = map(Meeting._make, self._rows(session, wanted, columns, snapshot, parents))
             meetings = {row.key: row for row in (*begun, *found)}
-            for answer in map(
-                Attendance._make, self._rows(session, self.tables.attendance, Attendance._fields, snapshot, parents)
-            ):
-                attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
+            same, others = self._same_answers(session, snapshot, parents)
+            wanted = select(*(answer_columns[name] for name in Attendance._fields))
+            for condition in _conditions(answer_columns, others):
+                rows = session.execute(wanted.where(answer_columns.portal == self.portal, condition)).all()
+                for answer in map(Attendance._make, rows):
+                    attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
             links = list(self._links(session, snapshot)) if self._crm_links else []
-        return Stored(meetings, attendances, links)
+        return Stored(meetings, attendances, links, same)
 
     def write(
         self, session: Connection, stored: Stored, difference: Diff, now: datetime, people: Sequence[Person] = ()
@@ -146,11 +149,14 @@ class AttendanceStore:
         :param now: when the snapshot was read.
         :param people: names to write.
         """
-        known = {key: (row,) for key, row in stored.meetings.items()}
-        answers = {key: rows.values() for key, rows in stored.attendances.items()}
+        known = {key: row._replace(last_seen=now) for key, row in stored.meetings.items() if row.vanished_at is None}
+        again = {row.key for row in difference.meetings if row == known.get(row.key)}
         with transaction(session):
-            self._put(session, self.tables.meetings, *_seen_again(difference.meetings, known, now), now)
-            self._put(session, self.tables.attendance, *_seen_again(difference.attendances, answers, now), now)
+            changed = [row for row in difference.meetings if row.key not in again]
+            self._upsert_all(session, self.tables.meetings, changed)
+            self._see_again(session, self.tables.meetings, again, now)
+            self._upsert_all(session, self.tables.attendance, difference.attendances)
+            self._see_again(session, self.tables.attendance, difference.seen_again, now)
             self._upsert_all(session, self.tables.changes, difference.changes)
             self._upsert_all(session, self.tables.people, people)
             if self._crm_links:
@@ -185,26 +191,36 @@ class AttendanceStore:
         own = wanted.where(columns.portal == self.portal, ending, columns.occurrence_start < span[0])
         return connection.execute(own)
 
+    def _same_answers(
+        self, connection: Connection, snapshot: Snapshot, parents: Collection[int]
+    ) -> tuple[frozenset[Key], frozenset[Key]]:
+        """Return the occurrences whose stored answers a snapshot shows, and the other ones that are stored."""
+        shown = {key: answer_text(event) for key, (_, event) in best_views(snapshot.seen).items()}
+        table = self.tables.attendance
+        texts = self._rows(connection, select_texts(table, self.engine.dialect.name), table.c, snapshot, parents)
+        found = {(parent, start): text or "" for parent, start, text in texts}
+        same = frozenset(key for key, text in found.items() if text == shown.get(key))
+        return same, frozenset(found) - same
+
     def _rows(
         self,
         connection: Connection,
-        table: Table,
-        fields: Sequence[str],
+        wanted: Select[Any],
+        columns: Any,
         snapshot: Snapshot,
         parents: Collection[int],
     ) -> Iterator[Row[Any]]:
-        """Yield the rows that begin in a snapshot's window, and those of some meetings at other times."""
-        wanted = select(*(table.c[name] for name in fields))
-        start, span = table.c.occurrence_start, _span(snapshot)
+        """Yield what is wanted of the rows that begin in a snapshot's window, and of some meetings at other times."""
+        start, span = columns.occurrence_start, _span(snapshot)
         conditions: list[ColumnElement[bool]] = []
         if span is not None:
             within = and_(start >= span[0], start < span[1])
             conditions.append(within)
         for some in _slices(sorted(parents), _PARENTS):
-            named = table.c.parent_id.in_(some)
+            named = columns.parent_id.in_(some)
             conditions.append(named if span is None else and_(named, not_(within)))
         for condition in conditions:
-            yield from connection.execute(wanted.where(and_(table.c.portal == self.portal, condition)))
+            yield from connection.execute(wanted.where(and_(columns.portal == self.portal, condition))).all()
 
     def _links(self, connection: Connection, snapshot: Snapshot) -> Iterator[CrmLink]:
         table = self.tables.crm_links
@@ -213,24 +229,11 @@ class AttendanceStore:
         for some in _slices(sorted(seen), _PARENTS):
             yield from map(CrmLink._make, connection.execute(wanted.where(table.c.parent_id.in_(some))))
 
-    def _put(
-        self,
-        connection: Connection,
-        table: Table,
-        rows: Sequence[Meeting | Attendance],
-        again: Sequence[Key],
-        now: datetime,
-    ) -> None:
-        """Write rows; of unchanged occurrences only the time at which they were seen."""
-        self._upsert_all(connection, table, rows)
-        statement = (
-            update(table)
-            .where(table.c.portal == self.portal, table.c.vanished_at.is_(None))
-            .where(table.c.parent_id == bindparam("parent"), table.c.occurrence_start == bindparam("start"))
-            .values(last_seen=now)
-        )
-        for some in _slices(again, _SLICE):
-            connection.execute(statement, [{"parent": parent, "start": start} for parent, start in some])
+    def _see_again(self, connection: Connection, table: Table, keys: Collection[Key], now: datetime) -> None:
+        """Write, of rows that are as they were, when they were seen."""
+        own = update(table).where(table.c.portal == self.portal, table.c.vanished_at.is_(None)).values(last_seen=now)
+        for condition in _conditions(table.c, keys):
+            connection.execute(own.where(condition))
 
     def _upsert_all(
         self,
@@ -243,17 +246,19 @@ class AttendanceStore:
             connection.execute(statement, [{"portal": self.portal, **row._asdict()} for row in some])
 
 
-def _seen_again(rows: Sequence[R], stored: Mapping[Key, Collection[R]], now: datetime) -> tuple[list[R], list[Key]]:
-    """Split rows into those to write, and the keys of occurrences that are unchanged."""
-    found: dict[Key, list[R]] = {}
-    for row in rows:
-        found.setdefault((row.parent_id, row.occurrence_start), []).append(row)
-    again = {
-        key: None
-        for key, some in found.items()
-        if set(some) == {row._replace(last_seen=now) for row in stored.get(key, ()) if row.vanished_at is None}
-    }
-    return [row for key, some in found.items() if key not in again for row in some], list(again)
+def _conditions(columns: Any, keys: Iterable[Key]) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions for occurrences that an index finds: by meeting, or by start if there are fewer starts."""
+    by_parent: dict[Any, list[Any]] = {}
+    by_start: dict[Any, list[Any]] = {}
+    for parent, start in sorted(keys):
+        by_parent.setdefault(parent, []).append(start)
+        by_start.setdefault(start, []).append(parent)
+    groups, one, many = by_parent, columns.parent_id, columns.occurrence_start
+    if len(by_start) < len(by_parent):
+        groups, one, many = by_start, many, one
+    for value, others in groups.items():
+        for some in _slices(others, _PARENTS):
+            yield and_(one == value, many.in_(some))
 
 
 def _parents(snapshot: Snapshot) -> frozenset[int]:

@@ -108,7 +108,8 @@ class Sync:
         self.counts.update(difference.counts)
         self.counts.update(
             occurrences=sum(difference.counts[outcome] for outcome in ("new", "changed", "unchanged", "moved")),
-            answers=sum((row.parent_id, row.occurrence_start) not in self._counted for row in difference.attendances),
+            answers=sum((row.parent_id, row.occurrence_start) not in self._counted for row in difference.attendances)
+            + sum(number for key, number in difference.seen_again.items() if key not in self._counted),
             answer_changes=len(difference.changes),
             people=len(people),
         )

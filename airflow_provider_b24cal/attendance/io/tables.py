@@ -59,9 +59,8 @@ class UtcDateTime(TimeType):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the value to write."""
-        if value is None:
-            return None
-        return value.astimezone(UTC) if dialect.name == "postgresql" else _without_zone(value)
+        # PostgreSQL takes any zone.
+        return value if value is None or dialect.name == "postgresql" else _without_zone(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the value that was read, with its zone."""

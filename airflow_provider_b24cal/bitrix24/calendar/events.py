@@ -29,7 +29,7 @@ from airflow_provider_b24cal.bitrix24.calendar.fields import (
     text,
     truth,
 )
-from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.calendar.status import STATUSES, MeetingStatus
 from airflow_provider_b24cal.bitrix24.serialization import HookResult
 
 if TYPE_CHECKING:
@@ -259,11 +259,10 @@ def _attendees(listed: Any) -> tuple[Attendee, ...] | None:
 
 def _status(row: Mapping[str, Any], field: str) -> MeetingStatus:
     letter = row.get(field)
-    try:
-        # Anything but a letter is a ValueError.
-        return MeetingStatus(letter)  # type: ignore[arg-type]
-    except ValueError:
-        raise RowError(field, "one capital letter", letter) from None
+    status = STATUSES.get(letter) if isinstance(letter, str) else None
+    if status is None:
+        raise RowError(field, "one capital letter", letter)
+    return status
 
 
 def _span(row: Mapping[str, Any], dates: DateFormats | None) -> Span:

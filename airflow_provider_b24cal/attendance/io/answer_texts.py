@@ -1,0 +1,65 @@
+"""The answers to an occurrence as one text, so that a database returns one row for each occurrence and not nine.
+
+Most answers are as they were at the last sync. Only the rows of the others have to be loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import String, case, cast, func, literal, null, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from airflow_provider_b24cal.attendance.models import answers, is_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement, Select, Table
+
+    from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
+
+_HOST: Final = "h"
+
+
+def answer_text(event: CalendarEvent) -> str | None:
+    """Return the answers to an event, such as ``1Hh,5Y``; ``None`` where the portal does not show them."""
+    if (given := answers(event)) is None:
+        return None
+    return ",".join(
+        f"{user_id}{status.value}{_HOST if is_host(event, user_id, status) else ''}"
+        for user_id, status in sorted(given.items())
+    )
+
+
+def select_texts(table: Table, dialect: str) -> Select[Any]:
+    """Return the query for the occurrences in the table of answers, with the answers that have not vanished as text.
+
+    A text that a database cuts or writes in another order is only not recognised.
+    """
+    host = case((table.c.is_host, _HOST), else_="")
+    answer = cast(table.c.user_id, String(20)) + table.c.status + host
+    live = case((table.c.vanished_at.is_(None), answer), else_=null())
+    key = table.c.parent_id, table.c.occurrence_start
+    return select(*key, _JOINED[dialect](live, table.c.user_id)).group_by(*key)
+
+
+def _postgresql(texts: ColumnElement[Any], user_id: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.string_agg(texts, aggregate_order_by(literal(","), user_id))
+
+
+def _mysql(texts: ColumnElement[Any], user_id: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.group_concat(texts.op("ORDER BY")(user_id))
+
+
+def _sqlite(texts: ColumnElement[Any], _: ColumnElement[Any]) -> ColumnElement[Any]:
+    # In the order of the primary key.
+    return func.group_concat(texts)
+
+
+_JOINED: Final[dict[str, Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "mysql": _mysql,
+    "mariadb": _mysql,
+}
