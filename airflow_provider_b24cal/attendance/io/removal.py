@@ -115,9 +115,10 @@ def _remove_users(session: Connection, store: AttendanceStore, user_ids: frozens
         (meetings.c.host_id, meetings.c.host_id.in_(user_ids), None),
         (meetings.c.calendar, meetings.c.calendar.in_(calendars_of(user_ids)), UNNAMED),
     ):
-        session.execute(update(meetings).where(meetings.c.portal == store.portal, theirs).values({column: value}))
+        own = update(meetings).where(meetings.c.portal == store.portal, theirs)
+        session.execute(own.values({column: value, meetings.c.updated_at: datetime.now(UTC)}))
     people = store.tables.people
-    removed["removed_people"] += _delete_people(session, store, people.c.user_id.in_(user_ids))
+    removed["removed_people"] += _delete_optional(session, store, people, people.c.user_id.in_(user_ids))
     return True
 
 
@@ -129,7 +130,9 @@ def _correct_counts(session: Connection, store: AttendanceStore, answers: dict[K
     corrected = [without_answers(row, answers[row.key]) for row in meetings if row.key in answers]
     if corrected:
         session.execute(
-            _at_keys(update(table), store, table, _KEY).values({name: bindparam(f"new_{name}") for name in counts}),
+            _at_keys(update(table), store, table, _KEY).values(
+                {name: bindparam(f"new_{name}") for name in counts} | {"updated_at": datetime.now(UTC)}
+            ),
             [_bound(row.key, _KEY) | {f"new_{name}": getattr(row, name) for name in counts} for row in corrected],
         )
 
@@ -150,7 +153,10 @@ def _remove_older(session: Connection, store: AttendanceStore, before: datetime,
         removed[f"removed_{count}"] += _delete(session, store, table, list(keys), _KEY)
     if len(keys) == _SLICE:
         return False
-    removed["removed_people"] += _delete_people(session, store, _unnamed(store))
+    links = store.tables.crm_links
+    kept = select(meetings.c.parent_id).where(meetings.c.portal == store.portal)
+    _delete_optional(session, store, links, links.c.parent_id.not_in(kept))
+    removed["removed_people"] += _delete_optional(session, store, store.tables.people, _unnamed(store))
     return True
 
 
@@ -206,11 +212,11 @@ def _delete(
     return session.execute(statement, [_bound(key, fields) for key in keys]).rowcount if keys else 0
 
 
-def _delete_people(session: Connection, store: AttendanceStore, condition: ColumnElement[bool]) -> int:
-    """Delete names, if there is a table of them, which other tasks may keep."""
-    people = store.tables.people
-    if not inspect(session).has_table(people.name, schema=people.schema):
+def _delete_optional(session: Connection, store: AttendanceStore, table: Table, condition: ColumnElement[bool]) -> int:
+    """Delete rows of a table, if there is one, which other tasks may keep; return how many there were."""
+    if not inspect(session).has_table(table.name, schema=table.schema):
         return 0
+    key = [column.name for column in table.primary_key.columns if column.name != "portal"]
     # MariaDB reads the lists of a condition once for a SELECT, and for a DELETE again for each row.
-    found = session.execute(select(people.c.user_id).where(people.c.portal == store.portal, condition)).all()
-    return _delete(session, store, people, found, ("user_id",))
+    found = session.execute(_select(table, key).where(table.c.portal == store.portal, condition)).all()
+    return _delete(session, store, table, found, key)

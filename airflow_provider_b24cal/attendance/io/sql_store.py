@@ -198,7 +198,7 @@ class AttendanceStore:
         shown = {key: answer_text(event) for key, (_, event) in best_views(snapshot.seen).items()}
         table = self.tables.attendance
         texts = self._rows(connection, select_texts(table, self.engine.dialect.name), table.c, snapshot, parents)
-        found = {(parent, start): text or "" for parent, start, text in texts}
+        found = {(parent, start): text or "" for parent, start, text in map(tuple, texts)}
         same = frozenset(key for key, text in found.items() if text == shown.get(key))
         return same, frozenset(found) - same
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,25 @@ def test_meetings_of_other_windows_keep_their_history(as_dora: None, warehouse: 
     assert query(warehouse, "SELECT user_id, old_status, new_status FROM bitrix24_attendance_changes") == [
         (ANNA, "Y", "N")
     ]
+
+
+def test_a_meeting_from_which_somebody_was_taken_is_one_that_changed(as_dora: None, sqlite: URL, clock: Clock) -> None:
+    """Who loads only what has changed loads it again."""
+    sync(**OTHERS)
+    changed = f"SELECT count(*) FROM bitrix24_meetings WHERE updated_at > '{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+    later = {"window_start": "2026-10-05T00:00:00Z", "window_end": "2026-10-06T00:00:00Z"}
+    sync(**{**OTHERS, **later}, exclude_users=[DORA])
+    assert query(sqlite, changed) == [(7,)]
+
+
+def test_links_of_meetings_that_are_not_kept_go_with_them(as_dora: None, warehouse: URL, portal: Portal) -> None:
+    with portal.locked() as book:
+        for event_id in (BUDGET, DAYS):
+            book.events[event_id] = replace(book.events[event_id], crm_links=("D_12",))
+    sync(**ALL, crm_links=True)
+    later = {"window_start": "2026-10-01T00:00:00Z", "window_end": "2026-10-02T00:00:00Z"}
+    sync(**{**ALL, **later}, keep_days=1)
+    assert query(warehouse, "SELECT parent_id FROM bitrix24_crm_links") == [(DAYS,)]
 
 
 def test_who_is_let_in_again_was_invited_later(as_dora: None, sqlite: URL) -> None:
