@@ -66,7 +66,9 @@ elseif longest then
   if share >= 1 then begin, share, refused_at = begin - gap + free, 1, 0 end
 else
   if not is_shared then
-    share = (math.min(burst, math.max(1, math.ceil(ahead * rate))) - margin) / burst
+    local level = math.max(0, stored[1] - stored[2])
+    if not (level <= full + most_ahead) then level = full end
+    share = (math.min(burst, math.max(1, math.ceil(level * rate - 0.01))) - margin) / burst
     ahead, refused_at = ahead + gap - free, now
   elseif now >= refused_at + gap / share then
     share, refused_at = left * share, now

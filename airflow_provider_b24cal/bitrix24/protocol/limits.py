@@ -90,7 +90,9 @@ class Bucket:
         share, refused_at = self.share, self.refused_at
         if not self._is_shared(now):
             # Others have filled the part of the bucket that this sender has not.
-            own = min(self.plan.burst, max(1, ceil(ahead * self.plan.rate)))
+            # As of the last reservation: the refusal may have taken seconds, in which it would have leaked away.
+            level = self._ahead(self.noted_at) * self.plan.rate
+            own = min(self.plan.burst, max(1, ceil(level - _ROUNDING)))
             share = (own - SHARE_MARGIN) / self.plan.burst
             # Places that were reserved ahead are still used.
             ahead, refused_at = ahead + gap - self._free, now
@@ -129,6 +131,8 @@ SHARE_MARGIN: Final = 0.15
 
 These numbers were chosen by ``benchmarks/simulate_cluster.py``.
 """
+_ROUNDING: Final = 0.01
+"""Part of a request by which a level computed from two times may be wrong."""
 SHARE_LEFT: Final = 0.7
 """What a further refusal leaves of a share."""
 SHARE_GROWTH: Final = 1.15
