@@ -18,7 +18,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 export npm_config_cache ?= $(CURDIR)/.cache/npm
 CLIENTS := sandbox/tests/clients
 
-.PHONY: help setup demo demo-ui quick quick-tests test executors buckets destinations clients lint types docs coverage newest screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui quick quick-tests test executors buckets destinations dbt clients lint types docs coverage newest screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -74,6 +74,15 @@ destinations: ## Load rows into DuckDB with dlt, and read files of attendance wi
 	@$(MAKE) --no-print-directory setup VENV=.venv/destinations LOCK=.ci/locks/destinations.txt
 	@.venv/destinations/bin/python -m pytest -q -n 2 tests/unit/test_dlt.py tests/unit/test_other_databases.py \
 	  tests/unit/test_read_files.py $(PYTEST_ARGS)
+
+.venv/dbt/.ready: .ci/locks/dbt.txt
+	@$(PYTHON) -m venv --clear .venv/dbt
+	@.venv/dbt/bin/python -m pip install -qq --disable-pip-version-check --no-cache-dir --require-hashes -r $<
+	@touch $@
+
+dbt: setup .venv/dbt/.ready ## Write the dbt files of docs/dbt anew, and let dbt build them (needs PostgreSQL)
+	@$(BIN)/python -m dev.dbt_project
+	@B24CAL_TEST_DBT=.venv/dbt/bin/dbt $(BIN)/python -m pytest -q tests/unit/test_dbt.py $(PYTEST_ARGS)
 
 $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	@npm ci --prefix $(CLIENTS) --loglevel error
@@ -136,7 +145,7 @@ audit: $(AUDIT)/.ready ## Look the pinned packages up among published vulnerabil
 matrix: ## Run all tests on every Airflow that has a lock and every Python found that it supports (AIRFLOWS="2.11 3.3" PYTHONS=3.11 for some)
 	@PYTHONS="$(PYTHONS)" $(PYTHON) .ci/matrix $(AIRFLOWS)
 
-lock: lock-uv $(LOCKS:%=lock-%) lock-executors lock-destinations lock-buckets ## Resolve the locks anew (lock-3.3 for one of them)
+lock: lock-uv $(LOCKS:%=lock-%) lock-executors lock-destinations lock-buckets lock-dbt ## Resolve the locks anew (lock-3.3 for one of them)
 
 lock-uv: setup
 	@$(COMPILE) .ci/locks/uv.in -o .ci/locks/uv.txt
@@ -154,6 +163,9 @@ lock-%: setup
 lock-executors lock-destinations: lock-%: lock-3.3
 	@$(COMPILE) pyproject.toml sandbox/pyproject.toml .ci/locks/$*.in --group test -c .ci/locks/airflow-3.3.txt \
 	  -o .ci/locks/$*.txt
+
+lock-dbt: setup
+	@$(COMPILE) .ci/locks/dbt.in -o .ci/locks/dbt.txt
 
 lock-buckets: setup
 	@$(filter-out --universal,$(COMPILE)) pyproject.toml sandbox/pyproject.toml .ci/locks/buckets.in --group test \
