@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         done = subprocess.run(
             [AIRFLOW, "dags", "test", "at_home"], env=environment, check=False, capture_output=True, text=True
         )
-        with sqlite3.connect(home / "airflow.db") as database:
+        with closing(sqlite3.connect(home / "airflow.db")) as database:
             xcoms = {
                 # SQLite returns what is a number as a number.
                 (task, index, key): json.loads(value) if isinstance(value, str | bytes) else value
@@ -138,7 +139,7 @@ def test_the_link_is_where_airflow_looks_for_it(ran: Ran, task: str, index: int,
 
 
 def test_the_link_is_in_the_stored_dag(ran: Ran) -> None:
-    with sqlite3.connect(ran.home / "airflow.db") as database:
+    with closing(sqlite3.connect(ran.home / "airflow.db")) as database:
         ((stored,),) = database.execute("select data from serialized_dag where dag_id = 'at_home' limit 1")
     tasks = [task for task in map(json.dumps, json.loads(stored)["dag"]["tasks"]) if "airflow_provider_b24cal" in task]
     assert len(tasks) == 18

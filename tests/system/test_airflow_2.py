@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
@@ -173,9 +174,8 @@ def test_is_tested_saved_reopened_and_used(
 
 
 def _xcoms(site: LocalAirflow) -> list[str]:
-    with sqlite3.connect(site.home / "airflow.db", timeout=60) as database:
+    with closing(sqlite3.connect(site.home / "airflow.db", timeout=60)) as database:
         rows = database.execute("SELECT value FROM xcom WHERE task_id = 'read' AND key = 'return_value'").fetchall()
-    database.close()
     return [value.decode() for (value,) in rows]
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def _unpause(airflow: LocalAirflow, dag_id: str) -> None:
 
 
 def _rows(place: Path, columns: str, table: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(place / "attendance.db", timeout=30) as database:
+    with closing(sqlite3.connect(place / "attendance.db", timeout=30)) as database:
         return database.execute(f"SELECT {columns} FROM bitrix24_{table} ORDER BY {columns}").fetchall()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_each_failure_is_repeated_as_it_deserves(airflow: LocalAirflow, portal: 
 
 def _decided(airflow: LocalAirflow, task_id: str) -> list[Any]:
     """Return the delay before each further try and its reason, as Airflow has stored them."""
-    with sqlite3.connect(f"file:{airflow.home}/airflow.db?mode=ro", uri=True, timeout=60) as database:
+    with closing(sqlite3.connect(f"file:{airflow.home}/airflow.db?mode=ro", uri=True, timeout=60)) as database:
         return database.execute(
             """SELECT retry_delay_override, retry_reason FROM (
                  SELECT task_id, try_number, retry_delay_override, retry_reason FROM task_instance

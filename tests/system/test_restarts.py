@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -268,7 +269,7 @@ def _reported(airflow: LocalAirflow) -> list[tuple[str, int, str, str]]:
 
 
 def _stored(airflow: LocalAirflow, query: str) -> list[Any]:
-    with sqlite3.connect(airflow.home / "airflow.db", timeout=30) as database:
+    with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=30)) as database:
         return database.execute(query).fetchall()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # [START howto_test_without_a_portal]
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from bitrix24_sandbox.portal import Portal
@@ -97,7 +98,7 @@ def test_tables_of_the_days_ahead(sandbox_portal: Portal, tmp_path: Path, monkey
     # [END howto_sync_ahead]
     sync.render_template_fields(WHEN)
     counts = sync.execute({})
-    with sqlite3.connect(tmp_path / "w.db") as database:
+    with closing(sqlite3.connect(tmp_path / "w.db")) as database:
         ((stored, calendars),) = database.execute("SELECT count(*), count(DISTINCT calendar) FROM bitrix24_meetings")
     assert (stored, calendars) == (counts["new"], 4)
 
@@ -122,7 +123,7 @@ def test_keeping_less(sandbox_portal: Portal, tmp_path: Path, monkeypatch: pytes
     sync.render_template_fields(WHEN)
     counts = sync.execute({})
     assert (counts["answers"] > 0, counts["removed_answers"]) == (True, 0)
-    with sqlite3.connect(tmp_path / "w.db") as database:
+    with closing(sqlite3.connect(tmp_path / "w.db")) as database:
         assert 3 not in {user for (user,) in database.execute("SELECT user_id FROM bitrix24_attendance")}
 
 
@@ -142,7 +143,7 @@ def test_views_of_tables(sandbox_portal: Portal, tmp_path: Path, monkeypatch: py
 
     create_attendance_views("warehouse")
     # [END howto_views]
-    with sqlite3.connect(tmp_path / "w.db") as database:
+    with closing(sqlite3.connect(tmp_path / "w.db")) as database:
         (current,) = database.execute("SELECT count(*) FROM bitrix24_attendance_current").fetchone()
         (stored,) = database.execute("SELECT count(*) FROM bitrix24_attendance").fetchone()
     assert current == stored > 0
