@@ -213,12 +213,14 @@ class Stored:
 
     :param same_answers: occurrences whose stored answers are those that the snapshot shows; ``attendances`` has none of
         them.
+    :param span: all rows of occurrences that begin in it are here; ``None`` if single meetings were read.
     """
 
     meetings: Mapping[Key, Meeting] = field(default_factory=dict)
     attendances: Mapping[Key, Mapping[int, Attendance]] = field(default_factory=dict)
     crm_links: Collection[CrmLink] = ()
-    same_answers: Collection[Key] = frozenset()
+    same_answers: frozenset[Key] = frozenset()
+    span: tuple[datetime, datetime] | None = None
 
 
 def occurrence(event: CalendarEvent) -> Key:

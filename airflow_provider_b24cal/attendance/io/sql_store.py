@@ -23,7 +23,7 @@ from airflow_provider_b24cal.attendance.models import Attendance, CrmLink, Meeti
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
     from contextlib import AbstractContextManager
 
     from sqlalchemy import ColumnElement, Select, Table
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _SLICE: Final = 5000
 _PARENTS: Final = 500
 _SAMPLE: Final = 50
+_LEFT_OUT: Final = 50
 _DAY: Final = timedelta(days=1)
 
 
@@ -138,7 +139,7 @@ class AttendanceStore:
                 for answer in map(Attendance._make, rows):
                     attendances.setdefault((answer.parent_id, answer.occurrence_start), {})[answer.user_id] = answer
             links = list(self._links(session, snapshot)) if self._crm_links else []
-        return Stored(meetings, attendances, links, same)
+        return Stored(meetings, attendances, links, same, _span(snapshot))
 
     def write(
         self, session: Connection, stored: Stored, difference: Diff, now: datetime, people: Sequence[Person] = ()
@@ -154,9 +155,10 @@ class AttendanceStore:
         with transaction(session):
             changed = [row for row in difference.meetings if row.key not in again]
             self._upsert_all(session, self.tables.meetings, changed)
-            self._see_again(session, self.tables.meetings, again, now)
+            self._see_again(session, self.tables.meetings, again, known.keys() - again, stored.span, now)
             self._upsert_all(session, self.tables.attendance, difference.attendances)
-            self._see_again(session, self.tables.attendance, difference.seen_again, now)
+            others = (stored.same_answers | stored.attendances.keys()) - difference.seen_again.keys()
+            self._see_again(session, self.tables.attendance, difference.seen_again.keys(), others, stored.span, now)
             self._upsert_all(session, self.tables.changes, difference.changes)
             self._upsert_all(session, self.tables.people, people)
             if self._crm_links:
@@ -229,9 +231,30 @@ class AttendanceStore:
         for some in _slices(sorted(seen), _PARENTS):
             yield from map(CrmLink._make, connection.execute(wanted.where(table.c.parent_id.in_(some))))
 
-    def _see_again(self, connection: Connection, table: Table, keys: Collection[Key], now: datetime) -> None:
-        """Write, of rows that are as they were, when they were seen."""
+    def _see_again(
+        self,
+        connection: Connection,
+        table: Table,
+        keys: Set[Key],
+        others: Set[Key],
+        span: tuple[datetime, datetime] | None,
+        now: datetime,
+    ) -> None:
+        """Write, of rows that are as they were, when they were seen.
+
+        :param others: the other occurrences that are stored in the span.
+        """
         own = update(table).where(table.c.portal == self.portal, table.c.vanished_at.is_(None)).values(last_seen=now)
+        within = {key for key in keys if span is not None and span[0] <= key[1] < span[1]}
+        if within:
+            # Mostly nothing has changed, and one statement for a range of starts will do.
+            first, last = min(key[1] for key in within), max(key[1] for key in within)
+            left_out = [key for key in others if first <= key[1] <= last]
+            if len(left_out) <= _LEFT_OUT:
+                start = table.c.occurrence_start
+                different = (not_(and_(table.c.parent_id == key[0], start == key[1])) for key in left_out)
+                connection.execute(own.where(start.between(first, last), *different))
+                keys = keys - within
         for condition in _conditions(table.c, keys):
             connection.execute(own.where(condition))
 

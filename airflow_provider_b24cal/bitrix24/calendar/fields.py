@@ -76,7 +76,7 @@ def number(row: Mapping[str, Any], field: str) -> int | None:
     value = row.get(field)
     if type(value) is int and abs(value) < _LARGEST:
         return value
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
+    if type(value) is str and _WHOLE.fullmatch(value):
         return int(value)
     if is_empty(value):
         return None

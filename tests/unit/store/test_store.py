@@ -142,6 +142,28 @@ def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: Attendanc
     assert [(row.parent_id, row.last_seen) for row in meetings] == [(7, two), (8, two), (7, zero)]
 
 
+@pytest.mark.parametrize("left_out", [0, 50])
+def test_what_was_not_read_again_was_not_seen_again(
+    left_out: int, store: AttendanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A calendar that nobody reads any more lies between the dates of one that is read."""
+    monkeypatch.setattr("airflow_provider_b24cal.attendance.io.sql_store._LEFT_OUT", left_out)
+    mine = [make_meeting(7, FIRST + day * DAY, "YN", is_recurring=True) for day in (1, 3, 5)]
+    foreign = [make_meeting(8, FIRST + day * DAY, "YN", is_recurring=True) for day in (0, 1, 2, 9)]
+    other = make_snapshot(0, *foreign)
+    write(
+        store, replace(other, seen=tuple(("user:2", event) for _, event in other.seen), calendars=frozenset({"user:2"}))
+    )
+    write(store, make_snapshot(1, *mine))
+    changed = [*mine[:2], make_meeting(7, FIRST + 5 * DAY, "YQ", is_recurring=True)]
+    assert +write(store, make_snapshot(2, *changed)).counts == {"unchanged": 2, "changed": 1}
+    zero, two = (NOON + timedelta(hours=hours, seconds=1) for hours in (0, 2))
+    tables = read_rows(store)
+    assert {(row.parent_id, row.last_seen) for row in tables.meetings} == {(7, two), (8, zero)}
+    assert {(row.parent_id, row.last_seen) for row in tables.attendance} == {(7, two), (8, zero)}
+    assert {row.updated_at for row in tables.meetings if row.last_seen == two} == {two, two - timedelta(hours=1)}
+
+
 def test_a_meeting_moved_far_away_is_gone_from_where_it_was(store: AttendanceStore) -> None:
     write(
         store, make_snapshot(0, make_meeting(7, FIRST + 3 * DAY), make_meeting(8, FIRST + 3 * DAY, is_recurring=True))
