@@ -13,7 +13,7 @@ from airflow_provider_b24cal.bitrix24.auth.credentials import Endpoint, Secret, 
 from airflow_provider_b24cal.bitrix24.calendar.set_status import MAX_SETS, change_statuses
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 from airflow_provider_b24cal.bitrix24.protocol.errors import ConnectError, TransportError
-from airflow_provider_b24cal.bitrix24.protocol.exchange import Send
+from airflow_provider_b24cal.bitrix24.protocol.exchange import Blocking, Send
 from airflow_provider_b24cal.bitrix24.protocol.limits import RetryPolicy
 from airflow_provider_b24cal.bitrix24.protocol.replies import Reply
 from tests.contexts import context_for
@@ -88,7 +88,7 @@ def test_at_most_two_sets_may_have_been_carried_out(wanted: dict[int, MeetingSta
     try:
         while True:
             if not isinstance(step, Send):
-                step = steps.send(None)
+                step = steps.send(step.function() if isinstance(step, Blocking) else None)
                 continue
             method = step.request.url.reveal().rsplit("/", 1)[1]
             answer = _carry(json.loads(step.request.body), method, script[sent % len(script)], sets)
