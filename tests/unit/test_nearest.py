@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -95,7 +96,11 @@ def test_it_says_the_same_as_the_list(zone: str, culture: str, hook: Bitrix24Cal
     events = hook.nearest_events()
     assert _ids(events) == MINE
     listed = hook.list_events(Window(NOW, NOW + timedelta(60)), owner_id=ANNA)
-    assert events == [event for event in listed if event.status != "N"]
+    # Here a date such as 05/01/2026 may be one of two.
+    dates = {"created": None, "changed": None}
+    assert [replace(event, **dates) for event in events] == [
+        replace(event, **dates) for event in listed if event.status != "N"
+    ]
     assert [event.start.isoformat() for event in events[:2]] == [
         "2026-09-16T07:30:00+00:00", "2026-09-19T02:00:00+00:00",
     ]  # fmt: skip

@@ -69,6 +69,8 @@ class DateFormats(NamedTuple):
         :param known_start: returns that start as the row has it elsewhere; called if the format is not clear yet.
         """
         readings = _all_readings(value) if isinstance(value, str) else {}
+        if not readings:
+            return None
         found = {one: wall for one, wall in readings.items() if one in self.formats}
         if len(set(found.values())) > 1 and isinstance(start, str) and (known := known_start()) is not None:
             starts = _all_readings(start)

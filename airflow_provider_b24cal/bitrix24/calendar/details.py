@@ -5,8 +5,10 @@ Nothing here makes a row unreadable. A detail that is not in a known form is lef
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.calendar.fields import clean_text, is_empty
@@ -35,8 +37,13 @@ def recurrence_rule(row: Mapping[str, Any]) -> str | None:
     A portal writes the first day of 2038, in its zone, as the end of a series without one.
     """
     rule = row.get("RRULE")
-    if not isinstance(rule, dict):
-        return _words(rule)
+    return _rule(json.dumps(rule)) if isinstance(rule, dict) else _words(rule)
+
+
+@lru_cache(maxsize=1024)
+def _rule(as_json: str) -> str | None:
+    """Return the rule of a series; its dates have the same one."""
+    rule = json.loads(as_json)
     parts = {name: _listed(rule.get(name)) for name in _RULE}
     until = rule.get("UNTIL_TS")
     # Portals write the last day of a counted series too; iCalendar has one of both.

@@ -11,6 +11,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_b24cal.bitrix24.calendar import details
@@ -250,11 +251,20 @@ def _attendees(listed: Any) -> tuple[Attendee, ...] | None:
     for row in rows:
         if not isinstance(row, dict):
             raise RowError("ATTENDEE_LIST", "a list of objects", listed)
-    return tuple(
-        Attendee(user_id, _status(row, "status"), positive_number(row, "entryId"))
-        for row in rows
-        if (user_id := positive_number(row, "id")) is not None
-    )
+    given = [(row.get("id"), row.get("status"), row.get("entryId")) for row in rows]
+    try:
+        found = [_attendee(*values) for values in given]
+    except TypeError:  # a list, which no cache can hold
+        found = [_attendee.__wrapped__(*values) for values in given]
+    return tuple(one for one in found if one is not None)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _attendee(user_id: Any, status: Any, entry_id: Any) -> Attendee | None:
+    """Return an attendee; the dates of a series have the same ones."""
+    row = {"id": user_id, "status": status, "entryId": entry_id}
+    found = positive_number(row, "id")
+    return None if found is None else Attendee(found, _status(row, "status"), positive_number(row, "entryId"))
 
 
 def _status(row: Mapping[str, Any], field: str) -> MeetingStatus:
@@ -285,11 +295,23 @@ def _span(row: Mapping[str, Any], dates: DateFormats | None) -> Span:
 def _formatted(row: Mapping[str, Any], field: str) -> datetime:
     """Return the wall clock of a field in fixed English, with UTC as a placeholder for its zone."""
     given = row.get(field)
-    found = _WALL_CLOCK.fullmatch(given) if isinstance(given, str) else None
-    if found is None or int(found[3]) not in YEARS:
-        raise RowError(field, "a time such as Mon Feb 10 2025 00:45:00", given)
-    hour, minute, second = (int(part or 0) for part in found.group(4, 5, 6))
     try:
-        return datetime(int(found[3]), _MONTHS.index(found[1]) + 1, int(found[2]), hour, minute, second, tzinfo=UTC)
+        found = _wall_clock(given) if isinstance(given, str) else None
     except ValueError:
         raise RowError(field, "a time of the calendar", given) from None
+    if found is None:
+        raise RowError(field, "a time such as Mon Feb 10 2025 00:45:00", given)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _wall_clock(given: str) -> datetime | None:
+    """Return a wall clock in fixed English, or ``None`` if the text has another form.
+
+    :raises ValueError: there is no such time.
+    """
+    found = _WALL_CLOCK.fullmatch(given)
+    if found is None or int(found[3]) not in YEARS:
+        return None
+    hour, minute, second = (int(part or 0) for part in found.group(4, 5, 6))
+    return datetime(int(found[3]), _MONTHS.index(found[1]) + 1, int(found[2]), hour, minute, second, tzinfo=UTC)
