@@ -59,7 +59,7 @@ quick-tests: setup ## Run the quick tests alone, on any PYTHON (VENV=.venv/3.3-p
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-coverage: setup ## Run the tests that are made in one process, count lines and branches, and fail below fail_under in pyproject.toml
+coverage: setup ## Run the tests that are made in one process, and count lines and branches
 	@$(BIN)/python -m pytest -q -n 2 --cov tests/unit tests/property $(PYTEST_ARGS)
 
 executors: ## Run the example DAGs on LocalExecutor and CeleryExecutor too (needs PostgreSQL and Redis)
@@ -125,7 +125,7 @@ screenshots: setup ## Make the documentation's pictures anew, and pictures of it
 	@mkdir -p docs/_build
 	@$(BIN)/python -m pytest -n 0 -q tests/system/test_browser_docs.py --pictures docs/_build
 
-bench: setup ## Run the benchmarks (about twelve minutes)
+bench: setup ## Run the benchmarks (about half an hour)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 fuzz: fuzz-replies ## Look for new counterexamples of the properties too (FUZZ_SECONDS=60 or FUZZ_COUNT, FUZZ_SEED=1)

@@ -87,7 +87,7 @@ class RateLimiter:
             with opened_state(self._origin, self._folder) as descriptor:
                 _lock(descriptor)
                 stored = os.pread(descriptor, _NUMBERS.size, 0)
-                after = change(Bucket(self._plan, *(_NUMBERS.unpack(stored) if len(stored) == _NUMBERS.size else ())))
+                after = change(Bucket(self._plan, *_unpack(stored)))
                 os.pwrite(descriptor, _NUMBERS.pack(*after.numbers()), 0)
         except OSError:
             # No folder, a full disk, a file system without locks, or a lock that is not released: this process
@@ -95,6 +95,11 @@ class RateLimiter:
             with _own_lock:
                 after = change(Bucket(self._plan, *_OWN.get(self._origin, ())))
                 _OWN[self._origin] = after.numbers()
+
+
+def _unpack(stored: bytes) -> tuple[float, ...]:
+    """Return the numbers of a file; one that was written before there were shares has the first two."""
+    return struct.unpack(f"<{len(stored) // 8}d", stored) if len(stored) in (_NUMBERS.size // 2, _NUMBERS.size) else ()
 
 
 def _lock(descriptor: int) -> None:

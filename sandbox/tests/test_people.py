@@ -46,8 +46,13 @@ def test_what_is_shown(result: Callable[..., Any]) -> None:
     (row,) = result("user.get", {"ID": 1}, MARTIN)
     assert row == {
         "ID": "1", "ACTIVE": True, "NAME": "Anna", "LAST_NAME": "O'Hara <&>", "SECOND_NAME": "",
-        "TIME_ZONE": "Europe/Moscow", "UF_DEPARTMENT": [1], "USER_TYPE": "employee",
+        "TIME_ZONE": "Europe/Moscow", "UF_DEPARTMENT": [1], "USER_TYPE": "employee", "EMAIL": "user1@portal.example",
     }  # fmt: skip
+
+
+def test_the_smallest_scope_shows_no_e_mail_address(large_dataset: Any) -> None:
+    (row,) = large_dataset("user.get", {"ID": 1})["result"]
+    assert (row["NAME"], "EMAIL" in row) == ("P1", False)
 
 
 def test_a_scope_is_needed(call: Callable[..., requests.Response]) -> None:

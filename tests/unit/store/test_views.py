@@ -158,7 +158,7 @@ def test_views_of_tables_with_other_names_and_a_schema(store: AttendanceStore) -
         connection.execute(text('CREATE SCHEMA "The people"'))
     names = TableNames("The people", "Meetings", "Who comes", "change%s")
     other = make_store(store.engine, names)
-    with pytest.raises(InvalidArgumentError, match="Missing in the database: table The people.Meetings, "):
+    with pytest.raises(InvalidArgumentError, match=r"Missing in the database: table The people\.Meetings, "):
         create_views(other, names)
     other.prepare(create=True)
     assert create_views(other, names) == [f"The people.Who comes_{ending}" for ending in VIEWS]
