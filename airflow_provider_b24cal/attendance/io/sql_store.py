@@ -132,7 +132,8 @@ class AttendanceStore:
             wanted = select(*(columns[name] for name in Meeting._fields))
             found = map(Meeting._make, self._rows(session, wanted, columns, snapshot, parents))
             meetings = {row.key: row for row in (*begun, *found)}
-            same, others = self._same_answers(session, snapshot, parents)
+            live = {key for key, row in meetings.items() if row.vanished_at is None}
+            same, others = self._same_answers(session, snapshot, parents, live)
             wanted = select(*(answer_columns[name] for name in Attendance._fields))
             for condition in _conditions(answer_columns, others):
                 rows = session.execute(wanted.where(answer_columns.portal == self.portal, condition)).all()
@@ -194,14 +195,17 @@ class AttendanceStore:
         return connection.execute(own)
 
     def _same_answers(
-        self, connection: Connection, snapshot: Snapshot, parents: Collection[int]
+        self, connection: Connection, snapshot: Snapshot, parents: Collection[int], live: Set[Key]
     ) -> tuple[frozenset[Key], frozenset[Key]]:
-        """Return the occurrences whose stored answers a snapshot shows, and the other ones that are stored."""
+        """Return the live occurrences whose stored answers a snapshot shows, and the other ones that are stored.
+
+        Of an occurrence that had vanished, answers that had vanished with it come back.
+        """
         shown = {key: answer_text(event) for key, (_, event) in best_views(snapshot.seen).items()}
         table = self.tables.attendance
         texts = self._rows(connection, select_texts(table, self.engine.dialect.name), table.c, snapshot, parents)
         found = {(parent, start): text or "" for parent, start, text in map(tuple, texts)}
-        same = frozenset(key for key, text in found.items() if text == shown.get(key))
+        same = frozenset(key for key, text in found.items() if key in live and text == shown.get(key))
         return same, frozenset(found) - same
 
     def _rows(

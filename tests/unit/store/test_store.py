@@ -142,6 +142,15 @@ def test_what_is_as_it_was_carries_the_time_of_the_last_reading(store: Attendanc
     assert [(row.parent_id, row.last_seen) for row in meetings] == [(7, two), (8, two), (7, zero)]
 
 
+def test_a_meeting_that_returns_without_its_guests_has_lost_them(store: AttendanceStore) -> None:
+    start = FIRST + 3 * DAY
+    write(store, make_snapshot(0, make_meeting(7, start, "Y")))
+    write(store, make_snapshot(1))
+    assert not write(store, make_snapshot(2)).changes
+    returned = write(store, make_snapshot(3, replace(make_meeting(7, start), attendees=())))
+    assert [change[2:5] for change in returned.changes] == [(1, "H", None), (10, "Y", None)]
+
+
 @pytest.mark.parametrize("left_out", [0, 50])
 def test_what_was_not_read_again_was_not_seen_again(
     left_out: int, store: AttendanceStore, monkeypatch: pytest.MonkeyPatch
