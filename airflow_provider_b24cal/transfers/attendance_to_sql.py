@@ -182,8 +182,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
         try:
             with self._connect() as hook:
                 store = AttendanceStore(engine, names, portal or portal_name(hook), **stored)
-                if statements := store.prepare(create=create):
-                    self.log.info("Created tables:\n%s", statements)
+                if statements := store.prepare(create=create, rights=removal.rights):
+                    self.log.info("Created in the database:\n%s", statements)
                 uris = _standard_uris(store)
                 removed = removal.remove_users(store)
                 sync = Sync(

@@ -190,7 +190,7 @@ def test_the_script_does_what_the_bucket_does(
 
 
 def _number(stored: float | str) -> float:
-    """Return a stored number; what is none counts as none."""
+    """Return a stored number; any other text counts as 0."""
     try:
         return float(stored)
     except ValueError:

@@ -47,6 +47,12 @@ class Removal:
     user_ids: frozenset[int]
     before: datetime | None
 
+    @property
+    def rights(self) -> tuple[str, ...]:
+        """The rights on the tables that a run needs."""
+        removes = self.user_ids or self.before is not None
+        return ("SELECT", "INSERT", "UPDATE", *(("DELETE",) if removes else ()))
+
     def remove_users(self, store: AttendanceStore) -> Counter[str]:
         """Remove the people who are left out, and return counts.
 

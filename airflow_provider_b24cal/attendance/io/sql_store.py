@@ -96,15 +96,16 @@ class AttendanceStore:
         """
         return lock_tables(self.engine, self.tables.meetings)
 
-    def prepare(self, *, create: bool) -> str:
+    def prepare(self, *, create: bool, rights: Iterable[str] = ("SELECT", "INSERT", "UPDATE")) -> str:
         """Check the database and the tables, or create the tables, columns and indexes that are missing.
 
+        :param rights: what the user has to be allowed on the tables, besides creating them.
         :return: the statements run; an empty text if there was nothing to create.
         :raises InvalidArgumentError: a table or column is missing and must not be created; a table has another
             primary key; or the database, the user's rights or the connection do not suffice.
         """
         with self.lock() as session, transaction(session):
-            check_database(session, self.needed)
+            check_database(session, {field: one for field, one in self.tables._asdict().items() if one in self.needed})
             missing = missing_parts(session, self.needed, indexes=create)
             statements = [statement for some in missing.values() for statement in some]
             if create:
@@ -114,7 +115,7 @@ class AttendanceStore:
                     f"Missing in the database: {', '.join(missing)}. Set create_tables=True, or run:\n"
                     f"{as_text(statements, session.dialect)}"
                 )
-            check_rights(session, self.needed)
+            check_rights(session, self.needed, rights)
             return as_text(statements, session.dialect)
 
     def load(self, session: Connection, snapshot: Snapshot) -> Stored:

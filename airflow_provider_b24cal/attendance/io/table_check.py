@@ -12,7 +12,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentErro
 from airflow_provider_b24cal.bitrix24.validation import invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy import Column, Table
     from sqlalchemy.engine import Connection, Dialect
@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 _NAME_BYTES: Final = 63
 
 
-def check_database(session: Connection, tables: Sequence[Table]) -> None:
+def check_database(session: Connection, tables: Mapping[str, Table]) -> None:
     """Check that a database can have the tables.
+
+    :param tables: by their fields of :class:`~airflow_provider_b24cal.attendance.io.tables.Tables`.
 
     :raises InvalidArgumentError: the schema does not exist, a name is too long, or the connection cannot carry all
         characters.
     """
-    schema, dialect = tables[0].schema, session.dialect
-    for name in (schema, *(table.name for table in tables)):
-        if dialect.name == "postgresql" and name is not None and len(name.encode()) > _NAME_BYTES:
-            raise invalid("name", name, f"a name of at most {_NAME_BYTES} bytes; PostgreSQL cuts longer ones")
+    (schema,), dialect = {table.schema for table in tables.values()}, session.dialect
+    named = {"schema": schema or "", **{f"{field}_table": table.name for field, table in tables.items()}}
+    for argument, name in named.items():
+        if dialect.name == "postgresql" and len(name.encode()) > _NAME_BYTES:
+            raise invalid(argument, name, f"a name of at most {_NAME_BYTES} bytes; PostgreSQL cuts longer ones")
     if schema is not None and schema not in inspect(session).get_schema_names():
         raise invalid("schema", schema, "a schema that exists in the database")
     if dialect.name in ("mysql", "mariadb"):
@@ -85,21 +88,23 @@ def as_text(statements: Iterable[str], dialect: Dialect) -> str:
     return text.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else text
 
 
-def check_rights(session: Connection, tables: Iterable[Table]) -> None:
-    """Check that the session may read and write the tables, with statements that touch no row.
+def check_rights(session: Connection, tables: Iterable[Table], rights: Iterable[str]) -> None:
+    """Check what the session may do with the tables, by statements that touch no row.
 
-    :raises InvalidArgumentError: it may not.
+    :param rights: some of ``SELECT``, ``INSERT``, ``UPDATE`` and ``DELETE``.
+    :raises InvalidArgumentError: it has not all of the rights.
     """
     for table in tables:
         nothing = select(*table.columns).where(false())
-        attempts = {
+        attempts: dict[str, Any] = {
             "SELECT": nothing,
             "INSERT": table.insert().from_select([column.name for column in table.columns], nothing),
             "UPDATE": table.update().where(false()).values(portal=table.c.portal),
+            "DELETE": table.delete().where(false()),
         }
-        for right, statement in attempts.items():
+        for right in rights:
             try:
-                session.execute(statement)
+                session.execute(attempts[right])
             except DBAPIError as error:
                 raise InvalidArgumentError(
                     f"Invalid sql_conn_id: expected a user who has the right {right} on {table}; the database says: "

@@ -105,7 +105,7 @@ def create_views(store: AttendanceStore, names: TableNames) -> list[str]:
     :raises InvalidArgumentError: a table is missing, or a name too long.
     """
     found = view_names(names)
-    store.prepare(create=False)
+    store.prepare(create=False, rights=["SELECT"])
     metadata = MetaData(schema=names.schema)
     views = {ending: Table(name, metadata) for ending, name in found.items()}
     with store.lock() as session, transaction(session):

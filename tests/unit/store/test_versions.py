@@ -161,7 +161,7 @@ def test_names_with_too_many_bytes_are_refused(engine: Engine) -> None:
     if engine.dialect.name != "postgresql":
         assert "ж" * 40 in store.prepare(create=True)
         return
-    with pytest.raises(InvalidArgumentError, match="expected a name of at most 63 bytes"):
+    with pytest.raises(InvalidArgumentError, match=r"Invalid meetings_table .*: expected a name of at most 63 bytes"):
         store.prepare(create=True)
     assert inspect(engine).get_table_names() == []
 
@@ -205,6 +205,9 @@ def test_a_right_that_is_missing_is_named(store: AttendanceStore, engine: Engine
     with reader(engine, url) as narrow:
         with pytest.raises(InvalidArgumentError, match="the right INSERT on bitrix24_meetings; the database says: "):
             make_store(narrow).prepare(create=False)
+        with pytest.raises(InvalidArgumentError, match="the right DELETE on bitrix24_meetings"):
+            make_store(narrow).prepare(create=False, rights=["SELECT", "DELETE"])
+        assert make_store(narrow).prepare(create=False, rights=["SELECT"]) == ""
         with pytest.raises(InvalidArgumentError, match=r"(?s)database refuses it: .*run:\nCREATE TABLE .?others"):
             make_store(narrow, TableNames(meetings="others")).prepare(create=True)
     assert read_rows(store) == before
