@@ -47,7 +47,7 @@ demo-ui: setup ## Leave Airflow and the sandbox running for a person to click
 # No Airflow command, browser or database of Airflow is needed by these, and each takes seconds.
 QUICK := sandbox/tests tests/unit/bitrix24 $(addprefix tests/contract/test_,architecture.py terms.py public_face.py) \
   $(addprefix tests/unit/test_,decorator.py event_loop.py hook.py hook_copies.py invalid_arguments.py moved_portal.py operating.py \
-    operators.py progress.py rate_limiter.py reply_bodies.py retry_policy.py samples.py scenarios.py store.py \
+    operators.py progress.py rate_limiter.py reply_bodies.py retry_policy.py samples.py scenarios.py \
     task_log.py trigger.py undone_writes.py) \
   $(addprefix tests/property/test_,set_bound.py waiting.py rotation.py zones.py)
 

@@ -47,6 +47,22 @@ def test_a_workflow_only_calls_make(workflow: Path) -> None:
         assert all("=" in word or re.search(rf"^{word}:", MAKEFILE, re.M) for word in words), step["run"]
 
 
+def test_the_tests_that_make_names_exist() -> None:
+    """Of a path that is missing pytest runs nothing at all."""
+    targets = ["quick-tests", "test", "executors", "buckets", "destinations", "dbt", "clients", "coverage"]
+    printed = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", *targets, "docs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    arguments = {part for text in (printed, (ROOT / ".ci" / "run").read_text("utf-8")) for part in text.split()}
+    named = {part.strip("\"'") for part in arguments if re.match(r"\W?(sandbox/)?tests/(?!clients/node_modules)", part)}
+    assert len(named) > 20
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
 def test_one_version_of_each_action_is_pinned_by_a_hash() -> None:
     lines = re.findall(r"uses: (\S+?)@(.*)", "\n".join(path.read_text("utf-8") for path in WORKFLOWS))
     assert {name for name, version in lines if not re.fullmatch(r"[0-9a-f]{40} # v[\d.]+", version)} == set()
