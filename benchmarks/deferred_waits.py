@@ -154,7 +154,7 @@ def _environment(home: Path, url: str, connection: dict[str, Any], size: Size) -
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__FERNET_KEY": "Zm9yIGEgYmVuY2htYXJrLCBub3QgYSBzZWNyZXQgaXQ=",
             "AIRFLOW__TRIGGERER__CAPACITY": str(size.waits + 1),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
             "AIRFLOW_CONN_HTTP_DEFAULT": json.dumps({"conn_type": "http", "host": url}),
             "BEATS": str(home / "beats.jsonl"),
             "PYTHONPATH": str(Path(__file__).parent),

@@ -159,6 +159,7 @@ def test_state_files_are_read(sample: Any, tmp_path: Path, clock: Clock, monkeyp
     file.chmod(0o600)
     clock.now = sample["now"]
     monkeypatch.setattr("airflow_provider_b24cal.client.rate_limiter.time", clock.time)
+    monkeypatch.setattr("airflow_provider_b24cal.client.rate_limiter._random", lambda: 0.5)
     if "origin" in sample:
         limiter = RateLimiter(sample["origin"], Plan(sample["rate"], sample["burst"]), tmp_path)
         assert [limiter.reserve() for _ in sample["expected"]] == sample["expected"]
@@ -185,6 +186,8 @@ def shown(settings: Settings) -> dict[str, Any]:
         "proxy": proxy and proxy.reveal(), "plan": plan and [plan.rate, plan.burst],
         "max_in_flight": settings.max_in_flight,
     }  # fmt: skip
+    if settings.rate_limit_conn_id is not None:
+        values["rate_limit"] = [settings.rate_limit_conn_id, settings.rate_limit_group]
     if grant is None:
         return {**values, "user_id": credential.user_id, "code": credential.code.reveal()}
     application = grant.application
