@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.system.browser import Window
 
 from tests.airflow_version import AIRFLOW
+from tests.statsd import Statsd
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,8 +78,15 @@ def hosts() -> int:
 
 
 @pytest.fixture(scope="session")
+def statsd() -> Iterator[Statsd]:
+    """Receives the provider's metrics from all processes of :func:`airflow`."""
+    with Statsd() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    data_server: SandboxServer, auth_server: AuthServer, tmp_path_factory: pytest.TempPathFactory
+    data_server: SandboxServer, auth_server: AuthServer, statsd: Statsd, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """Airflow's processes with the example DAGs and those of the system tests."""
     dags = tmp_path_factory.mktemp("dags")
@@ -87,6 +95,7 @@ def airflow(
     settings = {
         "AIRFLOW_CONN_BITRIX24_DEFAULT": data_server.connection_json(1),
         "AIRFLOW_CONN_BITRIX24_TOKENS": data_server.oauth_connection_json(1),
+        **statsd.settings(),
     }
     with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, settings) as running:
         running.migrate()

@@ -27,6 +27,7 @@ from sqlalchemy.engine import URL, Engine
 
 from dev.local_airflow import LocalAirflow
 from tests.databases import database
+from tests.statsd import Statsd
 from tests.system.runs import ENDED, pause, states_of
 
 if os.environ.get("B24CAL_TEST_EXECUTORS") != "asked":
@@ -143,6 +144,7 @@ def airflow(
     broker: dict[str, str],
     data_server: SandboxServer,
     auth_server: AuthServer,
+    statsd: Statsd,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalAirflow]:
     """Airflow's processes with the example DAGs and those of the system tests."""
@@ -161,6 +163,7 @@ def airflow(
         "AIRFLOW_CONN_BITRIX24_TOKENS": data_server.oauth_connection_json(ME, **part),
         "AIRFLOW_CONN_ATTENDANCE_DB": _as_connection(tables.url),
         "TMPDIR": str(tmp_path_factory.mktemp("host")),
+        **statsd.settings(),
         **broker,
     }
     if hosts > 1:

@@ -14,6 +14,7 @@ from bitrix24_sandbox.server import SandboxServer
 
 from dev.local_airflow import LocalAirflow, LocalAirflowError
 from tests.airflow_version import AIRFLOW
+from tests.statsd import Statsd
 from tests.system.runs import answer_once_deferred, finish, states_of
 
 # One Airflow serves all of them, so they run in one process one after the other.
@@ -153,8 +154,9 @@ def test_several_people_one_at_a_time(airflow: LocalAirflow, portal: Portal, dat
     assert first["end_date"] <= second["start_date"], "the pool has one slot"
 
 
-def test_waits(airflow: LocalAirflow, portal: Portal, data_server: SandboxServer) -> None:
+def test_waits(airflow: LocalAirflow, portal: Portal, data_server: SandboxServer, statsd: Statsd) -> None:
     """Real deferrals end as poke mode would have ended them, and the secret is seen nowhere."""
+    statsd.received()
     waiting = (
         "declined_later",
         "declines_are_awaited",
@@ -193,6 +195,9 @@ def test_waits(airflow: LocalAirflow, portal: Portal, data_server: SandboxServer
     assert airflow.xcom("waits", run_id, "attendee_declines") == {"accepted": [], "declined": [1], "silent": []}
     assert airflow.xcom("waits", run_id, "not_a_meeting")["failures"]["1"]["error"] == "NoSuchMeetingError"
     assert "accident: ***" in airflow.task_logs(), "the masker knows the whole URL"
+    names = {line.partition(":")[0].removeprefix("company.bitrix24.") for line in statsd.received()}
+    # Requests are sent by tasks and by the triggerer, polls by the triggerer alone.
+    assert {f"{name}.bitrix24_default" for name in ("requests", "polls", "waits_per_poll")} <= names
     _assert_nowhere(data_server.secret(1), airflow)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.metrics import Metrics
 from tests.portal_data import CANARY, MANY, SILENT
+from tests.statsd import Statsd
 from tests.sync import FOR_A_PROCESS
 
 CONN_ID = "portal.of_anna:1"
@@ -67,29 +67,10 @@ assert _airflow.stats().__name__ == "Stats"
 """
 
 
-class Statsd:
-    """Collects the metrics that come by UDP."""
-
-    def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(0)
-
-    def received(self) -> list[str]:
-        """Return what has come: a local datagram is there as soon as it is sent."""
-        found = []
-        while True:
-            try:
-                found.append(self.socket.recv(65_536).decode())
-            except BlockingIOError:
-                return [line for line in found if "bitrix24" in line]
-
-
 @pytest.fixture
 def statsd() -> Iterator[Statsd]:
-    server = Statsd()
-    yield server
-    server.socket.close()
+    with Statsd() as server:
+        yield server
 
 
 def _run(code: str, statsd: Statsd, server: SandboxServer, *, on: bool = True, **more: str) -> str:
@@ -99,10 +80,7 @@ def _run(code: str, statsd: Statsd, server: SandboxServer, *, on: bool = True, *
     environment = {
         **os.environ,
         f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(connection),
-        "AIRFLOW__METRICS__STATSD_ON": str(on),
-        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
-        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.socket.getsockname()[1]),
-        "AIRFLOW__METRICS__STATSD_PREFIX": "company",
+        **statsd.settings(on=on),
         **more,
     }
     command = [sys.executable, "-c", code]
