@@ -112,10 +112,11 @@ dist: setup ## Build wheels and sdists of both packages into dist/ and check the
 	@$(BIN)/python -m twine check --strict dist/*
 
 # Outside of the clone's folders, so that nothing but what is installed can be imported.
-newest: dist ## Install both wheels with the newest of everything into a fresh environment, and run the demo there
+newest: dist ## Install both wheels, extras and the newest of everything into a fresh environment, and run the demo there
 	@rm -rf .venv/newest .cache/newest
 	@$(PYTHON) -m venv .venv/newest
-	@VIRTUAL_ENV=.venv/newest $(BIN)/uv pip install --quiet dist/*.whl
+	@VIRTUAL_ENV=.venv/newest $(BIN)/uv pip install --quiet "$$(ls dist/airflow_provider_b24cal-*.whl)[parquet,redis,sandbox,sql]" \
+	  dist/bitrix24_sandbox-*.whl
 	@VIRTUAL_ENV=.venv/newest $(BIN)/uv pip check
 	@mkdir -p .cache/newest && cp -r dev dags_examples .cache/newest/
 	@cd .cache/newest && ../../.venv/newest/bin/python -m dev.demo dags_examples
