@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,18 @@ def finish(
     finally:
         pause(airflow, dag_id)
     return run_id
+
+
+def wait_for_question(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str) -> None:
+    """Return when a task waits for a person and Airflow is ready for the answer.
+
+    An answer that comes before the scheduler has seen the end of the task's first process fails the task.
+    """
+    asking = {"deferred", "awaiting_input"}  # the second one since Airflow 3.3
+    airflow.wait_for("the question", lambda: states_of(airflow, dag_id, run_id).get(task_id) in asking)
+    event = re.compile(rf"executor event with state success .*{re.escape(dag_id)}.*{task_id}.*{re.escape(run_id)}")
+    scheduler = airflow.home / "scheduler.out"
+    airflow.wait_for("the end of its process", lambda: event.search(scheduler.read_text("utf-8", "replace")))
 
 
 def pause(airflow: LocalAirflow, dag_id: str) -> None:

@@ -118,8 +118,8 @@ def test_wait_for_the_team(airflow: LocalAirflow, portal: Portal) -> None:
 def test_every_example_is_tested() -> None:
     marks = [mark for mark in test_example.pytestmark if mark.name == "parametrize"]
     own = {"attendance_round", "quorum_then_act", "chase_the_silent", "wait_for_the_team"}
-    # In test_attendance.py.
-    own |= {"sync_company_calendar", "attendance_report", "start_when_the_customer_accepts"}
+    # In test_approval.py and test_attendance.py.
+    own |= {"approve_the_answers", "sync_company_calendar", "attendance_report", "start_when_the_customer_accepts"}
     tested = {*own, *(case[0] for case in marks[0].args[1])}
     assert tested == {path.stem for path in EXAMPLES.glob("*.py")}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
@@ -13,6 +15,7 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="the examples are written for Airflow 3")
 
+from airflow.sdk import DAG
 from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
@@ -82,12 +85,16 @@ def _task(dag_id: str, task_id: str) -> Any:
 
 
 def _dag(dag_id: str) -> Any:
-    spec = spec_from_file_location(dag_id, EXAMPLES / f"{dag_id}.py")
+    return _module(dag_id).dag
+
+
+def _module(name: str) -> Any:
+    spec = spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.dag
+    return module
 
 
 @pytest.mark.parametrize("wrong", ["651abc", "0", "-1", " "])
@@ -109,6 +116,44 @@ def test_what_collides_with_an_accepted_meeting_is_declined() -> None:
 
 def test_the_meetings_of_a_team_are_those_that_all_of_it_is_invited_to() -> None:
     assert _task("wait_for_the_team", "meetings_of_the_team")(dag_run=RUN) == [171]
+
+
+def _meeting(event_id: int, accepted: int | None, declined: int | None, name: str = "Budget") -> dict[str, Any]:
+    start = "2026-09-16T08:00:00+00:00"
+    return {"event_id": event_id, "name": name, "start": start, "accepted": accepted, "declined": declined}
+
+
+def test_answers_are_proposed_where_the_others_agree() -> None:
+    propose = _module("approve_the_answers").propose.function
+    hostile = "<b>x</b> | [y](https://example.com)\n| 1 |"
+    found = propose(
+        [_meeting(1, 2, 0, hostile), _meeting(2, 0, 1), _meeting(3, 1, 1), _meeting(4, 0, 0), _meeting(5, None, None),
+         _meeting(1, 0, 3)]
+    )  # fmt: skip
+    assert found["answers"] == {"1": "Y", "2": "N"}
+    assert found["summary"] == "accept 1, decline 1"
+    _, _, first, second = found["table"].splitlines()
+    assert "| accept |" in first
+    assert re.findall(r"(?<!\\)\|", first) == ["|"] * 7, "a name makes no cells"
+    assert not re.search(r"(?<!\\)[<>\[\]()]", first), "nor markup"
+    assert second == "| 2 | Budget | 2026-09-16 08:00 | 0 | 1 | decline |"
+    assert propose([_meeting(3, 1, 1)]) is None
+
+
+def test_only_what_is_approved_is_set() -> None:
+    approved = _module("approve_the_answers").approved.function
+    proposal = {"answers": {"1": "Y", "2": "N"}}
+    assert approved(proposal, {"params_input": {}}) == {"1": "Y", "2": "N"}
+    assert approved(proposal, {"params_input": {"strike_out": [" 2", ""]}}) == {"1": "Y"}
+    assert approved(proposal, {"params_input": {"strike_out": ["1", "2"]}}) == {}
+    with pytest.raises(ValueError, match=re.escape("Invalid strike_out ['21']: expected ids of the table.")):
+        approved(proposal, {"params_input": {"strike_out": ["21"]}})
+
+
+def test_without_human_in_the_loop_the_approval_has_no_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Airflow 3.0, where the file is read without an error."""
+    monkeypatch.setitem(sys.modules, "airflow.providers.standard.operators.hitl", None)
+    assert not [value for value in vars(_module("approve_the_answers")).values() if isinstance(value, DAG)]
 
 
 def _inbox(serving: SandboxServer) -> list[tuple[int, str]]:
