@@ -7,6 +7,7 @@ beside the constraint files of the versions supported here.
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import suppress
 from functools import cache
@@ -30,6 +31,8 @@ class Logger(Protocol):
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow.api_fastapi.core_api.security import requires_access_connection as requires_access_connection
+    from airflow.plugins_manager import AirflowPlugin as AirflowPlugin
     from airflow.sdk import Asset as Asset
     from airflow.sdk import AssetAlias as AssetAlias
     from airflow.sdk import BaseHook as BaseHook
@@ -66,7 +69,9 @@ if TYPE_CHECKING:
 _SDK_EXCEPTIONS: Final = ("airflow.sdk.exceptions", "airflow.exceptions")  # the second before 3.2
 
 _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "__version__": ("airflow",),
     "AirflowFailException": _SDK_EXCEPTIONS,
+    "AirflowPlugin": ("airflow.sdk.plugins_manager", "airflow.plugins_manager"),  # the second before 3.2
     "AirflowRescheduleException": _SDK_EXCEPTIONS,
     "AirflowSensorTimeout": _SDK_EXCEPTIONS,
     "AirflowSkipException": _SDK_EXCEPTIONS,
@@ -98,6 +103,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         "airflow.sdk.execution_time.secrets_masker",
         "airflow.utils.log.secrets_masker",
     ),
+    "requires_access_connection": ("airflow.api_fastapi.core_api.security",),  # of the API server, no promised API
     "task_decorator_factory": ("airflow.sdk.bases.decorator", "airflow.decorators.base"),
 }
 """Modules that have a name, the newest first; after a colon the other name that it has there."""
@@ -116,6 +122,9 @@ def _find(name: str) -> Any:
 if not TYPE_CHECKING:
     __getattr__ = _find
 
+_VERSION: Final = tuple(map(int, re.findall(r"\d+", _find("__version__"))[:3]))
+HAS_PLUGIN_PAGES: Final[bool] = _VERSION >= (3, 1, 1)
+"""Whether a plugin's page in the web UI knows who looks at it."""
 HAS_RETRY_POLICIES: Final[bool] = _find("RetryPolicy") is not object
 METRICS_ON: Final[bool] = any(
     _find("conf").getboolean("metrics", switch, fallback=False)

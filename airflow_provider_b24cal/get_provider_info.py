@@ -111,6 +111,24 @@ UI_FIELD_BEHAVIOUR = {
     },
 }
 
+CONFIG_OPTIONS = {
+    name: {"description": description, "version_added": "0.1.0", "type": "string", "example": example, "default": ""}
+    for name, example, description in (
+        (
+            "attendance_page_conn_id",
+            "warehouse",
+            (
+                "Id of the connection of the database with the tables of attendance. The page Attendance shows them to "
+                "everybody who may read this connection. There is no page while it is empty. Airflow 3.1.1 and later."
+            ),
+        ),
+        (
+            "attendance_page_schema",
+            "bitrix24",
+            "Schema of the tables of attendance, for the page Attendance. Empty for the connection's default.",
+        ),
+    )
+}
 
 _PACKAGE = "airflow_provider_b24cal"
 
@@ -159,6 +177,7 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
         "task-decorators": [
             {"name": "bitrix24_statuses", "class-name": f"{_PACKAGE}.decorators.statuses.bitrix24_statuses_task"}
         ],
+        "config": {"bitrix24": {"description": "The page Attendance in the web UI.", "options": CONFIG_OPTIONS}},
         "connection-types": [
             {
                 "connection-type": "bitrix24",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from airflow_provider_b24cal._airflow import HAS_PLUGIN_PAGES
 
 SANDBOX = Path(__file__).parents[2] / "sandbox" / "bitrix24_sandbox"
 PACKAGE = "airflow_provider_b24cal"
@@ -35,6 +38,11 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"_airflow", "assets", "bitrix24", "client", "clock", "hooks", "attendance", "attendance/io"}),
         STANDARD | {"jinja2", "pyarrow", "sqlalchemy"},
     ),
+    "attendance_page": (
+        frozenset({"_airflow", "attendance/io", "attendance_page", "bitrix24", "clock"}),
+        STANDARD | {"fastapi", "jinja2", "sqlalchemy", "starlette"},
+    ),
+    "plugin": (frozenset({"_airflow", "attendance_page"}), STANDARD),
     "views": (frozenset({"attendance/io"}), STANDARD),
     "report": (frozenset({"_airflow", "attendance/io", "bitrix24", "clock"}), STANDARD),
     "metrics": (frozenset(), STANDARD),
@@ -193,6 +201,32 @@ print(sorted({name.split(".")[0] for name in set(sys.modules) - before}
 def test_a_dag_file_loads_no_http_library() -> None:
     done = subprocess.run([sys.executable, "-c", PARSED], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+PLUGIN = """
+import sys
+from airflow_provider_b24cal._airflow import {before}
+before = set(sys.modules)
+from airflow_provider_b24cal.plugin import B24CalPlugin
+plugin = B24CalPlugin()
+print(plugin.fastapi_apps if {asked} else [], plugin.external_views, plugin.name)
+new = set(sys.modules) - before
+print(sorted(name for name in new if name.startswith("airflow_provider_b24cal.")))
+print(sorted({{name.split(".")[0] for name in new}} & {{"fastapi", "starlette", "jinja2", "sqlalchemy"}}))
+"""
+
+
+@pytest.mark.parametrize("conn_id", ["", "warehouse"], ids=["off", "on"])
+def test_the_plugin_of_airflow_loads_nothing_of_the_page(conn_id: str) -> None:
+    """Every task's process imports it; only the API server asks it for the application."""
+    environment = {**os.environ, "AIRFLOW__BITRIX24__ATTENDANCE_PAGE_CONN_ID": conn_id}
+    code = PLUGIN.format(before="AirflowPlugin, BaseOperator, conf", asked=not conn_id)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    shown, own, libraries = done.stdout.splitlines()[-3:]
+    there = conn_id != "" and HAS_PLUGIN_PAGES
+    assert shown.startswith("[] [{'name': 'Attendance'" if there else "[] [] b24cal"), shown
+    assert (own, libraries) == ("['airflow_provider_b24cal.plugin']", "[]")
 
 
 @pytest.mark.parametrize("folder", ["tests", "sandbox/tests"])

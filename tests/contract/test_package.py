@@ -244,7 +244,7 @@ def test_it_installs_into_a_fresh_environment(name: str, used: str, kind: str, b
     if name == "airflow_provider_b24cal":
         assert found == {
             "version": airflow_provider_b24cal.__version__, "name": "airflow-provider-b24cal",
-            "schemas": True, "typed": True, "files": [".html", ".json", ".typed"],
+            "schemas": True, "typed": True, "files": [".css", ".html", ".js", ".json", ".typed"],
         }  # fmt: skip
         return
     assert found == {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import airflow_provider_b24cal
-from airflow_provider_b24cal._airflow import BaseHook, BaseOperator
+from airflow_provider_b24cal._airflow import AirflowPlugin, BaseHook, BaseOperator
 from airflow_provider_b24cal.bitrix24 import schemas
 from airflow_provider_b24cal.get_provider_info import get_provider_info
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
@@ -133,6 +133,11 @@ def test_the_entry_point_gives_the_provider_info() -> None:
         if entry.value.startswith("airflow_provider_b24cal")
     )
     assert found.load() is get_provider_info
+
+
+def test_the_entry_point_of_the_plugin_gives_what_airflow_expects() -> None:
+    (found,) = entry_points(group="airflow.plugins", name="b24cal")
+    assert issubclass(found.load(), AirflowPlugin)
 
 
 def test_provider_info_fits_airflows_schema() -> None:

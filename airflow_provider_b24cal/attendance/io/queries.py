@@ -167,9 +167,21 @@ def answers(
 
     :param limit: how many meetings at most, and how many people of each group.
     """
-    meeting, row = tables.meetings.c, tables.attendance.c
-    first = _first(select(meeting.parent_id, meeting.occurrence_start, meeting.total), tables, portal, days, limit)
-    shown = first.subquery()
+    meeting = tables.meetings.c
+    shown = select(meeting.parent_id, meeting.occurrence_start, meeting.total)
+    return answers_to(connection, tables, portal, _first(shown, tables, portal, days, limit), limit)
+
+
+def answers_to(
+    connection: Connection, tables: Tables, portal: str, shown: Any, limit: int
+) -> dict[Key, tuple[AnswerGroup, ...]]:
+    """Return the answers to some meetings, the oldest first.
+
+    :param shown: the statement that selects ``parent_id``, ``occurrence_start`` and ``total`` of the meetings.
+    :param limit: how many people of each group at most.
+    """
+    row, meetings = tables.attendance.c, shown.subquery()
+    same = (row[name] == meetings.c[name] for name in ("parent_id", "occurrence_start"))
     since = func.coalesce(row.changed_at, row.first_seen)
     group = (row.parent_id, row.occurrence_start, row.status)
     ranked = (
@@ -179,8 +191,8 @@ def answers(
             func.row_number().over(partition_by=group, order_by=(since, row.user_id)).label("number"),
         )
         .select_from(tables.attendance)
-        .join(shown, and_(row.parent_id == shown.c.parent_id, row.occurrence_start == shown.c.occurrence_start))
-        .where(shown.c.total.is_not(None), row.portal == portal, row.vanished_at.is_(None), not_(row.is_host))
+        .join(meetings, and_(*same))
+        .where(meetings.c.total.is_not(None), row.portal == portal, row.vanished_at.is_(None), not_(row.is_host))
         .subquery()
     )  # fmt: skip
     found: dict[Key, dict[str, AnswerGroup]] = {}
@@ -199,7 +211,7 @@ def totals(connection: Connection, tables: Tables, portal: str, days: Days) -> T
     sums = select(
         func.count(), func.count(meeting.total), func.sum(meeting.total), func.sum(meeting.accepted + meeting.declined)
     )
-    count, shown, invited, answered = connection.execute(sums.where(_live(tables.meetings, portal, days))).one()
+    count, shown, invited, answered = connection.execute(sums.where(live(tables.meetings, portal, days))).one()
     people = _silent(select(func.count(row.user_id.distinct())), tables, portal, days)
     silent_people = connection.execute(people).scalar_one()
     return Totals(count, count - shown, int(invited or 0), int(answered or 0), silent_people)
@@ -230,7 +242,7 @@ def weekly_responses(
     week = case(*((_begins_before(tables.meetings, end, zone), number) for number, end in enumerate(mondays[1:])))
     weeks = (
         select(week.label("week"), meeting.accepted, meeting.declined, meeting.total)
-        .where(_live(tables.meetings, portal, Days(mondays[0], mondays[-1], zone)), meeting.total > 0)
+        .where(live(tables.meetings, portal, Days(mondays[0], mondays[-1], zone)), meeting.total > 0)
         .subquery()
     )
     sums = select(
@@ -255,8 +267,8 @@ def _begins_before(meetings: Table, day: date, zone: tzinfo) -> ColumnElement[bo
     return or_(and_(all_day, start < in_utc), and_(not_(all_day), start < local))
 
 
-def _live(meetings: Table, portal: str, days: Days) -> ColumnElement[bool]:
-    """Return the condition for meetings that begin on some days."""
+def live(meetings: Table, portal: str, days: Days) -> ColumnElement[bool]:
+    """Return the condition for meetings that are there and begin on some days."""
     start = meetings.c.occurrence_start
     first, end = ([datetime.combine(day, time(), one) for one in (UTC, days.zone)] for day in (days.first, days.end))
     return and_(
@@ -272,7 +284,7 @@ def _live(meetings: Table, portal: str, days: Days) -> ColumnElement[bool]:
 
 def _first(statement: Any, tables: Tables, portal: str, days: Days, limit: int) -> Any:
     meeting = tables.meetings.c
-    within = statement.where(_live(tables.meetings, portal, days))
+    within = statement.where(live(tables.meetings, portal, days))
     return within.order_by(meeting.occurrence_start, meeting.parent_id).limit(limit)
 
 
@@ -284,7 +296,7 @@ def _silent(statement: Any, tables: Tables, portal: str, days: Days) -> Any:
         statement.select_from(attendance)
         .join(meetings, and_(*same))
         .where(
-            _live(meetings, portal, days),
+            live(meetings, portal, days),
             meetings.c.total.is_not(None),
             attendance.c.status == MeetingStatus.NOT_ANSWERED.value,
             attendance.c.vanished_at.is_(None),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, StrictUndefined
 from sqlalchemy import inspect
 
 from airflow_provider_b24cal.attendance.io import queries
 from airflow_provider_b24cal.attendance.io.tables import TableNames, define
+from airflow_provider_b24cal.attendance.io.templates import environment
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
 from airflow_provider_b24cal.bitrix24.validation import invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import tzinfo
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime, tzinfo
 
     from jinja2 import Template
     from sqlalchemy.engine import Connection, Engine
@@ -29,7 +29,6 @@ PAST_WEEKS: Final = 12
 """Weeks before the current one whose responses are shown."""
 _DAY: Final = timedelta(days=1)
 _WEEK: Final = timedelta(weeks=1)
-_TO: Final = "\N{EN DASH}"
 
 
 def report_page(
@@ -54,7 +53,7 @@ def report_page(
     :raises InvalidArgumentError: a table is missing, or the tables have no rows of the portal, or of several.
     """
     tables = define(names)
-    has_names = _check_tables(connection, tables)
+    has_names = check_tables(connection, tables)
     portal = _check_portal(queries.portals(connection, tables), portal)
     now = now.astimezone(zone)
     today = now.date()
@@ -97,12 +96,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _check_tables(connection: Connection, tables: Tables) -> bool:
-    """Check that the tables exist; return whether that of people does, which is made for names only."""
+def check_tables(connection: Connection, tables: Tables, needed: Sequence[str] = ("meetings", "attendance")) -> bool:
+    """Check that tables exist.
+
+    :param needed: the tables, by the fields of ``tables``.
+    :return: whether the table of people does, which is made for names only.
+    :raises InvalidArgumentError: one is missing.
+    """
     known = inspect(connection)
     missing = [
         str(table)
-        for table in (tables.meetings, tables.attendance)
+        for table in (getattr(tables, field) for field in needed)
         if not known.has_table(table.name, schema=table.schema)
     ]
     if missing:
@@ -123,39 +127,4 @@ def _check_portal(known: list[str], portal: str | None) -> str | None:
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(date=_date, moment=_moment, span=_span, days_until=_days_until, percent=_percent)
-    return environment.from_string(files(__package__).joinpath("report_page.html").read_text("utf-8"))
-
-
-def _date(value: date) -> str:
-    return f"{value.day} {value:%b %Y}"
-
-
-def _moment(value: datetime, zone: tzinfo) -> str:
-    local = value.astimezone(zone)
-    return f"{_date(local)}, {local:%H:%M}"
-
-
-def _span(meeting: queries.ComingMeeting, zone: tzinfo) -> str:
-    """Return when a meeting takes place, in words."""
-    start, end = meeting.occurrence_start, meeting.occurrence_end
-    if meeting.all_day:  # it has days, whatever the zone, and ends at midnight after the last one
-        days = dict.fromkeys(f"{day:%a} {_date(day)}" for day in (start, max(start, end - _DAY)))
-        return f"{f' {_TO} '.join(days)}, all day"
-    start, end = start.astimezone(zone), end.astimezone(zone)
-    until = f"{_TO}{end:%H:%M}" if start.date() == end.date() else f" {_TO} {end:%a} {_moment(end, zone)}"
-    return f"{start:%a} {_moment(start, zone)}{until}"
-
-
-def _days_until(value: datetime, now: datetime) -> str:
-    """Return how many days have passed, in words."""
-    days = (now - value).days
-    if days < 1:
-        return "less than a day"
-    return f"{days} days" if days > 1 else "1 day"
-
-
-def _percent(part: int, whole: int) -> str:
-    # Rounded down, so that 100 % is all of them.
-    return f"{100 * part // whole} %"
+    return environment().from_string(files(__package__).joinpath("report_page.html").read_text("utf-8"))

@@ -1,0 +1,163 @@
+"""The page "Attendance" in a real API server: who may see it, and what it answers to whom."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from email.message import Message
+from typing import NamedTuple
+
+import pytest
+
+from airflow_provider_b24cal._airflow import HAS_PLUGIN_PAGES
+from dev.local_airflow import LocalAirflow
+from tests.attendance_page import HOSTILE, HOSTILE_PERSON, PATH, fill_tables, page_settings
+
+pytest.importorskip("airflow.providers.sqlite")
+pytestmark = [
+    pytest.mark.xdist_group("attendance_page"),
+    pytest.mark.skipif(not HAS_PLUGIN_PAGES, reason="pages of plugins know their readers from Airflow 3.1.1 on"),
+]
+ROUTES = ("/", "/meetings", "/people", "/changes", "/waiting", "/names", "/static/page.css", "/static/theme.js",
+          "/static/waiting.js", "/static/none", "/openapi.json", "/docs", "/redoc", "/none")  # fmt: skip
+SHOWN = ROUTES[:9]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+SCRIPT_SOURCE = "script-src 'self'"
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: Message
+    text: str
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect())
+
+
+class Reader:
+    """Somebody who asks the API server.
+
+    :param token: what the browser keeps in its cookie of Airflow; ``None`` for nobody.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url, self._headers = url, {"Cookie": f"_token={token}"} if token else {}
+
+    def get(self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Reply:
+        request = urllib.request.Request(
+            self.url + PATH + path, method=method, headers={**self._headers, **(headers or {})}
+        )
+        try:
+            with OPENER.open(request, timeout=60) as reply:
+                return Reply(reply.status, reply.headers, reply.read().decode())
+        except urllib.error.HTTPError as refusal:
+            return Reply(refusal.code, refusal.headers, refusal.read().decode())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    fill_tables(home / "attendance.db")
+    with LocalAirflow(home, tmp_path_factory.mktemp("dags"), page_settings(home / "attendance.db")) as running:
+        running.migrate()
+        running.start(["api-server"])
+        yield running
+
+
+def _reader(server: LocalAirflow, name: str) -> Reader:
+    passwords = json.loads((server.home / "simple_auth_manager_passwords.json.generated").read_text("utf-8"))
+    login = json.dumps({"username": name, "password": passwords[name]}).encode()
+    request = urllib.request.Request(
+        f"{server.url}/auth/token", data=login, headers={"Content-Type": "application/json"}
+    )
+    with OPENER.open(request, timeout=60) as reply:
+        return Reader(server.url, json.loads(reply.read())["access_token"])
+
+
+@pytest.fixture(scope="module")
+def admin(server: LocalAirflow) -> Reader:
+    return _reader(server, "admin")
+
+
+@pytest.fixture(scope="module")
+def viewer(server: LocalAirflow) -> Reader:
+    return _reader(server, "viewer")
+
+
+@pytest.fixture(scope="module")
+def nobody(server: LocalAirflow) -> Reader:
+    return Reader(server.url)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_only_who_may_read_the_connection_is_let_in(route: str, admin: Reader, viewer: Reader, nobody: Reader) -> None:
+    for method in METHODS:
+        assert nobody.get(route, method).status == 401, method
+        assert viewer.get(route, method).status == 403, method
+    wanted = (303 if route == "/" else 200) if route in SHOWN else 404
+    assert (admin.get(route).status, admin.get(route, "HEAD").status) == (wanted, wanted)
+    for method in METHODS[2:]:
+        refused = admin.get(route, method)
+        assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD"), method
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_reply_forbids_foreign_code_and_foreign_frames(route: str, admin: Reader, nobody: Reader) -> None:
+    for reply in (admin.get(route), nobody.get(route), admin.get(route, "POST")):
+        policy = reply.headers["Content-Security-Policy"].split("; ")
+        assert {"default-src 'none'", SCRIPT_SOURCE, "frame-ancestors 'self'", "base-uri 'none'"} <= set(policy)
+        assert not [part for part in policy if "unsafe" in part]
+        assert reply.headers["X-Frame-Options"] == "SAMEORIGIN"
+        assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_other_sites_may_link_to_the_page_and_nothing_else(admin: Reader) -> None:
+    for site in ("cross-site", "same-site"):
+        for use in ("iframe", "script", "image", "empty", "style"):
+            embedded = admin.get("/meetings", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": use})
+            assert embedded.status == 403
+            assert "Planning" not in embedded.text
+        linked = admin.get("/meetings", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document"})
+        assert linked.status == 200
+    own = admin.get("/meetings", headers={"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "iframe"})
+    assert own.status == 200
+    foreign = admin.get("/names?event_id=651", headers={"Origin": "https://elsewhere.example"})
+    assert foreign.headers["Access-Control-Allow-Origin"] is None
+
+
+def test_names_are_text(admin: Reader) -> None:
+    for route in ("/meetings", "/people", f"/meetings?text={urllib.request.quote(HOSTILE)}"):
+        page = admin.get(route).text
+        assert HOSTILE not in page
+        assert HOSTILE_PERSON not in page
+    assert json.loads(admin.get("/names?event_id=652").text) == {"652": HOSTILE}
+    assert admin.get("/names?event_id=652").headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("tz=Mars/Base", "Invalid tz &#39;Mars/Base&#39;: expected the name of a time zone, such as Europe/Berlin."),
+        ("tz=../../etc/passwd", "Invalid tz"),
+        ("week=soon", "Invalid week &#39;soon&#39;: expected a day of the week, such as 2026-11-30."),
+        ("week=9999-12-31", "Invalid week"),
+        ("event_id=651,none", "Invalid event_id &#39;none&#39;"),
+        ("page=0", "Invalid page"),
+        ("person=99999999999999999999", "Invalid person"),
+        ("portal=elsewhere", "Invalid portal &#39;elsewhere&#39;: expected one of those in the tables: example."),
+        (f"text={'x' * 201}", "Invalid text"),
+        ("text=%00", "Invalid text"),
+    ],
+)
+def test_what_is_invalid_in_an_address_is_named(query: str, message: str, admin: Reader) -> None:
+    refused = admin.get(f"/meetings?{query}")
+    assert refused.status == 400
+    assert message in refused.text
+    assert "Traceback" not in refused.text
