@@ -18,7 +18,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 export npm_config_cache ?= $(CURDIR)/.cache/npm
 CLIENTS := sandbox/tests/clients
 
-.PHONY: help setup demo demo-ui quick quick-tests test executors buckets destinations dbt clients lint types docs coverage newest screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
+.PHONY: help setup demo demo-ui quick quick-tests test restarts executors buckets destinations dbt clients lint types docs coverage newest screenshots bench fuzz fuzz-replies audit matrix dist lock lock-uv clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -61,6 +61,9 @@ test: setup ## Run all tests
 
 coverage: setup ## Run the tests that are made in one process, and count lines and branches
 	@$(BIN)/python -m pytest -q -n 2 --cov tests/unit tests/property $(PYTEST_ARGS)
+
+restarts: setup ## Kill and restart Airflow's processes in the middle of the work (about eight minutes)
+	@B24CAL_TEST_RESTARTS=asked $(BIN)/python -m pytest tests/system/test_restarts.py $(PYTEST_ARGS)
 
 executors: ## Run the example DAGs on LocalExecutor and CeleryExecutor too (needs PostgreSQL and Redis)
 	@$(MAKE) --no-print-directory setup VENV=.venv/executors LOCK=.ci/locks/executors.txt

@@ -49,7 +49,7 @@ def test_a_workflow_only_calls_make(workflow: Path) -> None:
 
 def test_the_tests_that_make_names_exist() -> None:
     """Of a path that is missing pytest runs nothing at all."""
-    targets = ["quick-tests", "test", "executors", "buckets", "destinations", "dbt", "clients", "coverage"]
+    targets = ["quick-tests", "test", "restarts", "executors", "buckets", "destinations", "dbt", "clients", "coverage"]
     printed = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", *targets, "docs"],
         cwd=ROOT,

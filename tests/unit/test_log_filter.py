@@ -16,6 +16,7 @@ from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.bitrix24.protocol.errors import Bitrix24Error
 from airflow_provider_b24cal.bitrix24.settings import Settings, read_settings
+from airflow_provider_b24cal.client import log_filter
 from airflow_provider_b24cal.client.log_filter import MAX_KNOWN, keep_out_of_logs
 from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 from tests.faults.leaks import Evidence
@@ -62,8 +63,10 @@ class Ear(logging.Handler):
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    """Hear everything at the root."""
+def ear(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
+    """Hear everything at the root. Secrets of other tests are forgotten meanwhile."""
+    monkeypatch.setattr(log_filter._FILTER, "_texts", {})
+    monkeypatch.setattr(log_filter._FILTER, "_scrubber", None)
     root, ear = logging.getLogger(), Ear()
     level = root.level
     root.setLevel(logging.DEBUG)
