@@ -173,7 +173,7 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]  # Airflow's own sign
         "sensors": [_modules("sensors.attendees", "sensors.meeting_status")],
         "triggers": [_modules("triggers.attendance", "triggers.attendance_changes")],
         "notifications": [f"{_PACKAGE}.notifications.bitrix24.Bitrix24Notifier"],
-        "extra-links": [f"{_PACKAGE}.links.bitrix24.Bitrix24Link"],
+        "extra-links": [f"{_PACKAGE}.links.bitrix24.Bitrix24Link", f"{_PACKAGE}.links.attendance.AttendanceLink"],
         "task-decorators": [
             {"name": "bitrix24_statuses", "class-name": f"{_PACKAGE}.decorators.statuses.bitrix24_statuses_task"}
         ],

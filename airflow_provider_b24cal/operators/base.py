@@ -6,7 +6,8 @@ from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_b24cal._airflow import AirflowFailException, BaseOperator
+from airflow_provider_b24cal._airflow import HAS_PLUGIN_PAGES, AirflowFailException, BaseOperator
+from airflow_provider_b24cal.links.attendance import AttendanceLink
 from airflow_provider_b24cal.links.bitrix24 import LINK_KEY, Bitrix24Link
 
 if TYPE_CHECKING:
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
 class Bitrix24BaseOperator(BaseOperator):
     """
-    Run a task on a portal: it has a connection, a button to the portal, and a rule for permanent errors.
+    Run a task on a portal: it has a connection, buttons on its page, and a rule for permanent errors.
 
-    A subclass implements :meth:`_execute`. If the button opens neither its ``event_id`` nor a single one of its
-    ``event_ids``, it implements :meth:`link_target` too. Besides another base class this one comes last.
+    A subclass implements :meth:`_execute`. If the button to the portal opens neither its ``event_id`` nor a single
+    one of its ``event_ids``, it implements :meth:`link_target` too. Besides another base class this one comes last.
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
     """
 
-    operator_extra_links = (Bitrix24Link(),)
+    operator_extra_links = (Bitrix24Link(), AttendanceLink()) if HAS_PLUGIN_PAGES else (Bitrix24Link(),)
     ui_color = "#e5f4ff"
 
     def __init__(

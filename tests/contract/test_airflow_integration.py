@@ -18,6 +18,7 @@ from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
 
+from airflow_provider_b24cal._airflow import HAS_PLUGIN_PAGES
 from tests.portal_data import CANARY, portal_data
 
 pytestmark = pytest.mark.xdist_group("at_home")
@@ -58,6 +59,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
             "AIRFLOW_CONN_BITRIX24_DEFAULT": server.connection_json(1),
+            "AIRFLOW__BITRIX24__ATTENDANCE_PAGE_CONN_ID": "attendance_db",
             "NO_PROXY": "127.0.0.1",
         }
         subprocess.run([AIRFLOW, "db", "migrate"], env=environment, check=True, capture_output=True)
@@ -138,6 +140,25 @@ def test_the_link_is_where_airflow_looks_for_it(ran: Ran, task: str, index: int,
     assert ran.xcoms[task, index, "bitrix24_link"] == ran.url + page
 
 
+@pytest.mark.skipif(not HAS_PLUGIN_PAGES, reason="the page Attendance exists from Airflow 3.1.1 on")
+@pytest.mark.parametrize(
+    ("task", "index", "query"),
+    [
+        ("one", -1, "?event_id=101"),
+        ("not_invited", -1, "?event_id=105"),
+        ("mapped", 1, "?event_id=103"),
+        ("by_statuses", -1, "?event_id=1005"),
+        ("arrived", -1, "?event_id=102"),
+        ("unreachable", -1, "?event_id=99999"),
+        ("upcoming", -1, ""),
+        ("decide", -1, "?event_id=1001&event_id=1002"),
+        ("decide_badly", -1, ""),
+    ],
+)
+def test_the_link_to_the_attendance_page_names_the_meetings(ran: Ran, task: str, index: int, query: str) -> None:
+    assert ran.xcoms[task, index, "bitrix24_attendance_link"] == f"/bitrix24/attendance/meetings{query}"
+
+
 def test_the_link_is_in_the_stored_dag(ran: Ran) -> None:
     with closing(sqlite3.connect(ran.home / "airflow.db")) as database:
         ((stored,),) = database.execute("select data from serialized_dag where dag_id = 'at_home' limit 1")
@@ -146,6 +167,7 @@ def test_the_link_is_in_the_stored_dag(ran: Ran) -> None:
     for task in tasks:
         # 2.11 stores the class, 3.x the name and where to look.
         assert "links.bitrix24.Bitrix24Link" in task or '"Open in Bitrix24": "bitrix24_link"' in task
+        assert ('"Attendance": "bitrix24_attendance_link"' in task) == HAS_PLUGIN_PAGES
 
 
 def test_the_decorated_function_is_applied_and_proven(ran: Ran) -> None:

@@ -57,7 +57,7 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "oauth": (frozenset({"bitrix24", "client"}), STANDARD),
     "retry_policy": (frozenset({"_airflow", "bitrix24"}), STANDARD),
-    "links": (frozenset({"_airflow"}), STANDARD),
+    "links": (frozenset({"_airflow", "bitrix24", "plugin"}), STANDARD),
     "operators": (
         frozenset({"_airflow", "bitrix24", "hooks", "links", "operators"}),
         STANDARD,
