@@ -37,7 +37,7 @@ def fill_tables(file: Path, read_at: datetime | None = None) -> None:
         events = [
             make_meeting(650, monday - 6 * DAY + timedelta(hours=9), "YYNQ", name="Retrospective"),
             make_meeting(651, monday + timedelta(hours=9), "YNQQ", name="Planning"),
-            make_meeting(652, monday + 8 * DAY, "QQ", name=HOSTILE),
+            make_meeting(668, monday + 8 * DAY, "QQ", name=HOSTILE),
             make_meeting(653, monday + 9 * DAY, budget, name="Budget & forecast"),
             make_meeting(654, monday + 10 * DAY, None, name="Hidden"),
         ]

@@ -137,8 +137,8 @@ def test_names_are_text(admin: Reader) -> None:
         page = admin.get(route).text
         assert HOSTILE not in page
         assert HOSTILE_PERSON not in page
-    assert json.loads(admin.get("/names?event_id=652").text) == {"652": HOSTILE}
-    assert admin.get("/names?event_id=652").headers["Content-Type"] == "application/json"
+    assert json.loads(admin.get("/names?event_id=668").text) == {"668": HOSTILE}
+    assert admin.get("/names?event_id=668").headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize(

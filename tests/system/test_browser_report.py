@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 pytest.importorskip("airflow.providers.sqlite")
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from sqlalchemy import create_engine
 
 from airflow_provider_b24cal.attendance.models import Person, Snapshot
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from airflow_provider_b24cal.report import write_attendance_report
 from tests.stored_tables import DAY, PORTAL, make_meeting, make_snapshot, make_store, write
+from tests.system.contrast import smallest_contrast
 
 if TYPE_CHECKING:
     from tests.system.browser import Window as BrowserWindow
@@ -104,7 +105,7 @@ def test_it_fits_the_screen_and_can_be_read(window: BrowserWindow, scheme: Any, 
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert _contrasts(page) >= 4.5
+    assert smallest_contrast(page) >= 4.5
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (scheme == "dark")
 
@@ -113,7 +114,7 @@ def test_on_paper_it_is_dark_on_white_and_keeps_its_bars(window: BrowserWindow, 
     page = window.page
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert _contrasts(page) >= 4.5
+    assert smallest_contrast(page) >= 4.5
     assert page.locator(".bar i").first.evaluate("bar => getComputedStyle(bar).printColorAdjust") == "exact"
     assert page.pdf(format="A4").startswith(b"%PDF")
 
@@ -142,19 +143,3 @@ def test_bars_are_as_long_as_their_numbers(window: BrowserWindow) -> None:
     lengths = [box["width"] for part in week.locator(".bar i").all() if (box := part.bounding_box())]
     per_person = [length / count for length, count in zip(lengths, (4, 1, 2), strict=True)]
     assert max(per_person) - min(per_person) < 3
-
-
-def _contrasts(page: Page) -> float:
-    """Return the smallest contrast of a text with the ground of the page."""
-    colours = page.evaluate(
-        """() => [getComputedStyle(document.body).backgroundColor, ...[...document.querySelectorAll("body *")]
-          .filter(one => one.innerText && one.checkVisibility()).map(one => getComputedStyle(one).color)]"""
-    )
-    ground, *texts = [_luminance(colour) for colour in colours]
-    return min((max(ground, text) + 0.05) / (min(ground, text) + 0.05) for text in texts)
-
-
-def _luminance(colour: str) -> float:
-    channels = [int(channel) / 255 for channel in colour.removeprefix("rgb(").rstrip(")").split(",")]
-    linear = [one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
-    return sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

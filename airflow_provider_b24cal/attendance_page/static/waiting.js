@@ -113,6 +113,22 @@
     return { found, left: Math.max(0, total - found.length) };
   };
 
+  // Lists of Airflow 3.1 leave the rendered fields out.
+  const complete = async (tasks) => {
+    const bare = tasks.filter((task) => !Object.keys(task.rendered_fields || {}).length).slice(0, LIMIT);
+    await Promise.all(bare.map(async (task) => {
+      const path = ["dags", task.dag_id, "dagRuns", task.dag_run_id, "taskInstances", task.task_id];
+      if (task.map_index >= 0) path.push(String(task.map_index));
+      try {
+        const whole = await read(new URL(`api/v2/${path.map(encodeURIComponent).join("/")}`, ROOT));
+        task.rendered_fields = whole.rendered_fields;
+      } catch {
+        // it has ended in the meantime, or stays without its meeting
+      }
+    }));
+    return tasks;
+  };
+
   const readNames = async (tasks) => {
     const known = [...new Set(tasks.flatMap((task) => ids(task.rendered_fields || {}).slice(0, SHOWN_IDS)))];
     if (!known.length) return {};
@@ -133,8 +149,7 @@
     status.textContent = "Reading from Airflow.";
     try {
       const { found, left } = await readTasks();
-      const tasks = found
-        .filter((task) => OPERATORS.includes(task.operator))
+      const tasks = (await complete(found.filter((task) => OPERATORS.includes(task.operator))))
         .filter((task) => !wanted.size || ids(task.rendered_fields || {}).some((id) => wanted.has(id)));
       const names = await readNames(tasks);
       list.replaceChildren(...tasks.map((task) => row(task, names)));
