@@ -38,11 +38,15 @@ DAG_FILE = """
 from airflow.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
 
-with DAG("waits", schedule=None) as dag:
-    EmptyOperator(task_id="heartbeat")
-    for number in range({waits}):
-        EmptyOperator(task_id=f"wait_{{number}}")
+for first in range(0, {waits}, {in_a_dag}):
+    with DAG(f"waits_{{first}}", schedule=None):
+        if not first:
+            EmptyOperator(task_id="heartbeat")
+        for number in range(first, min(first + {in_a_dag}, {waits})):
+            EmptyOperator(task_id=f"wait_{{number}}")
 """
+IN_A_DAG = 100
+"""Waits of one DAG: for each wait the triggerer loads the whole DAG of its task."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def measure(kind: str, size: Size) -> bool:
         home = Path(folder)
         environment = _environment(home, url, connection, size)
         (home / "dags").mkdir()
-        (home / "dags" / "waits.py").write_text(DAG_FILE.format(waits=size.waits), "utf-8")
+        (home / "dags" / "waits.py").write_text(DAG_FILE.format(waits=size.waits, in_a_dag=IN_A_DAG), "utf-8")
         airflow = [str(Path(sys.executable).with_name("airflow"))]
         for command in (["db", "migrate"], ["dags", "reserialize"]):
             subprocess.run(airflow + command, env=environment, check=True, capture_output=True)
@@ -115,7 +119,7 @@ def measure(kind: str, size: Size) -> bool:
             time.sleep(INTERVALS * size.interval)
             requests, late = counters(url)["requests"] - at_first, _beats(beats)[seen:]
             busy = (_processor_time(beats) - used) / (INTERVALS * size.interval)
-            refused = sum(counters(url)["refusals"].values())
+            refused = ", ".join(f"{count} {code}" for code, count in counters(url)["refusals"].items()) or "none"
         except TimeoutError:
             print((home / "triggerer.log").read_text("utf-8", "replace")[-3000:], file=sys.stderr)
             raise
@@ -129,7 +133,7 @@ def measure(kind: str, size: Size) -> bool:
     memory = (max(beat["rss"] for beat in late) - resting) / (size.waits - 1)
     print(
         f"{kind:6} {size.waits} waits on {size.connections} connections: {requests / INTERVALS:7.1f} requests per"
-        f" interval of {size.interval:.0f} s, {refused} refused,"
+        f" interval of {size.interval:.0f} s, refused: {refused},"
         f" {memory / 1000:5.1f} kB a wait, loop late by {p99:5.1f} ms at p99 of beats,"
         f" {moments:.0f} ms at p99 of moments, {max(lags) * 1000:.0f} ms at most, {busy:.0%} of a core;"
         f" load of the machine {os.getloadavg()[2]:.1f}",
@@ -215,17 +219,18 @@ def defer(kind: str, first: int, last: int, size: Size) -> None:
 
     with create_session() as session:
         if session.scalar(select(DagRun)) is None:
-            dag = SerializedDagModel.get_dag("waits", session=session)
-            assert dag is not None
-            dag.create_dagrun(
-                run_id="waits",
-                run_after=timezone.utcnow(),
-                run_type=DagRunType.MANUAL,
-                triggered_by=DagRunTriggeredByType.TEST,
-                state=DagRunState.RUNNING,
-                session=session,
-            )
-        session.flush()
+            for number in range(0, size.waits, IN_A_DAG):
+                dag = SerializedDagModel.get_dag(f"waits_{number}", session=session)
+                assert dag is not None
+                dag.create_dagrun(
+                    run_id="waits",
+                    run_after=timezone.utcnow(),
+                    run_type=DagRunType.MANUAL,
+                    triggered_by=DagRunTriggeredByType.TEST,
+                    state=DagRunState.RUNNING,
+                    session=session,
+                )
+                session.commit()
         tasks = {task.task_id: task for task in session.scalars(select(TaskInstance))}
         for number in range(first, last):
             trigger = Trigger.from_object(_trigger(kind, number, size))
