@@ -1,19 +1,23 @@
 """The main job, shown to a person: a real DAG run in a real Airflow against the sandbox portal.
 
 ``python -m dev.demo DAGS`` runs the DAG ``attendance_round`` of that folder once
-and prints the result for each meeting; with ``--ui`` it leaves everything running for a person to click.
+and prints the result for each meeting; with ``--ui`` it leaves everything running for a person to click, with the
+tables of attendance filled and a task that waits.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 DAG_ID = "attendance_round"
+SYNC = "sync_company_calendar"
+WAIT = "chase_the_silent"
+PAGE = "/bitrix24/attendance/meetings"
 CHOSEN = (668, 681, 689)
 AWAITED = 702
 ME = 1
@@ -50,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="b24cal-demo-") as folder,
-            _running(Path(folder), options.dags.resolve(), began) as (server, airflow),
+            _running(Path(folder), options.dags.resolve(), began, ui=options.ui) as (server, airflow),
         ):
             if options.ui:
-                return _stay(server, airflow)
+                return _stay(server, airflow, began)
             return _show(server, airflow, began)
     except KeyboardInterrupt:
         left = _started_in(folder)
@@ -79,10 +86,12 @@ def _started_in(folder: str) -> list[int]:
 
 
 @contextmanager
-def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxServer, LocalAirflow]]:
+def _running(folder: Path, dags: Path, began: float, *, ui: bool) -> Iterator[tuple[SandboxServer, LocalAirflow]]:
     with SandboxServer() as server:
         _tell(began, f"Sandbox portal at {server.url}")
-        with LocalAirflow(folder, dags, connections(server, folder)) as airflow:
+        page = {"AIRFLOW__BITRIX24__ATTENDANCE_PAGE_CONN_ID": "attendance_db"} if ui else {}
+        shown = _with_names(dags, folder / "dags") if ui else dags
+        with LocalAirflow(folder, shown, connections(server, folder) | page) as airflow:
             _tell(began, "Creating Airflow's database ...")
             airflow.migrate()
             _tell(began, "Starting api-server, scheduler, dag-processor and triggerer ...")
@@ -90,6 +99,18 @@ def _running(folder: Path, dags: Path, began: float) -> Iterator[tuple[SandboxSe
             _tell(began, f"Airflow at {airflow.url}")
             yield server, airflow
             _tell(began, "Stopping ...")
+
+
+def _with_names(dags: Path, folder: Path) -> Path:
+    """Return a folder of the same DAGs in which the sync stores the names of people too, for the page to show."""
+    folder.mkdir()
+    for path in dags.glob("*.py"):
+        if path.stem != SYNC:
+            (folder / path.name).symlink_to(path)  # so that changes to it are seen
+    source = (dags / f"{SYNC}.py").read_text("utf-8")
+    named = source.replace("create_tables=True,", "create_tables=True,\n        people_names=True,")
+    (folder / f"{SYNC}.py").write_text(named, "utf-8")
+    return folder
 
 
 def connections(server: SandboxServer, folder: Path) -> dict[str, str]:
@@ -104,12 +125,22 @@ def connections(server: SandboxServer, folder: Path) -> dict[str, str]:
     }
 
 
-def _stay(server: SandboxServer, airflow: LocalAirflow) -> int:
+def _stay(server: SandboxServer, airflow: LocalAirflow, began: float) -> int:
+    pages = f"  Airflow     {airflow.url}   user admin, password {airflow.password}\n"
+    page = ""
+    if has_attendance_page():
+        awaited = _fill_attendance(server, airflow, began)
+        pages += f"  Attendance  {airflow.url}{PAGE}   who has not answered; in Airflow's menu too\n"
+        page = (
+            "  Attendance shows next week's meetings. Unfold one to see who has not answered. Waiting now shows that\n"
+            f"  {WAIT} waits for the answers to meeting {awaited}, {server.portal.book.events[awaited].name}.\n\n"
+        )
     print(
-        f"\n  Airflow  {airflow.url}   user admin, password {airflow.password}\n"
-        f"  Portal   {server.url}   the calendar that the DAGs act on\n\n"
+        f"\n{pages}"
+        f"  Portal      {server.url}   the calendar that the DAGs act on\n\n"
+        f"{page}"
         "  Try the DAG answer_from_the_form: unpause it, trigger it, name meetings and choose an answer.\n"
-        "  sync_company_calendar fills tables in the database attendance_db; attendance_report draws them.\n\n"
+        f"  {SYNC} fills tables in the database attendance_db; attendance_report draws them.\n\n"
         "  To practise the connection form (Admin > Connections): type Bitrix24, Port 443, and as Webhook URL\n"
         f"  {server.webhook_url(ME)}\n\n"
         "  Ctrl-C stops both.\n",
@@ -117,6 +148,54 @@ def _stay(server: SandboxServer, airflow: LocalAirflow) -> int:
     )
     signal.pause()
     return 0
+
+
+def has_attendance_page() -> bool:
+    """Return whether this Airflow shows the page, and can read the demo's database."""
+    try:
+        version("apache-airflow-providers-sqlite")
+    except PackageNotFoundError:
+        return False
+    return tuple(map(int, re.findall(r"\d+", version("apache-airflow"))[:3])) >= (3, 1, 1)
+
+
+def _fill_attendance(server: SandboxServer, airflow: LocalAirflow, began: float) -> int:
+    """Fill the tables, let a task wait for the answers to a meeting of next week, and return the meeting's id."""
+    _tell(began, f"DAG {SYNC} fills the tables of attendance ...")
+    airflow.wait_for_dag(SYNC)
+    # Its latest nightly run starts by itself.
+    airflow.request("PATCH", f"/dags/{SYNC}", {"is_paused": False})
+    state = airflow.wait_for(f"the end of {SYNC}", lambda: _end_of_a_run(airflow, SYNC))
+    if state != "success":
+        raise LocalAirflowError(f"{SYNC} failed\n{airflow.task_logs(f'dag_id={SYNC}')}")
+    awaited = awaited_meeting(server, datetime.now(UTC))
+    run_id = airflow.run_dag(WAIT, {"event_id": awaited, "hours_before": 0})
+    _tell(began, f"DAG {WAIT} waits for the answers to meeting {awaited} ...")
+    airflow.wait_for(
+        f"{WAIT} to wait", lambda: _states(airflow.task_instances(WAIT, run_id)).get("everybody") == "deferred"
+    )
+    return awaited
+
+
+def _end_of_a_run(airflow: LocalAirflow, dag_id: str) -> str | None:
+    """Return the state of a DAG's run that has ended, if there is one."""
+    states = [run["state"] for run in airflow.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]]
+    return next((state for state in ("success", "failed") if state in states), None)
+
+
+def awaited_meeting(server: SandboxServer, now: datetime) -> int:
+    """Return the id of the meeting of next week that most people have not answered, the acting user among them."""
+    monday = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=7 - now.weekday())
+    silent: dict[int, int] = {}
+    with server.portal.locked() as calendar:
+        for event in calendar.events.values():
+            answers = {row.owner_id: row.status for row in calendar.rows_of(event.id)}
+            starts = event.starts.replace(tzinfo=UTC)
+            # In any zone it is in that week, and a date of a series has no id of its own.
+            within = monday + timedelta(days=1) <= starts < monday + timedelta(days=6)
+            if within and event.is_meeting and event.repeat is None and answers.get(ME) == "Q":
+                silent[event.id] = list(answers.values()).count("Q")
+    return max(silent, key=lambda event_id: (silent[event_id], -event_id), default=CHOSEN[0])
 
 
 def _show(server: SandboxServer, airflow: LocalAirflow, began: float) -> int:

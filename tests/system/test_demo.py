@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
+from dev.demo import has_attendance_page
 from tests.sync import FOR_A_PROCESS, TIMEOUT, ending
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -70,6 +72,11 @@ def test_broken_off(number: int, more: list[str], tmp_path: Path) -> None:
             (webhook,) = re.findall(r"http://127\.0\.0\.1:\d+/rest/1/\w+/", printed)
             with urlopen(f"{webhook}profile", timeout=TIMEOUT) as reply:
                 assert json.load(reply)["result"]["ID"] == "1"
+            pages = re.findall(r"^  Attendance +(http://127\.0\.0\.1:\d+/\S+) ", printed, re.MULTILINE)
+            assert len(pages) == has_attendance_page()
+            for page in pages:
+                with pytest.raises(HTTPError, match="401"):
+                    urlopen(page, timeout=TIMEOUT)
         shown = _left_behind(tmp_path)
         assert sum("airflow" in command for command in shown) >= 4, "Airflow's four processes are running"
         running.send_signal(number)
