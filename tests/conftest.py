@@ -44,7 +44,7 @@ from tests.sync import Gate
 
 @pytest.fixture(autouse=True)
 def _forget_secrets() -> Iterator[None]:
-    """Take what a test has had masked out of Airflow's maskers, which compile all that they know for each new secret."""
+    """Take what a test has had masked out of Airflow's maskers: for each new secret they compile all that they know."""
     yield
     for name in [name for name in sys.modules if name.endswith(".secrets_masker")]:
         find = getattr(sys.modules[name], "_secrets_masker", None)
