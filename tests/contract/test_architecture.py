@@ -229,6 +229,26 @@ def test_the_plugin_of_airflow_loads_nothing_of_the_page(conn_id: str) -> None:
     assert (own, libraries) == ("['airflow_provider_b24cal.plugin']", "[]")
 
 
+TASK = """
+import sys
+try:
+    from airflow.sdk.plugins_manager import integrate_macros_plugins
+except ImportError:
+    from airflow.plugins_manager import integrate_macros_plugins
+integrate_macros_plugins()
+print(sorted(name for name in sys.modules if name.startswith("airflow_provider_b24cal.")))
+"""
+
+
+def test_a_task_loads_the_plugin_and_nothing_of_the_page() -> None:
+    """Airflow loads all plugins before it renders the templates of a task."""
+    environment = {**os.environ, "AIRFLOW__BITRIX24__ATTENDANCE_PAGE_CONN_ID": "warehouse"}
+    done = subprocess.run([sys.executable, "-c", TASK], env=environment, capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "airflow_provider_b24cal.plugin" in loaded
+    assert loaded <= {f"airflow_provider_b24cal.{name}" for name in ("_airflow", "plugin", "get_provider_info")}
+
+
 @pytest.mark.parametrize("folder", ["tests", "sandbox/tests"])
 def test_nothing_imports_from_a_conftest(folder: str) -> None:
     """What tests import is in a module that is named for it; a conftest has fixtures only."""

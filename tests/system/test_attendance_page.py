@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from email.message import Message
 from typing import NamedTuple
 
@@ -161,3 +163,48 @@ def test_what_is_invalid_in_an_address_is_named(query: str, message: str, admin:
     assert refused.status == 400
     assert message in refused.text
     assert "Traceback" not in refused.text
+
+
+def test_what_is_wrong_with_the_data_is_said(server: LocalAirflow, admin: Reader) -> None:
+    """The server goes on meanwhile, and shows the data again when they are there again."""
+    file, kept = server.home / "attendance.db", server.home / "kept.db"
+    file.rename(kept)
+    try:
+        gone = admin.get("/meetings")
+        assert gone.status == 503
+        assert "There is no file" in gone.text
+        assert not file.exists()
+        file.touch()
+        empty = admin.get("/people")
+        assert empty.status == 400
+        assert "Missing tables: bitrix24_meetings, bitrix24_attendance." in empty.text
+        assert "Bitrix24AttendanceToSqlOperator creates and fills them." in empty.text
+        assert admin.get("/waiting").status == 200
+        file.unlink()
+        fill_tables(file, datetime.now(UTC) - timedelta(days=3))
+        stale = admin.get("/changes")
+        assert "Stale data: the last sync was 3 days ago." in stale.text
+    finally:
+        kept.replace(file)
+    assert "Stale data" not in admin.get("/changes").text
+
+
+def test_a_zone_moves_times_and_weeks(admin: Reader) -> None:
+    in_utc, in_tokyo = admin.get("/meetings").text, admin.get("/meetings?tz=Asia/Tokyo").text
+    assert ", 09:00" in in_utc
+    assert ", 18:00" in in_tokyo
+    assert "<dd>Asia/Tokyo</dd>" in in_tokyo
+    # Links keep the zone.
+    assert 'href="people?tz=Asia%2FTokyo"' in in_tokyo
+
+
+def test_earlier_weeks_and_single_meetings_are_an_address_away(admin: Reader) -> None:
+    earlier = re.search(r'href="(meetings\?week=[\d-]+)">Earlier weeks', admin.get("/meetings").text)
+    assert earlier
+    page = admin.get(f"/{earlier[1]}").text
+    assert "Last week, " in page
+    assert "Retrospective" in page
+    assert "Planning" not in page
+    for query in ("event_id=650&event_id=651", "event_id=650,651"):
+        page = admin.get(f"/meetings?{query}").text
+        assert re.findall(r'<span class="name"><bdi>(.*?)</bdi>', page) == ["Planning", "Retrospective"]
