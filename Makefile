@@ -60,7 +60,7 @@ test: setup ## Run all tests
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 coverage: setup ## Run the tests that are made in one process, and count lines and branches
-	@$(BIN)/python -m pytest -q -n 2 --cov tests/unit tests/property $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --cov=airflow_provider_b24cal tests/unit tests/property $(PYTEST_ARGS)
 
 restarts: setup ## Kill and restart Airflow's processes in the middle of the work (about eight minutes)
 	@B24CAL_TEST_RESTARTS=asked $(BIN)/python -m pytest tests/system/test_restarts.py $(PYTEST_ARGS)
