@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_b24cal.attendance_page.parameters import Parameters
 
+    Handler = Callable[[Request], Awaitable[Response]]
+
 HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -75,39 +77,51 @@ def make_app(conn_id: str, schema: str | None = None) -> FastAPI:
         tables, now = define(TableNames(schema)), datetime.fromtimestamp(clock.time(), UTC)
         return await reads.run(lambda connection: fill(connection, tables, asked, now))
 
-    def page(path: str) -> Callable[[Request], Awaitable[Response]]:
+    async def names(request: Request) -> Response:
+        found = await read(read_parameters(request.query_params.multi_items()), content.meeting_names)
+        return JSONResponse({str(event_id): name for event_id, name in found.items()})
+
+    def page(path: str) -> Handler:
         title, fill = PAGES[path]
 
         async def show(request: Request) -> Response:
-            try:
-                asked = read_parameters(request.query_params.multi_items())
-                found = await read(asked, fill)
-                text = await run_in_threadpool(_render, f"{path}.html", path=path, title=title, asked=asked, **found)
-                return HTMLResponse(text)
-            except (InvalidArgumentError, DatabaseUnavailableError) as error:
-                return _problem(path, title, str(error), 400 if isinstance(error, InvalidArgumentError) else 503)
-            except Exception:  # noqa: BLE001 - the reader is to see a page, and the log the reason
-                _log.exception("The page %s of attendance failed", path)
-                return _problem(path, title, "The page failed. The log of the API server has the reason.", 500)
+            asked = read_parameters(request.query_params.multi_items())
+            found = await read(asked, fill)
+            text = await run_in_threadpool(_render, f"{path}.html", path=path, title=title, asked=asked, **found)
+            return HTMLResponse(text)
 
-        return show
-
-    async def names(request: Request) -> Response:
-        try:
-            found = await read(read_parameters(request.query_params.multi_items()), content.meeting_names)
-        except (InvalidArgumentError, DatabaseUnavailableError) as error:
-            return JSONResponse({"problem": str(error)}, 400 if isinstance(error, InvalidArgumentError) else 503)
-        return JSONResponse({str(event_id): name for event_id, name in found.items()})
+        return _explained(show, lambda text, status: _problem(path, title, text, status))
 
     for path in PAGES:
         app.add_api_route(f"/{path}", page(path), methods=_READ)
-    app.add_api_route("/names", names, methods=_READ)
+    names_or_problem = _explained(names, lambda text, status: JSONResponse({"problem": text}, status))
+    app.add_api_route("/names", names_or_problem, methods=_READ)
     app.add_api_route("/static/{name}", _static, methods=_READ)
     app.add_api_route("/", _first_page, methods=_READ)
     # So that access is checked before anything is said of a path or a method.
     app.add_api_route("/{path:path}", _refuse, methods=_METHODS)
     app.add_middleware(Guard)
     return app
+
+
+def _explained(handler: Handler, problem: Callable[[str, int], Response]) -> Handler:
+    """Return a handler that says what is wrong.
+
+    :param problem: makes the reply of a text and a status.
+    """
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except InvalidArgumentError as error:
+            return problem(str(error), 400)
+        except DatabaseUnavailableError as error:
+            return problem(str(error), 503)
+        except Exception:  # noqa: BLE001 - the reader is to see a page, and the log the reason
+            _log.exception("The page of attendance failed")
+            return problem("The page failed. The log of the API server has the reason.", 500)
+
+    return answer
 
 
 class Guard:
