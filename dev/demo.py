@@ -193,7 +193,8 @@ def awaited_meeting(server: SandboxServer, now: datetime) -> int:
             starts = event.starts.replace(tzinfo=UTC)
             # In any zone it is in that week, and a date of a series has no id of its own.
             within = monday + timedelta(days=1) <= starts < monday + timedelta(days=6)
-            if within and event.is_meeting and event.repeat is None and answers.get(ME) == "Q":
+            single = event.is_meeting and event.repeat is None and event.recurrence_id is None
+            if within and single and answers.get(ME) == "Q":
                 silent[event.id] = list(answers.values()).count("Q")
     return max(silent, key=lambda event_id: (silent[event_id], -event_id), default=CHOSEN[0])
 

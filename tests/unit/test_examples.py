@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ pytest.importorskip("airflow.sdk", reason="the examples are written for Airflow 
 from airflow.sdk import DAG
 from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
+from bitrix24_sandbox.seed import default_seed_data
 from bitrix24_sandbox.server import SandboxServer
 
 from airflow_provider_b24cal.operators.notify import Bitrix24NotifyOperator
@@ -186,3 +187,12 @@ def test_the_demo_has_the_database_of_the_examples(
     page = Path(path).read_text("utf-8")
     assert "Europe/Berlin" in page
     assert "127.0.0.1" in page, "the portal"
+
+
+@pytest.mark.parametrize("weekday", range(7))
+def test_the_demo_waits_for_a_meeting_of_next_week(weekday: int) -> None:
+    today = date(2026, 11, 23) + timedelta(days=weekday)
+    with SandboxServer(Portal(default_seed_data(today=today))) as server:
+        found = demo.awaited_meeting(server, datetime(today.year, today.month, today.day, 12, tzinfo=UTC))
+        assert date(2026, 11, 30) <= server.portal.book.events[found].starts.date() < date(2026, 12, 7)
+        assert server.portal.status(found, demo.ME) == "Q"
