@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 
@@ -147,8 +148,9 @@ def stats() -> Any:
             if getattr(found, "factory", None) or getattr(sys.modules[found.__module__], "_factory", None):
                 return found
     with suppress(ImportError):
-        # In a script nobody does.
-        return import_module("airflow.sdk.observability.metrics.stats_utils").get_stats_factory()()
+        # In a script nobody does. In 3.2 the factory wants to know for which class it is.
+        choose = import_module("airflow.sdk.observability.metrics.stats_utils").get_stats_factory
+        return choose(found)() if signature(choose).parameters else choose()()
     # Before 3.2 it sets itself up.
     return import_module("airflow.stats").Stats
 

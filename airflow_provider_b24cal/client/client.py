@@ -252,7 +252,7 @@ class Client:
                     RateLimiter(origin, settings.plan, redis=redis, group=settings.rate_limit_group)
                     if settings.plan
                     else None,
-                    _metrics_of(self._conn_id) if METRICS_ON else None,
+                    _metrics_of(self._conn_id, self._log) if METRICS_ON else None,
                 )
             return self._context
 
@@ -275,11 +275,16 @@ class Client:
         self._log.warning("%s", text)
 
 
-def _metrics_of(conn_id: str) -> Metrics:
+def _metrics_of(conn_id: str, log: Logger) -> Metrics | None:
+    """Return what sends a connection's metrics; ``None`` if this Airflow does not let it: no task fails for that."""
     from airflow_provider_b24cal._airflow import stats
     from airflow_provider_b24cal.metrics import Metrics
 
-    return Metrics(stats(), conn_id)
+    try:
+        return Metrics(stats(), conn_id)
+    except Exception as error:  # noqa: BLE001 - how Stats is set up is no promise of Airflow's
+        log.warning("No metrics of bitrix24 are sent: %s: %s", type(error).__name__, error)
+        return None
 
 
 _CLIENTS: Final[WeakSet[Client]] = WeakSet()

@@ -54,11 +54,18 @@ print("airflow_provider_b24cal.metrics" in sys.modules)
 """
 
 SET_UP = """
+from inspect import signature
 from {0} import stats
-from {0}.metrics import stats_utils
+from {0}.metrics.stats_utils import get_stats_factory as choose
 
 given = {{"export_legacy_names": True}} if hasattr(stats, "incr") else {{}}
-(stats if given else stats.Stats).initialize(factory=stats_utils.get_stats_factory(), **given)
+factory = choose(*[stats.Stats] * len(signature(choose).parameters))
+(stats if given else stats.Stats).initialize(factory=factory, **given)
+"""
+
+UNUSABLE = """
+from airflow_provider_b24cal import _airflow
+_airflow.stats = None
 """
 
 CHOSEN = """
@@ -121,6 +128,13 @@ def test_what_airflow_has_set_up_is_used(home: str, statsd: Statsd, server: Sand
         pytest.skip("before 3.2, Stats sets itself up")
     _run("\n".join((SET_UP, CHOSEN, CALLS)).format(home), statsd, server)
     assert _counts(statsd.received(), "c")[f"company.bitrix24.requests.{NAME}"] == 5
+
+
+def test_no_task_fails_for_its_metrics(statsd: Statsd, server: SandboxServer, portal: Portal) -> None:
+    _run(UNUSABLE + CALLS, statsd, server)
+    counted: Any = portal.count()
+    assert counted["requests"] == 5
+    assert statsd.received() == []
 
 
 def test_polls_and_their_waits(statsd: Statsd, server: SandboxServer, portal: Portal) -> None:
