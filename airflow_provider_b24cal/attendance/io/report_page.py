@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import inspect
@@ -127,4 +126,4 @@ def _check_portal(known: list[str], portal: str | None) -> str | None:
 
 @cache
 def _template() -> Template:
-    return environment().from_string(files(__package__).joinpath("report_page.html").read_text("utf-8"))
+    return environment().get_template("report_page.html")

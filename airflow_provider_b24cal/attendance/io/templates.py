@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
@@ -16,8 +16,12 @@ _DAY: Final = timedelta(days=1)
 _TO: Final = "\N{EN DASH}"
 
 
-def environment(loader: BaseLoader | None = None) -> Environment:
-    """Return an environment that escapes everything and has the filters of this module."""
+def environment(*more: BaseLoader) -> Environment:
+    """Return an environment that escapes everything, and has this folder's templates and the filters of this module.
+
+    :param more: loaders of further templates.
+    """
+    loader = ChoiceLoader([*more, PackageLoader(__package__, "")])
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters.update(date=_date, moment=_moment, span=_span, days_until=_days_until, percent=_percent)
     return made
