@@ -78,9 +78,10 @@ destinations: ## Load rows into DuckDB with dlt, and read files of attendance wi
 	@.venv/destinations/bin/python -m pytest -q -n 2 tests/unit/test_dlt.py tests/unit/test_other_databases.py \
 	  tests/unit/test_read_files.py $(PYTEST_ARGS)
 
+# Without looking for dependencies: the lock has all, and pip does not find mashumaro[msgpack] in the line of mashumaro.
 .venv/dbt/.ready: .ci/locks/dbt.txt
 	@$(PYTHON) -m venv --clear .venv/dbt
-	@.venv/dbt/bin/python -m pip install -qq --disable-pip-version-check --no-cache-dir --require-hashes -r $<
+	@.venv/dbt/bin/python -m pip install -qq --disable-pip-version-check --no-cache-dir --no-deps --require-hashes -r $<
 	@touch $@
 
 dbt: setup .venv/dbt/.ready ## Write the dbt files of docs/dbt anew, and let dbt build them (needs PostgreSQL)
