@@ -43,6 +43,9 @@ _TIMEOUT = 600.0
 """Seconds; a busy machine takes many times what an idle one does."""
 _LAST_LINES = 40
 _SERVER_ERRORS = 500
+_BUSY = "Database error"
+"""What a reply says when Airflow has rolled back; SQLite refuses at once to write after a read that is outdated."""
+_ATTEMPTS = 10
 
 
 class LocalAirflowError(RuntimeError):
@@ -51,6 +54,10 @@ class LocalAirflowError(RuntimeError):
 
 class _NotReadyError(LocalAirflowError):
     """Airflow could not answer; it may a moment later."""
+
+
+class _BusyError(_NotReadyError):
+    """Airflow's database was busy; nothing was done."""
 
 
 class LocalAirflow:
@@ -211,7 +218,7 @@ class LocalAirflow:
         process.wait()
 
     def request(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call Airflow's REST API as ``admin``.
+        """Call Airflow's REST API as ``admin``, again while its database is busy.
 
         :param path: below ``/api/v2``.
         :raises LocalAirflowError: Airflow refused.
@@ -219,6 +226,10 @@ class LocalAirflow:
         if not self._token:
             login = {"username": "admin", "password": self.password}
             self._token = self._send("POST", "/auth/token", login)["access_token"]
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(_BusyError):
+                return self._send(verb, f"/api/v2{path}", body)
+            time.sleep(1.0)
         return self._send(verb, f"/api/v2{path}", body)
 
     def wait_for(self, what: str, done: Any, timeout: float = _TIMEOUT) -> Any:
@@ -330,7 +341,9 @@ class LocalAirflow:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as refusal:
             reported = refusal.read().decode("utf-8", "replace")[:500]
-            kind = LocalAirflowError if refusal.code < _SERVER_ERRORS else _NotReadyError
+            kind = LocalAirflowError
+            if refusal.code >= _SERVER_ERRORS:
+                kind = _BusyError if _BUSY in reported else _NotReadyError
             raise kind(f"{verb} {path}: HTTP {refusal.code}: {reported}") from None
         except OSError as trouble:
             raise _NotReadyError(f"{verb} {path}: {trouble}") from None
