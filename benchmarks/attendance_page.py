@@ -45,7 +45,7 @@ SECONDS, BYTES = 0.3, 200_000
 PORTAL = "example.bitrix24.com"
 PAGES = (
     "meetings", "meetings?page=20", "meetings?text=review", "meetings?person=Guest+77", "meetings?calendar=user:7",
-    "meetings?event_id=7", "people", "people?period=quarter&page=10", "people?person=Guest+77", "changes",
+    "meetings?event_id=70007", "people", "people?period=quarter&page=10", "people?person=Guest+77", "changes",
     "changes?page=100", "changes?person=Guest+77", "changes?text=review", "waiting",
 )  # fmt: skip
 
@@ -69,7 +69,8 @@ def fill(url: URL) -> None:
         })  # fmt: skip
         for place in range(GUESTS):
             who = {**key, "user_id": (number * 7 + place * 211) % PEOPLE + 1}
-            answers.append({**who, **seen, "status": letters[place], "is_host": False, "changed_at": None})
+            answers.append({**who, **seen, "status": letters[place], "is_host": False, "changed_at": None,
+                            "event_id": MEETINGS * (place + 1) + number})  # fmt: skip
             before = now - timedelta(seconds=number * 10 + place)
             changes.append({
                 **who, "old_status": "Q", "new_status": letters[place] if place < 7 else None, "old_seen_at": before,

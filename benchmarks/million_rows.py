@@ -41,6 +41,8 @@ DAYS, MEETINGS = 1000, 1000
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 PORTAL = "example.bitrix24.com"
+OTHERS = 1_000_000_000
+"""Added to the id of a meeting: its id in the calendar of who is invited."""
 FACTOR = 25
 """How often each row of the day, and of the day before and after it, may be read by all statements together."""
 
@@ -52,8 +54,9 @@ SELECT :portal, n, start, 'Meeting', 1, 'user:1', start + interval '30 minutes',
 FROM (SELECT n, :first + (n / :meetings) * interval '1 day' + (n % 48) * interval '30 minutes' AS start
       FROM generate_series(0, :rows - 1) AS n) AS made;
 INSERT INTO bitrix24_attendance (portal, parent_id, occurrence_start, user_id, status, is_host, first_seen, last_seen,
-    created_at, updated_at)
-SELECT portal, parent_id, occurrence_start, 2, 'Q', false, first_seen, last_seen, created_at, updated_at
+    created_at, updated_at, event_id)
+SELECT portal, parent_id, occurrence_start, 2, 'Q', false, first_seen, last_seen, created_at, updated_at,
+    parent_id + :others
 FROM bitrix24_meetings;
 """
 
@@ -83,7 +86,7 @@ def meetings_of(day: int) -> list[CalendarEvent]:
             id=number, parent_id=number, name="Meeting", start=midnight + number % 48 * timedelta(minutes=30),
             end=midnight + (number % 48 + 1) * timedelta(minutes=30), zone="UTC", all_day=False, calendar_type="user",
             owner_id=1, host_id=1, is_meeting=True, is_recurring=False, status=None,
-            attendees=(Attendee(2, MeetingStatus.NOT_ANSWERED),),
+            attendees=(Attendee(2, MeetingStatus.NOT_ANSWERED, number + OTHERS),),
         )
         for number in range(day * MEETINGS, (day + 1) * MEETINGS)
     ]  # fmt: skip
@@ -147,15 +150,18 @@ def main() -> int:
         store = AttendanceStore(engine, TableNames(), PORTAL)
         store.prepare(create=True)
         with engine.begin() as connection:
-            values = {"portal": PORTAL, "first": FIRST, "seen": FIRST, "meetings": MEETINGS, "rows": DAYS * MEETINGS}
+            values = {"portal": PORTAL, "first": FIRST, "seen": FIRST, "meetings": MEETINGS, "rows": DAYS * MEETINGS,
+                      "others": OTHERS}  # fmt: skip
             for statement in filter(str.strip, FILL.split(";")):
                 connection.execute(text(statement), values)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE"))
         day = DAYS // 2
         unchanged = meetings_of(day)
-        answered = [replace(one, attendees=(Attendee(2, MeetingStatus.ACCEPTED),)) for one in unchanged]
-        new = [replace(one, id=one.id + 10**9, parent_id=one.parent_id + 10**9) for one in unchanged[:100]]
+        answered = [
+            replace(one, attendees=(Attendee(2, MeetingStatus.ACCEPTED, one.id + OTHERS),)) for one in unchanged
+        ]
+        new = [replace(one, id=one.id + 2 * OTHERS, parent_id=one.id + 2 * OTHERS) for one in unchanged[:100]]
         bound, ok = 3 * MEETINGS * FACTOR, True
         print(f"{DAYS * MEETINGS:,} occurrences; a day has {MEETINGS:,}; bound {bound:,} rows, no table as a whole")
         for title, events in (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import create_engine
 
 from airflow_provider_b24cal.attendance.models import Person, Snapshot
+from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from tests.stored_tables import DAY, make_meeting, make_store, write
 
@@ -37,7 +39,7 @@ def fill_tables(file: Path, read_at: datetime | None = None) -> None:
         events = [
             make_meeting(650, monday - 6 * DAY + timedelta(hours=9), "YYNQ", name="Retrospective"),
             make_meeting(651, monday + timedelta(hours=9), "YNQQ", name="Planning"),
-            make_meeting(668, monday + 8 * DAY, "QQ", name=HOSTILE),
+            _with_own_id(make_meeting(668, monday + 8 * DAY, "QQ", name=HOSTILE), 670),
             make_meeting(653, monday + 9 * DAY, budget, name="Budget & forecast"),
             make_meeting(654, monday + 10 * DAY, None, name="Hidden"),
         ]
@@ -46,6 +48,13 @@ def fill_tables(file: Path, read_at: datetime | None = None) -> None:
         snapshot = Snapshot(at + timedelta(hours=hours), seen, frozenset({"user:1"}), window)
         write(store, snapshot, people)
     store.engine.dispose()
+
+
+def _with_own_id(event: CalendarEvent, own_id: int) -> CalendarEvent:
+    """Return an event with the id that the sandbox has for it in the calendar of somebody who is invited."""
+    assert event.attendees is not None
+    host, first, *others = event.attendees
+    return replace(event, attendees=(host, replace(first, row_id=own_id), *others))
 
 
 def page_settings(file: Path) -> dict[str, str]:

@@ -27,11 +27,17 @@ def make_store(engine: Engine, names: TableNames | None = None, portal: str = PO
     return AttendanceStore(engine, names or TableNames(), portal, people_names=True, crm_links=True)
 
 
+def own_id(parent: int, user_id: int) -> int:
+    """Return the id that a meeting has in the calendar of somebody who is invited."""
+    return parent * 1000 + user_id
+
+
 def make_meeting(parent: int, start: datetime, answers: str | None = "YNQ", **more: Any) -> CalendarEvent:
     attendees = None
     if answers is not None:
-        given = (Attendee(10 + number, MeetingStatus(letter)) for number, letter in enumerate(answers))
-        attendees = (Attendee(1, MeetingStatus("H")), *given)
+        given = enumerate(map(MeetingStatus, answers), 10)
+        guests = (Attendee(user_id, status, own_id(parent, user_id)) for user_id, status in given)
+        attendees = (Attendee(1, MeetingStatus("H"), parent), *guests)
     values: dict[str, Any] = {
         "id": parent, "parent_id": parent, "name": "Plan 🗓 'x'", "start": start, "end": start + timedelta(hours=1),
         "zone": "Europe/Berlin", "all_day": False, "calendar_type": "user", "owner_id": 1, "host_id": 1,

@@ -98,6 +98,8 @@ class Attendance(NamedTuple):
     :param vanished_at: when this person was first found to be no longer invited, or the occurrence to be gone.
     :param created_at: when this row was first written.
     :param updated_at: when anything in this row last changed, besides ``last_seen``.
+    :param event_id: id of the meeting in this person's own calendar, the organiser's is ``parent_id``; ``None`` where
+        the portal has not shown it.
     """
 
     parent_id: int
@@ -111,6 +113,7 @@ class Attendance(NamedTuple):
     vanished_at: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    event_id: int | None = None
 
 
 class AttendanceChange(NamedTuple):
@@ -244,6 +247,11 @@ def answers(event: CalendarEvent) -> dict[int, MeetingStatus] | None:
     if event.attendees is None:
         return None
     return {attendee.user_id: attendee.status for attendee in event.attendees}
+
+
+def own_ids(event: CalendarEvent) -> dict[int, int | None]:
+    """Return the ids that an event has in its attendees' own calendars, by user id."""
+    return {attendee.user_id: attendee.row_id for attendee in event.attendees or ()}
 
 
 def is_host(event: CalendarEvent, user_id: int, status: str) -> bool:

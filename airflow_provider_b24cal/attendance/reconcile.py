@@ -24,6 +24,7 @@ from airflow_provider_b24cal.attendance.models import (
     best_views,
     is_host,
     meeting,
+    own_ids,
 )
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
@@ -187,10 +188,14 @@ def upsert(
     changes = [] if answered_at is None else _changes(after.key, now, invited, given, answered_at)
     difference.changes.extend(changes)
     changed_at = {one: row.changed_at for one, row in attendances.items()} | {one.user_id: now for one in changes}
+    ids = own_ids(event)
     for user_id, status in sorted(given.items()):
-        first_seen = attendances[user_id].first_seen if user_id in attendances else now
-        host, changed = is_host(event, user_id, status), changed_at.get(user_id)
-        difference.attendances.append(Attendance(*after.key, user_id, status.value, host, first_seen, now, changed))
+        known = attendances.get(user_id)
+        row = Attendance(
+            *after.key, user_id, status.value, is_host(event, user_id, status), known.first_seen if known else now, now,
+            changed_at.get(user_id), event_id=ids[user_id] or (known and known.event_id),
+        )  # fmt: skip
+        difference.attendances.append(row)
     for user_id in sorted(invited.keys() - given.keys()):
         row = invited[user_id]._replace(changed_at=changed_at[user_id], vanished_at=now)
         difference.attendances.append(row)

@@ -14,6 +14,7 @@ from airflow_provider_b24cal.attendance.models import (
     best_views,
     is_host,
     meeting,
+    own_ids,
 )
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ def by_day(snapshot: Snapshot, portal: str, people: Mapping[int, Person]) -> dic
         day = days.get(event.start.astimezone(UTC).date())
         if day is None:  # it began before the window
             continue
-        given = answers(event) or {}
+        given, ids = answers(event) or {}, own_ids(event)
         day.meetings.append(_record(portal, meeting(event, calendar, now)))
         for user_id, status in sorted(given.items()):
-            answer = Attendance(*key, user_id, status.value, is_host(event, user_id, status), now, now)
+            host = is_host(event, user_id, status)
+            answer = Attendance(*key, user_id, status.value, host, now, now, event_id=ids[user_id])
             day.answers.append(_record(portal, answer))
         day.people.update(given, () if event.host_id is None else (event.host_id,))
     return {

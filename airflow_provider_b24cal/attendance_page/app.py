@@ -77,9 +77,9 @@ def make_app(conn_id: str, schema: str | None = None) -> FastAPI:
         tables, now = define(TableNames(schema)), datetime.fromtimestamp(clock.time(), UTC)
         return await reads.run(lambda connection: fill(connection, tables, asked, now))
 
-    async def names(request: Request) -> Response:
-        found = await read(read_parameters(request.query_params.multi_items()), content.meeting_names)
-        return JSONResponse({str(event_id): name for event_id, name in found.items()})
+    async def known(request: Request) -> Response:
+        found = await read(read_parameters(request.query_params.multi_items()), content.known_meetings)
+        return JSONResponse({str(event_id): meeting._asdict() for event_id, meeting in found.items()})
 
     def page(path: str) -> Handler:
         title, fill = PAGES[path]
@@ -94,8 +94,8 @@ def make_app(conn_id: str, schema: str | None = None) -> FastAPI:
 
     for path in PAGES:
         app.add_api_route(f"/{path}", page(path), methods=_READ)
-    names_or_problem = _explained(names, lambda text, status: JSONResponse({"problem": text}, status))
-    app.add_api_route("/names", names_or_problem, methods=_READ)
+    known_or_problem = _explained(known, lambda text, status: JSONResponse({"problem": text}, status))
+    app.add_api_route("/meetings.json", known_or_problem, methods=_READ)
     app.add_api_route("/static/{name}", _static, methods=_READ)
     app.add_api_route("/", _first_page, methods=_READ)
     # So that access is checked before anything is said of a path or a method.
@@ -125,7 +125,10 @@ def _explained(handler: Handler, problem: Callable[[str, int], Response]) -> Han
 
 
 class Guard:
-    """Adds the headers to every reply, and refuses what pages of other sites embed or fetch."""
+    """Adds the headers to every reply, and refuses what pages of other sites embed or fetch.
+
+    A method that no route knows, such as ``PROPFIND``, is answered like ``POST``: refused, after access is checked.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -139,8 +142,12 @@ class Guard:
             await send(message)
 
         app = self._app
-        if scope["type"] == "http" and _is_embedded_elsewhere(dict(scope["headers"])):
-            app = PlainTextResponse("Another site may not use this page.", 403)
+        if scope["type"] == "http":
+            if _is_embedded_elsewhere(dict(scope["headers"])):
+                app = PlainTextResponse("Another site may not use this page.", 403)
+            elif scope["method"] not in _METHODS:
+                # No route knows it, so that it would be refused before access is checked.
+                scope = {**scope, "method": "POST"}
         await app(scope, receive, send_with_headers)
 
 

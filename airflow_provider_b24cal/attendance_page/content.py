@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from airflow_provider_b24cal.attendance.io.page_queries import KnownMeeting
     from airflow_provider_b24cal.attendance.io.queries import ComingMeeting
     from airflow_provider_b24cal.attendance.io.tables import Tables
     from airflow_provider_b24cal.attendance_page.parameters import Parameters
@@ -118,11 +119,11 @@ def changes_content(connection: Connection, tables: Tables, asked: Parameters, n
     return content
 
 
-def meeting_names(connection: Connection, tables: Tables, asked: Parameters, now: datetime) -> dict[int, str]:
-    """Return the names of the meetings whose ids are asked for."""
+def known_meetings(connection: Connection, tables: Tables, asked: Parameters, now: datetime) -> dict[int, KnownMeeting]:
+    """Return the meetings whose ids are asked for."""
     _, portal, _ = _frame(connection, tables, asked, now)
     ids = asked.filters.event_ids
-    return page_queries.meeting_names(connection, tables, portal, ids) if portal and ids else {}
+    return page_queries.known_meetings(connection, tables, portal, ids) if portal and ids else {}
 
 
 def _frame(

@@ -22,10 +22,10 @@ pytestmark = [
     pytest.mark.xdist_group("attendance_page"),
     pytest.mark.skipif(not HAS_PLUGIN_PAGES, reason="pages of plugins know their readers from Airflow 3.1.1 on"),
 ]
-ROUTES = ("/", "/meetings", "/people", "/changes", "/waiting", "/names", "/static/page.css", "/static/theme.js",
+ROUTES = ("/", "/meetings", "/people", "/changes", "/waiting", "/meetings.json", "/static/page.css", "/static/theme.js",
           "/static/waiting.js", "/static/none", "/openapi.json", "/docs", "/redoc", "/none")  # fmt: skip
 SHOWN = ROUTES[:9]
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "LOCK")
 SCRIPT_SOURCE = "script-src 'self'"
 
 
@@ -130,7 +130,7 @@ def test_other_sites_may_link_to_the_page_and_nothing_else(admin: Reader) -> Non
         assert linked.status == 200
     own = admin.get("/meetings", headers={"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "iframe"})
     assert own.status == 200
-    foreign = admin.get("/names?event_id=651", headers={"Origin": "https://elsewhere.example"})
+    foreign = admin.get("/meetings.json?event_id=651", headers={"Origin": "https://elsewhere.example"})
     assert foreign.headers["Access-Control-Allow-Origin"] is None
 
 
@@ -139,8 +139,8 @@ def test_names_are_text(admin: Reader) -> None:
         page = admin.get(route).text
         assert HOSTILE not in page
         assert HOSTILE_PERSON not in page
-    assert json.loads(admin.get("/names?event_id=668").text) == {"668": HOSTILE}
-    assert admin.get("/names?event_id=668").headers["Content-Type"] == "application/json"
+    assert json.loads(admin.get("/meetings.json?event_id=670,999").text) == {"670": {"parent_id": 668, "name": HOSTILE}}
+    assert admin.get("/meetings.json?event_id=668").headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ sys.modules["airflow.api_fastapi.core_api.security"] = None
 from starlette.testclient import TestClient
 from airflow_provider_b24cal.attendance_page.app import make_app
 client = TestClient(make_app("warehouse"))
-paths = ("/", "/meetings", "/people", "/changes", "/waiting", "/names", "/static/page.css", "/none")
+paths = ("/", "/meetings", "/people", "/changes", "/waiting", "/meetings.json", "/static/page.css", "/none")
 print({client.get(path, follow_redirects=False).status_code for path in paths}, client.post("/meetings").status_code)
 """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import String, case, cast, func, literal, null, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from airflow_provider_b24cal.attendance.models import answers, is_host
+from airflow_provider_b24cal.attendance.models import answers, is_host, own_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,11 +23,15 @@ _HOST: Final = "h"
 
 
 def answer_text(event: CalendarEvent) -> str | None:
-    """Return the answers to an event, such as ``1Hh,5Y``; ``None`` where the portal does not show them."""
+    """Return the answers to an event with the ids it has for each, such as ``1Hh501,5Y502``.
+
+    ``None`` where the portal does not show them.
+    """
     if (given := answers(event)) is None:
         return None
+    ids = own_ids(event)
     return ",".join(
-        f"{user_id}{status.value}{_HOST if is_host(event, user_id, status) else ''}"
+        f"{user_id}{status.value}{_HOST if is_host(event, user_id, status) else ''}{ids[user_id] or ''}"
         for user_id, status in sorted(given.items())
     )
 
@@ -38,7 +42,8 @@ def select_texts(table: Table, dialect: str) -> Select[Any]:
     A text that a database cuts or writes in another order is only not recognised.
     """
     host = case((table.c.is_host, _HOST), else_="")
-    answer = cast(table.c.user_id, String(20)) + table.c.status + host
+    event_id = func.coalesce(cast(table.c.event_id, String(20)), "")
+    answer = cast(table.c.user_id, String(20)) + table.c.status + host + event_id
     live = case((table.c.vanished_at.is_(None), answer), else_=null())
     key = table.c.parent_id, table.c.occurrence_start
     return select(*key, _JOINED[dialect](live, table.c.user_id)).group_by(*key)

@@ -7,7 +7,7 @@ organiser's own answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import and_, case, func, not_, or_, select, tuple_
@@ -36,7 +36,7 @@ class Filters:
     :param person: user id, or a part of a name if the table of people exists.
     :param calendar: the calendar in which a meeting was last seen, such as ``user:7``.
     :param text: a part of a meeting's name.
-    :param event_ids: ids of meetings; of a series also its edited dates.
+    :param event_ids: ids of meetings in anybody's calendar; of a series also its edited dates.
     """
 
     person: str = ""
@@ -70,6 +70,13 @@ class PersonResponse(NamedTuple):
     silent_since: datetime | None
 
 
+class KnownMeeting(NamedTuple):
+    """What is known of a meeting by an id that it has in somebody's calendar."""
+
+    parent_id: int
+    name: str
+
+
 class AnswerChange(NamedTuple):
     """A change of an answer; the fields are those of the table of changes, with the name of the meeting.
 
@@ -91,6 +98,7 @@ def meetings(
     connection: Connection, tables: Tables, portal: str, days: Days | None, filters: Filters, part: Slice
 ) -> tuple[ComingMeeting, ...]:
     """Return meetings: those that begin on some days in order, or of any day the latest first."""
+    filters = _by_parents(connection, tables, portal, filters)
     columns = [tables.meetings.c[name] for name in ComingMeeting._fields]
     keys = (tables.meetings.c.occurrence_start, tables.meetings.c.parent_id)
     order = [column.asc() if days else column.desc() for column in keys]
@@ -159,6 +167,7 @@ def changes(
     connection: Connection, tables: Tables, portal: str, since: datetime, filters: Filters, part: Slice
 ) -> tuple[AnswerChange, ...]:
     """Return the changes of answers that syncs have seen since some time, the newest first."""
+    filters = _by_parents(connection, tables, portal, filters)
     row, meeting = tables.changes.c, tables.meetings.c
     same = (row[name] == meeting[name] for name in ("portal", "parent_id", "occurrence_start"))
     own = [row[name] for name in AnswerChange._fields[:-2]]
@@ -181,15 +190,36 @@ def changes(
     return tuple(AnswerChange._make(found) for found in connection.execute(_cut(statement, part)))
 
 
-def meeting_names(connection: Connection, tables: Tables, portal: str, event_ids: Sequence[int]) -> dict[int, str]:
-    """Return the names of meetings by their id; those that are not in the tables are left out."""
+def known_meetings(
+    connection: Connection, tables: Tables, portal: str, event_ids: Sequence[int]
+) -> dict[int, KnownMeeting]:
+    """Return meetings by ids that they have in anybody's calendar; those that are not in the tables are left out."""
+    parents = _parents(connection, tables, portal, event_ids)
     meeting = tables.meetings.c
     statement = (
         select(meeting.parent_id, func.max(meeting.name))
-        .where(meeting.portal == portal, meeting.parent_id.in_(event_ids), meeting.vanished_at.is_(None))
+        .where(meeting.portal == portal, meeting.parent_id.in_(parents.values()), meeting.vanished_at.is_(None))
         .group_by(meeting.parent_id)
     )
-    return dict(tuple(row) for row in connection.execute(statement))
+    names = dict(tuple(row) for row in connection.execute(statement))
+    return {event_id: KnownMeeting(parent, names[parent]) for event_id, parent in parents.items() if parent in names}
+
+
+def _by_parents(connection: Connection, tables: Tables, portal: str, filters: Filters) -> Filters:
+    """Return filters whose ids are those of meetings, the same for all who are invited."""
+    parents = _parents(connection, tables, portal, filters.event_ids)
+    return replace(filters, event_ids=tuple(dict.fromkeys(parents.values())))
+
+
+def _parents(connection: Connection, tables: Tables, portal: str, event_ids: Sequence[int]) -> dict[int, int]:
+    """Return the id of the meeting for each id that it has in somebody's calendar; for an unknown one itself."""
+    row, known = tables.attendance.c, dict.fromkeys(event_ids)
+    if not known:
+        return {}
+    # An id is that of one meeting. People who are no longer invited count: their tasks name it still.
+    statement = select(row.event_id, row.parent_id).distinct().where(row.portal == portal, row.event_id.in_(known))
+    found = dict(tuple(pair) for pair in connection.execute(statement))
+    return {event_id: found.get(event_id, event_id) for event_id in known}
 
 
 def _matching(tables: Tables, portal: str, days: Days | None, filters: Filters) -> ColumnElement[bool]:

@@ -162,6 +162,7 @@ COMMENTS: Final[dict[str, tuple[str, dict[str, str]]]] = {
             "status": "Y accepted, N declined, Q not answered, H organiser",
             "is_host": "Whether this is the organiser",
             "changed_at": "When a sync last saw another answer than before, null if none did",
+            "event_id": "Id of the meeting in the calendar of this person, null if the portal has not shown it",
         },
     ),
     "changes": (
@@ -240,7 +241,8 @@ def _answer() -> tuple[Column[Any] | Index, ...]:
     return (
         _key("user_id", BigInteger), _required("status", String(1)), _required("is_host", Boolean),
         _required("first_seen", UtcDateTime), _required("last_seen", UtcDateTime), Column("changed_at", UtcDateTime),
-        Column("vanished_at", UtcDateTime), *_row_times(), _index("user_id"),
+        Column("vanished_at", UtcDateTime), *_row_times(), _index("user_id"), Column("event_id", BigInteger),
+        _index("event_id"),
     )  # fmt: skip
 
 

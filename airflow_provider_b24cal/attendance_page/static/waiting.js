@@ -10,7 +10,7 @@
   const list = document.getElementById("waiting");
   const status = document.getElementById("status");
   const framed = window.self !== window.top;
-  const wanted = new Set(list.dataset.eventIds.split(",").filter(Boolean));
+  const wanted = list.dataset.eventIds.split(",").filter(Boolean);
 
   const element = (tag, text, attributes = {}) => {
     const made = document.createElement(tag);
@@ -58,12 +58,15 @@
     return framed ? element("span", name, { class: "copy" }) : element("a", name, { href: url });
   };
 
-  const meeting = (id, names) => {
+  // Each who is invited has an id of the meeting; the tables know whose ids mean the same one.
+  const meetingId = (id, known) => String(known[id]?.parent_id ?? id);
+
+  const meeting = (id, known) => {
     const query = new URLSearchParams({ event_id: id });
     if (list.dataset.zone !== "UTC") query.set("tz", list.dataset.zone);
     if (list.dataset.portal) query.set("portal", list.dataset.portal);
     const link = element("a", "", { href: `meetings?${query}` });
-    link.append(element("bdi", names[id] || `Meeting ${id}`));
+    link.append(element("bdi", known[id]?.name || `Meeting ${id}`));
     return link;
   };
 
@@ -75,20 +78,20 @@
     facts.append(pair);
   };
 
-  const row = (task, names) => {
-    const known = ids(task.rendered_fields || {});
+  const row = (task, known) => {
+    const named = ids(task.rendered_fields || {});
     const item = document.createElement("li");
     const title = document.createElement("h3");
-    const shown = known.slice(0, SHOWN_IDS).flatMap((id, place) => (place ? [", ", meeting(id, names)] : [meeting(id, names)]));
+    const shown = named.slice(0, SHOWN_IDS).flatMap((id, place) => (place ? [", ", meeting(id, known)] : [meeting(id, known)]));
     title.append(...(shown.length ? shown : ["Unknown meeting"]));
-    if (known.length > SHOWN_IDS) title.append(` and ${known.length - SHOWN_IDS} more`);
+    if (named.length > SHOWN_IDS) title.append(` and ${named.length - SHOWN_IDS} more`);
     const facts = element("dl", "", { class: "facts" });
     const run = ["dags", task.dag_id, "runs", task.dag_run_id];
     const mapped = task.map_index >= 0;
-    fact(facts, "Required", required(task, known.length));
-    // A task that is rescheduled starts anew with each poll.
-    if (task.state === "deferred") fact(facts, "Waiting since", `${moment(task.start_date)} (deferred)`);
-    else fact(facts, "Last poll", `${moment(task.start_date)} (rescheduled)`);
+    fact(facts, "Required", required(task, named.length));
+    const state = task.state === "deferred" ? "deferred" : "rescheduled";
+    if (task.since) fact(facts, "Waiting since", `${moment(task.since)} (${state})`);
+    else fact(facts, "Last poll", `${moment(task.start_date)} (${state})`);
     if (task.run_after) fact(facts, "Run of", moment(task.run_after));
     fact(facts, "Task", target([...run, "tasks", task.task_id, ...(mapped ? ["mapped", String(task.map_index)] : [])],
       mapped ? `${task.task_id} [${task.map_index}]` : task.task_id));
@@ -129,16 +132,38 @@
     return tasks;
   };
 
-  const readNames = async (tasks) => {
-    const known = [...new Set(tasks.flatMap((task) => ids(task.rendered_fields || {}).slice(0, SHOWN_IDS)))];
-    if (!known.length) return {};
-    const query = new URLSearchParams({ event_id: known.slice(0, 100).join(",") });
-    if (list.dataset.portal) query.set("portal", list.dataset.portal);
+  // A task that is rescheduled starts anew with each poll. Airflow's log of events has the first start, from 3.2 on and
+  // for those who may read it.
+  const addSince = async (tasks) => {
+    for (const task of tasks) if (task.state === "deferred") task.since = task.start_date;
+    const rescheduled = tasks.filter((task) => task.state !== "deferred").slice(0, LIMIT);
+    await Promise.all(rescheduled.map(async (task) => {
+      const query = new URLSearchParams({
+        dag_id: task.dag_id, run_id: task.dag_run_id, task_id: task.task_id, map_index: task.map_index,
+        try_number: task.try_number, event: "running", order_by: "when", limit: 1,
+      });
+      try {
+        task.since = (await read(new URL(`api/v2/eventLogs?${query}`, ROOT))).event_logs[0]?.when;
+      } catch {
+        // the last poll says something too
+      }
+    }));
+    return tasks;
+  };
+
+  const readMeetings = async (tasks) => {
+    const named = [...new Set([...wanted, ...tasks.flatMap((task) => ids(task.rendered_fields || {}))])];
+    const query = new URLSearchParams(list.dataset.portal ? { portal: list.dataset.portal } : {});
+    const known = {};
     try {
-      return await read(`names?${query}`);
+      for (let start = 0; start < Math.min(named.length, LIMIT * REQUESTS); start += LIMIT) {
+        query.set("event_id", named.slice(start, start + LIMIT).join(","));
+        Object.assign(known, await read(`meetings.json?${query}`));
+      }
     } catch {
-      return {}; // the ids say enough
+      // the ids say enough
     }
+    return known;
   };
 
   const show = async () => {
@@ -149,12 +174,14 @@
     status.textContent = "Reading from Airflow.";
     try {
       const { found, left } = await readTasks();
-      const tasks = (await complete(found.filter((task) => OPERATORS.includes(task.operator))))
-        .filter((task) => !wanted.size || ids(task.rendered_fields || {}).some((id) => wanted.has(id)));
-      const names = await readNames(tasks);
-      list.replaceChildren(...tasks.map((task) => row(task, names)));
+      const waiting = await complete(found.filter((task) => OPERATORS.includes(task.operator)));
+      const known = await readMeetings(waiting);
+      const meetings = new Set(wanted.map((id) => meetingId(id, known)));
+      const tasks = await addSince(waiting.filter(
+        (task) => !wanted.length || ids(task.rendered_fields || {}).some((id) => meetings.has(meetingId(id, known)))));
+      list.replaceChildren(...tasks.map((task) => row(task, known)));
       const more = left ? ` ${left} more were not looked at.` : "";
-      const which = wanted.size ? ` for ${wanted.size === 1 ? "this meeting" : "these meetings"}` : "";
+      const which = wanted.length ? ` for ${wanted.length === 1 ? "this meeting" : "these meetings"}` : "";
       status.textContent = tasks.length
         ? `${tasks.length} ${tasks.length === 1 ? "task waits" : "tasks wait"}${which}.${more}`
         : `No task waits${which}.${more}`;

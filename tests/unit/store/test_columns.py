@@ -11,7 +11,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Engine
 
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
-from tests.stored_tables import DAY, FIRST, NOON, make_meeting, make_snapshot, make_store, read_rows, write
+from tests.stored_tables import DAY, FIRST, NOON, make_meeting, make_snapshot, make_store, own_id, read_rows, write
 
 START = FIRST + 3 * DAY
 
@@ -111,3 +111,22 @@ def test_tables_and_columns_say_what_they_mean(store: AttendanceStore, engine: E
         assert {one["name"]: one["comment"] for one in found.get_columns(table.name)} == {
             column.name: column.comment for column in table.columns
         }
+
+
+def test_the_id_of_a_meeting_in_each_calendar(store: AttendanceStore) -> None:
+    """It is kept where a portal does not show it, and a person who is invited again has another one."""
+    first = make_meeting(7, START, "QQ")
+    assert first.attendees is not None
+    host, anna, boris = first.attendees
+    again = replace(anna, row_id=901)
+    for hour, attendees, ids in (
+        (0, (host, anna, boris), [7, own_id(7, 10), own_id(7, 11)]),
+        (1, (host, again, boris), [7, 901, own_id(7, 11)]),
+        (2, (host, replace(again, row_id=None), boris), [7, 901, own_id(7, 11)]),
+        (3, None, [7, 901, own_id(7, 11)]),
+    ):
+        write(store, make_snapshot(hour, replace(first, attendees=attendees)))
+        rows = read_rows(store).attendance
+        assert [row.event_id for row in rows] == ids
+    assert [row.updated_at for row in rows] == [seen(0), seen(1), seen(0)]
+    assert read_rows(store).changes == []

@@ -15,7 +15,7 @@ from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
 from airflow_provider_b24cal.attendance.models import Person
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
 from airflow_provider_b24cal.bitrix24.calendar.window import Window
-from tests.stored_tables import DAY, NOON, PORTAL, make_meeting, make_snapshot, make_store, write
+from tests.stored_tables import DAY, NOON, PORTAL, make_meeting, make_snapshot, make_store, own_id, write
 
 OCTOBER = Window(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))
 WEEK = Days(date(2026, 10, 5), date(2026, 10, 12), UTC)
@@ -97,8 +97,25 @@ def test_meetings_are_filtered(
 def test_meetings_of_any_time_by_their_ids(synced: AttendanceStore, connection: Connection) -> None:
     """Of a series also its edited dates; those that are gone are left out."""
     assert _ids(connection, synced, days=None, event_ids=(1, 4, 5, 99)) == [5, 6, 1]
-    names = page_queries.meeting_names(connection, synced.tables, PORTAL, [1, 4, 5])
-    assert names == {1: "Sprint review", 5: "Sprint planning"}
+    names = page_queries.known_meetings(connection, synced.tables, PORTAL, [1, 4, 5])
+    assert names == {1: (1, "Sprint review"), 5: (5, "Sprint planning")}
+
+
+def test_a_meeting_is_found_by_its_id_in_anybodys_calendar(synced: AttendanceStore, connection: Connection) -> None:
+    ids = own_id(1, 10), own_id(5, 11)
+    assert _ids(connection, synced, days=None, event_ids=ids) == [5, 6, 1]
+    assert _ids(connection, synced, days=None, event_ids=(own_id(5, 10), 5)) == [5]
+    assert _ids(connection, synced, days=None, event_ids=(own_id(4, 10),)) == []
+    known = page_queries.known_meetings(connection, synced.tables, PORTAL, [*ids, own_id(4, 10), 99])
+    assert known == {ids[0]: (1, "Sprint review"), ids[1]: (5, "Sprint planning")}
+    assert page_queries.known_meetings(connection, synced.tables, "another.bitrix24.com", ids) == {}
+
+
+def test_a_meeting_is_found_by_the_id_of_somebody_who_is_no_longer_invited(
+    synced: AttendanceStore, connection: Connection
+) -> None:
+    _sync(synced, 9, make_meeting(1, MONDAY, "Y", name="Sprint review"))
+    assert _ids(connection, synced, days=None, event_ids=(own_id(1, 12),)) == [1]
 
 
 def test_answers_belong_to_the_meetings_that_are_asked_for(synced: AttendanceStore, connection: Connection) -> None:

@@ -35,8 +35,8 @@ def test_rows_are_what_was_seen(store: AttendanceStore) -> None:
          None, None, None, None, None, seen, seen, None, None, None, *[None] * 5, seen, seen),
     ]  # fmt: skip
     assert attendance == [
-        ("example.bitrix24.com", 7, start, user, letter, user == 1, seen, seen, None, None, seen, seen)
-        for user, letter in ((1, "H"), (10, "Y"), (11, "N"), (12, "Q"))
+        ("example.bitrix24.com", 7, start, user, letter, user == 1, seen, seen, None, None, seen, seen, own)
+        for user, letter, own in ((1, "H", 7), (10, "Y", 7010), (11, "N", 7011), (12, "Q", 7012))
     ]
     assert changes == []
 
@@ -208,7 +208,7 @@ def test_portals_and_names_are_kept_apart(store: AttendanceStore) -> None:
 def test_names_as_long_as_accepted(engine: Engine) -> None:
     names = ("meetings", "attendance", "changes", "people", "crm_links")
     store = make_store(engine, TableNames(**{name: name.ljust(63, "x") for name in names}))
-    assert store.prepare(create=True).count("CREATE INDEX") == 8
+    assert store.prepare(create=True).count("CREATE INDEX") == 9
     assert store.prepare(create=False) == ""
     assert write(store, make_snapshot(0, make_meeting(7, FIRST))).counts["new"] == 1
 
@@ -218,7 +218,7 @@ def test_missing_tables_are_named_with_what_creates_them(engine: Engine) -> None
     with pytest.raises(InvalidArgumentError, match=r"create_tables=True") as refusal:
         store.prepare(create=False)
     statements = str(refusal.value).partition("\n")[2]
-    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (5, 8)
+    assert (statements.count("CREATE TABLE"), statements.count("CREATE INDEX")) == (5, 9)
     with engine.begin() as connection:
         for statement in statements.split(";")[:-1]:
             connection.execute(text(statement))

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, Engine
 from airflow_provider_b24cal.attendance.io.sql_store import AttendanceStore
 from airflow_provider_b24cal.attendance.io.tables import TableNames
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-from tests.stored_tables import DAY, FIRST, NOON, make_meeting, make_snapshot, make_store, read_rows, write
+from tests.stored_tables import DAY, FIRST, NOON, make_meeting, make_snapshot, make_store, own_id, read_rows, write
 
 FIRST_TABLES = """
 CREATE TABLE bitrix24_meetings (portal VARCHAR(255) NOT NULL, parent_id BIGINT NOT NULL, occurrence_start
@@ -85,9 +85,10 @@ def answer_is_stored(store: AttendanceStore) -> None:
     assert (meeting.name, meeting.location, meeting.accepted) == ("New", "Room 1", 1)
     assert (meeting.created_at, meeting.updated_at) == (None, seen)
     assert [(row.user_id, row.status, row.created_at, row.updated_at) for row in rows.attendance] == [
-        (1, "H", None, None),
+        (1, "H", None, seen),
         (10, "Y", None, seen),
     ]
+    assert [row.event_id for row in rows.attendance] == [7, own_id(7, 10)]
     assert [row[3:6] for row in rows.changes] == [(10, "Q", "Y")]
 
 
@@ -95,7 +96,7 @@ def test_tables_of_the_first_version_get_their_columns(engine: Engine) -> None:
     make_first_tables(engine)
     store = make_store(engine)
     statements = store.prepare(create=True)
-    assert statements.count("ADD COLUMN") == 12
+    assert statements.count("ADD COLUMN") == 13
     assert "CREATE TABLE bitrix24_crm_links" in statements
     assert store.prepare(create=True) == ""
     answer_is_stored(store)
