@@ -62,8 +62,8 @@ test: setup ## Run all tests
 coverage: setup ## Run the tests that are made in one process; fewer than 93 % of lines and branches are an error
 	@$(BIN)/python -m pytest -q -n 2 --cov=airflow_provider_b24cal tests/unit tests/property tests/contract tests/faults $(PYTEST_ARGS)
 
-restarts: setup ## Kill and restart Airflow's processes in the middle of the work (about eight minutes)
-	@B24CAL_TEST_RESTARTS=asked $(BIN)/python -m pytest tests/system/test_restarts.py $(PYTEST_ARGS)
+restarts: setup ## Kill and restart Airflow's processes in the middle of the work, and break the demo off (about ten minutes)
+	@B24CAL_TEST_RESTARTS=asked $(BIN)/python -m pytest tests/system/test_restarts.py tests/system/test_demo.py $(PYTEST_ARGS)
 
 executors: ## Run the example DAGs on LocalExecutor and CeleryExecutor too (needs PostgreSQL and Redis)
 	@$(MAKE) --no-print-directory setup VENV=.venv/executors LOCK=.ci/locks/executors.txt

@@ -98,8 +98,8 @@ class Attendance(NamedTuple):
     :param vanished_at: when this person was first found to be no longer invited, or the occurrence to be gone.
     :param created_at: when this row was first written.
     :param updated_at: when anything in this row last changed, besides ``last_seen``.
-    :param event_id: id of the meeting in this person's own calendar, the organiser's is ``parent_id``; ``None`` where
-        the portal has not shown it.
+    :param event_id: id of the meeting in this person's own calendar; in a meeting of a user's calendar, the organiser's
+        is ``parent_id``. ``None`` where the portal has not shown it.
     """
 
     parent_id: int

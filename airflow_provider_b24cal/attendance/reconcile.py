@@ -141,8 +141,10 @@ def _shows_less(event: CalendarEvent, before: Meeting) -> bool:
 
 def _at_new_start(stored: Stored, old: Key, new: Key) -> tuple[Meeting, dict[int, Attendance]]:
     """Return the rows of an occurrence that has moved, as if they had always been at its new start."""
-    attendances = stored.attendances.get(old, {}).values()
-    return _at(stored.meetings[old], new), {one.user_id: _at(one, new) for one in attendances if not one.vanished_at}
+    kept = [one for one in stored.attendances.get(old, {}).values() if not one.vanished_at]
+    if new[0] != old[0]:  # an edited date has ids of its own
+        kept = [one._replace(event_id=None) for one in kept]
+    return _at(stored.meetings[old], new), {one.user_id: _at(one, new) for one in kept}
 
 
 def _at(row: R, key: Key) -> R:

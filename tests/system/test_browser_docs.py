@@ -17,6 +17,8 @@ from playwright.sync_api import expect
 from tests.system.browser import Window
 
 pytest.importorskip("furo")
+# One worker builds the pages.
+pytestmark = pytest.mark.xdist_group("docs")
 
 ROOT = Path(__file__).parents[2]
 NARROW = {"width": 390, "height": 844}
@@ -33,24 +35,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built pages."""
-    pages = tmp_path_factory.mktemp("docs")
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-W",
-        "-q",
-        "-b",
-        "html",
-        "-d",
-        pages / "trees",
-        ROOT / "docs",
-        pages / "html",
-    ]
+def built() -> Path:
+    """The folder of the built pages; what ``make docs`` has just built there is not built again."""
+    pages = ROOT / "docs" / "_build" / "html"
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", ROOT / "docs", pages]
     subprocess.run(command, check=True)
-    return pages / "html"
+    return pages
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +64,17 @@ def _pages(built: Path) -> list[str]:
     return [page for page in own if page not in {"genindex.html", "py-modindex.html", "search.html"}]
 
 
-def test_nothing_is_wider_than_a_telephone(window: Window, built: Path) -> None:
+def test_each_page_fits_a_telephone_and_is_marked_in_the_list(window: Window, built: Path) -> None:
     window.page.set_viewport_size(NARROW)
-    wide, pages = {}, _pages(built)
+    wide, unmarked, pages = {}, [], _pages(built)
     for page in pages:
         window.page.goto(f"/{page}")
         if window.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             wide[page] = window.page.evaluate(TOO_WIDE)
-    assert wide == {}
+        marked = window.page.locator(".sidebar-tree .current-page > a")
+        if page != "index.html" and [link.evaluate("a => a.pathname") for link in marked.all()] != [f"/{page}"]:
+            unmarked.append(page)
+    assert (wide, unmarked) == ({}, [])
     assert len(pages) > 40
 
 
@@ -91,16 +84,6 @@ def test_wide_tables_scroll_in_a_box_of_their_own(window: Window) -> None:
     boxes = window.page.locator(".table-wrapper:has(table.faults)")
     assert boxes.count() == 1
     assert boxes.evaluate("box => box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX") == "auto"
-
-
-def test_the_current_page_is_marked(window: Window, built: Path) -> None:
-    unmarked = []
-    for page in _pages(built):
-        window.page.goto(f"/{page}")
-        marked = window.page.locator(".sidebar-tree .current-page > a")
-        if page != "index.html" and [link.evaluate("a => a.pathname") for link in marked.all()] != [f"/{page}"]:
-            unmarked.append(page)
-    assert unmarked == []
 
 
 def test_the_mark_is_in_sight(window: Window) -> None:

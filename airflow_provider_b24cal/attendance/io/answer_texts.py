@@ -25,7 +25,7 @@ _HOST: Final = "h"
 def answer_text(event: CalendarEvent) -> str | None:
     """Return the answers to an event with the ids it has for each, such as ``1Hh501,5Y502``.
 
-    ``None`` where the portal does not show them.
+    ``None`` where the portal does not show them. Answers without ids are not recognised beside stored ones with ids.
     """
     if (given := answers(event)) is None:
         return None

@@ -193,7 +193,10 @@ def changes(
 def known_meetings(
     connection: Connection, tables: Tables, portal: str, event_ids: Sequence[int]
 ) -> dict[int, KnownMeeting]:
-    """Return meetings by ids that they have in anybody's calendar; those that are not in the tables are left out."""
+    """Return meetings by ids that they have in anybody's calendar; those that are not in the tables are left out.
+
+    The name of one that has vanished is empty.
+    """
     parents = _parents(connection, tables, portal, event_ids)
     meeting = tables.meetings.c
     statement = (
@@ -202,7 +205,11 @@ def known_meetings(
         .group_by(meeting.parent_id)
     )
     names = dict(tuple(row) for row in connection.execute(statement))
-    return {event_id: KnownMeeting(parent, names[parent]) for event_id, parent in parents.items() if parent in names}
+    return {
+        event_id: KnownMeeting(parent, names.get(parent, ""))
+        for event_id, parent in parents.items()
+        if parent in names or parent != event_id
+    }
 
 
 def _by_parents(connection: Connection, tables: Tables, portal: str, filters: Filters) -> Filters:

@@ -117,7 +117,7 @@
   };
 
   // Lists of Airflow 3.1 leave the rendered fields out.
-  const complete = async (tasks) => {
+  const addFields = async (tasks) => {
     const bare = tasks.filter((task) => !Object.keys(task.rendered_fields || {}).length).slice(0, LIMIT);
     await Promise.all(bare.map(async (task) => {
       const path = ["dags", task.dag_id, "dagRuns", task.dag_run_id, "taskInstances", task.task_id];
@@ -155,15 +155,17 @@
     const named = [...new Set([...wanted, ...tasks.flatMap((task) => ids(task.rendered_fields || {}))])];
     const query = new URLSearchParams(list.dataset.portal ? { portal: list.dataset.portal } : {});
     const known = {};
+    const most = LIMIT * REQUESTS;
+    let complete = named.length <= most;
     try {
-      for (let start = 0; start < Math.min(named.length, LIMIT * REQUESTS); start += LIMIT) {
+      for (let start = 0; start < Math.min(named.length, most); start += LIMIT) {
         query.set("event_id", named.slice(start, start + LIMIT).join(","));
         Object.assign(known, await read(`meetings.json?${query}`));
       }
     } catch {
-      // the ids say enough
+      complete = false;
     }
-    return known;
+    return { known, complete };
   };
 
   const show = async () => {
@@ -174,13 +176,14 @@
     status.textContent = "Reading from Airflow.";
     try {
       const { found, left } = await readTasks();
-      const waiting = await complete(found.filter((task) => OPERATORS.includes(task.operator)));
-      const known = await readMeetings(waiting);
+      const waiting = await addFields(found.filter((task) => OPERATORS.includes(task.operator)));
+      const { known, complete } = await readMeetings(waiting);
       const meetings = new Set(wanted.map((id) => meetingId(id, known)));
       const tasks = await addSince(waiting.filter(
         (task) => !wanted.length || ids(task.rendered_fields || {}).some((id) => meetings.has(meetingId(id, known)))));
       list.replaceChildren(...tasks.map((task) => row(task, known)));
-      const more = left ? ` ${left} more were not looked at.` : "";
+      const more = (left ? ` ${left} more were not looked at.` : "") +
+        (complete ? "" : " Not all ids could be looked up in the tables; such a meeting is known by its id alone.");
       const which = wanted.length ? ` for ${wanted.length === 1 ? "this meeting" : "these meetings"}` : "";
       status.textContent = tasks.length
         ? `${tasks.length} ${tasks.length === 1 ? "task waits" : "tasks wait"}${which}.${more}`

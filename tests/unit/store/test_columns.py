@@ -130,3 +130,31 @@ def test_the_id_of_a_meeting_in_each_calendar(store: AttendanceStore) -> None:
         assert [row.event_id for row in rows] == ids
     assert [row.updated_at for row in rows] == [seen(0), seen(1), seen(0)]
     assert read_rows(store).changes == []
+
+
+def test_an_edited_date_does_not_take_the_ids_of_its_series(store: AttendanceStore) -> None:
+    """Not of those who are not invited to it, nor while the portal hides its attendees."""
+    series = make_meeting(7, START, "QQ", is_recurring=True)
+    edited = make_meeting(8, START + timedelta(hours=2), "Q", recurrence_id=7)
+    write(store, make_snapshot(0, series))
+    write(store, make_snapshot(1, edited))
+    ids = {row.user_id: row.event_id for row in read_rows(store).attendance if row.parent_id == 8}
+    assert ids == {1: 8, 10: own_id(8, 10), 11: None}
+
+
+def test_the_ids_of_a_hidden_edited_date_are_unknown(store: AttendanceStore) -> None:
+    write(store, make_snapshot(0, make_meeting(7, START, "QQ", is_recurring=True)))
+    write(store, make_snapshot(1, make_meeting(8, START + timedelta(hours=2), None, recurrence_id=7)))
+    assert {row.event_id for row in read_rows(store).attendance if row.parent_id == 8} == {None}
+
+
+def test_answers_that_are_as_they_were_are_not_loaded(store: AttendanceStore) -> None:
+    event, hidden = make_meeting(7, START, "YNQ"), make_meeting(9, START, "Q")
+    assert hidden.attendees is not None
+    hidden = replace(hidden, attendees=tuple(replace(one, row_id=None) for one in hidden.attendees))
+    write(store, make_snapshot(0, event, hidden))
+    with store.lock() as session:
+        again = store.load(session, make_snapshot(1, event, hidden))
+        other = store.load(session, make_snapshot(1, make_meeting(7, START, "YYQ"), hidden))
+    assert (again.same_answers, dict(again.attendances)) == ({event.key, hidden.key}, {})
+    assert (other.same_answers, other.attendances.keys()) == ({hidden.key}, {event.key})

@@ -107,7 +107,10 @@ def test_a_meeting_is_found_by_its_id_in_anybodys_calendar(synced: AttendanceSto
     assert _ids(connection, synced, days=None, event_ids=(own_id(5, 10), 5)) == [5]
     assert _ids(connection, synced, days=None, event_ids=(own_id(4, 10),)) == []
     known = page_queries.known_meetings(connection, synced.tables, PORTAL, [*ids, own_id(4, 10), 99])
-    assert known == {ids[0]: (1, "Sprint review"), ids[1]: (5, "Sprint planning")}
+    assert known == {ids[0]: (1, "Sprint review"), ids[1]: (5, "Sprint planning"), own_id(4, 10): (4, "")}
+    (change,) = page_queries.changes(connection, synced.tables, PORTAL, NOON, Filters(event_ids=(own_id(1, 12),)), ALL)
+    assert (change.parent_id, change.user_id, change.old_status, change.new_status) == (1, 11, "N", "Y")
+    assert page_queries.changes(connection, synced.tables, PORTAL, NOON, Filters(event_ids=(own_id(2, 10),)), ALL) == ()
     assert page_queries.known_meetings(connection, synced.tables, "another.bitrix24.com", ids) == {}
 
 
