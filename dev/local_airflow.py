@@ -43,7 +43,7 @@ _TIMEOUT = 600.0
 """Seconds; a busy machine takes many times what an idle one does."""
 _LAST_LINES = 40
 _SERVER_ERRORS = 500
-_BUSY = "Database error"
+_BUSY = ("Database error", "Database is locked")
 """What a reply says when Airflow has rolled back; SQLite refuses at once to write after a read that is outdated."""
 _ATTEMPTS = 10
 
@@ -343,7 +343,7 @@ class LocalAirflow:
             reported = refusal.read().decode("utf-8", "replace")[:500]
             kind = LocalAirflowError
             if refusal.code >= _SERVER_ERRORS:
-                kind = _BusyError if _BUSY in reported else _NotReadyError
+                kind = _BusyError if any(text in reported for text in _BUSY) else _NotReadyError
             raise kind(f"{verb} {path}: HTTP {refusal.code}: {reported}") from None
         except OSError as trouble:
             raise _NotReadyError(f"{verb} {path}: {trouble}") from None
