@@ -249,7 +249,7 @@ def answers(event: CalendarEvent) -> dict[int, MeetingStatus] | None:
     return {attendee.user_id: attendee.status for attendee in event.attendees}
 
 
-def own_ids(event: CalendarEvent) -> dict[int, int | None]:
+def row_ids(event: CalendarEvent) -> dict[int, int | None]:
     """Return the ids that an event has in its attendees' own calendars, by user id."""
     return {attendee.user_id: attendee.row_id for attendee in event.attendees or ()}
 

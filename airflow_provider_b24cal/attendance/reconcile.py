@@ -24,7 +24,7 @@ from airflow_provider_b24cal.attendance.models import (
     best_views,
     is_host,
     meeting,
-    own_ids,
+    row_ids,
 )
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
 
@@ -190,7 +190,7 @@ def upsert(
     changes = [] if answered_at is None else _changes(after.key, now, invited, given, answered_at)
     difference.changes.extend(changes)
     changed_at = {one: row.changed_at for one, row in attendances.items()} | {one.user_id: now for one in changes}
-    ids = own_ids(event)
+    ids = row_ids(event)
     for user_id, status in sorted(given.items()):
         known = attendances.get(user_id)
         row = Attendance(

@@ -14,7 +14,7 @@ from airflow_provider_b24cal.attendance.models import (
     best_views,
     is_host,
     meeting,
-    own_ids,
+    row_ids,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def by_day(snapshot: Snapshot, portal: str, people: Mapping[int, Person]) -> dic
         day = days.get(event.start.astimezone(UTC).date())
         if day is None:  # it began before the window
             continue
-        given, ids = answers(event) or {}, own_ids(event)
+        given, ids = answers(event) or {}, row_ids(event)
         day.meetings.append(_record(portal, meeting(event, calendar, now)))
         for user_id, status in sorted(given.items()):
             host = is_host(event, user_id, status)

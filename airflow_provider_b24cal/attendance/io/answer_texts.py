@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import String, case, cast, func, literal, null, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from airflow_provider_b24cal.attendance.models import answers, is_host, own_ids
+from airflow_provider_b24cal.attendance.models import answers, is_host, row_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +23,14 @@ _HOST: Final = "h"
 
 
 def answer_text(event: CalendarEvent) -> str | None:
-    """Return the answers to an event with the ids it has for each, such as ``1Hh501,5Y502``.
+    """Return the answers to an event with its id in each attendee's calendar, such as ``1Hh501,5Y502``.
 
-    ``None`` where the portal does not show them. Answers without ids are not recognised beside stored ones with ids.
+    ``None`` where the portal does not show them. A text without ids never equals a stored one with ids; the answers are
+    then loaded and compared one by one.
     """
     if (given := answers(event)) is None:
         return None
-    ids = own_ids(event)
+    ids = row_ids(event)
     return ",".join(
         f"{user_id}{status.value}{_HOST if is_host(event, user_id, status) else ''}{ids[user_id] or ''}"
         for user_id, status in sorted(given.items())

@@ -205,6 +205,7 @@ def known_meetings(
         .group_by(meeting.parent_id)
     )
     names = dict(tuple(row) for row in connection.execute(statement))
+    # The id of an attendee's calendar says which meeting it is even if that has vanished.
     return {
         event_id: KnownMeeting(parent, names.get(parent, ""))
         for event_id, parent in parents.items()
@@ -213,7 +214,7 @@ def known_meetings(
 
 
 def _by_parents(connection: Connection, tables: Tables, portal: str, filters: Filters) -> Filters:
-    """Return filters whose ids are those of meetings, the same for all who are invited."""
+    """Return filters with the ids of meetings in place of those in attendees' calendars."""
     parents = _parents(connection, tables, portal, filters.event_ids)
     return replace(filters, event_ids=tuple(dict.fromkeys(parents.values())))
 
@@ -223,7 +224,7 @@ def _parents(connection: Connection, tables: Tables, portal: str, event_ids: Seq
     row, known = tables.attendance.c, dict.fromkeys(event_ids)
     if not known:
         return {}
-    # An id is that of one meeting. People who are no longer invited count: their tasks name it still.
+    # Also of people who are no longer invited: their tasks still have this id.
     statement = select(row.event_id, row.parent_id).distinct().where(row.portal == portal, row.event_id.in_(known))
     found = dict(tuple(pair) for pair in connection.execute(statement))
     return {event_id: found.get(event_id, event_id) for event_id in known}

@@ -58,7 +58,7 @@
     return framed ? element("span", name, { class: "copy" }) : element("a", name, { href: url });
   };
 
-  // Each who is invited has an id of the meeting; the tables know whose ids mean the same one.
+  // A meeting has another id in each attendee's calendar. The tables know which ids belong to the same meeting.
   const meetingId = (id, known) => String(known[id]?.parent_id ?? id);
 
   const meeting = (id, known) => {
@@ -183,7 +183,7 @@
         (task) => !wanted.length || ids(task.rendered_fields || {}).some((id) => meetings.has(meetingId(id, known)))));
       list.replaceChildren(...tasks.map((task) => row(task, known)));
       const more = (left ? ` ${left} more were not looked at.` : "") +
-        (complete ? "" : " Not all ids could be looked up in the tables; such a meeting is known by its id alone.");
+        (complete ? "" : " Some ids could not be looked up in the tables: meetings may lack their names, and tasks that use an attendee's id may be missing.");
       const which = wanted.length ? ` for ${wanted.length === 1 ? "this meeting" : "these meetings"}` : "";
       status.textContent = tasks.length
         ? `${tasks.length} ${tasks.length === 1 ? "task waits" : "tasks wait"}${which}.${more}`
