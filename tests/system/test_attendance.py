@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -119,16 +119,22 @@ def _nine(event_id: int) -> str:
     return f"{DAYS[event_id]:%Y-%m-%d} 09:00"
 
 
-def _backfill(airflow: LocalAirflow) -> None:
-    """Run the command in the example's comment, for three days."""
-    days = ["--from-date", f"{FIRST:%Y-%m-%d}", "--to-date", f"{FIRST + timedelta(days=3):%Y-%m-%d}"]
-    # SQLite refuses a writer that has read before another wrote, and does not wait for it.
+@contextmanager
+def _no_other_writers(airflow: LocalAirflow) -> Iterator[None]:
+    """Stop what writes to Airflow's database: of a backfill that SQLite refuses, a part may stay."""
     others = ("scheduler", "triggerer", "dag-processor")
     for name in others:
         airflow.stop_component(name)
-    done = airflow.command("backfill", "create", "--dag-id", SYNC, *days, "--max-active-runs", "1")
+    yield
     for name in others:
         airflow.start_component(name)
+
+
+def _backfill(airflow: LocalAirflow) -> None:
+    """Run the command in the example's comment, for three days."""
+    days = ["--from-date", f"{FIRST:%Y-%m-%d}", "--to-date", f"{FIRST + timedelta(days=3):%Y-%m-%d}"]
+    with _no_other_writers(airflow):
+        done = airflow.command("backfill", "create", "--dag-id", SYNC, *days, "--max-active-runs", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     _wait_for_backfill(airflow)
 
@@ -137,7 +143,8 @@ def _backfill_again(airflow: LocalAirflow) -> None:
     """Repeat it by the REST API, as the web UI does."""
     days = {"from_date": f"{FIRST:%Y-%m-%dT00:00:00Z}", "to_date": f"{FIRST + timedelta(days=3):%Y-%m-%dT00:00:00Z}"}
     how = {"dag_id": SYNC, "reprocess_behavior": "completed", "max_active_runs": 1}
-    airflow.request("POST", "/backfills", {**how, **days})
+    with _no_other_writers(airflow):
+        airflow.request("POST", "/backfills", {**how, **days})
     _wait_for_backfill(airflow)
 
 

@@ -12,7 +12,6 @@ from dev.local_airflow import LocalAirflow, LocalAirflowError
 from tests.standin import Answer, Request, serve
 
 BUSY = Answer({"detail": {"reason": "Database error"}}, 500)
-LOCKED = Answer({"detail": "Database is locked. Backfill creation is not supported on SQLite."}, 503)
 DONE = Answer({"dag_run_id": "one"})
 
 
@@ -29,12 +28,11 @@ def airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAi
     ("replies", "requests", "refusal"),
     [
         ([BUSY, BUSY, DONE], 3, None),
-        ([LOCKED, DONE], 2, None),
         ([BUSY] * 20, 10, "Database error"),
         ([Answer({"detail": "out of order"}, 500), DONE], 1, "out of order"),
         ([Answer({"detail": "Database error"}, 409), DONE], 1, "HTTP 409"),
     ],
-    ids=["busy", "locked", "busy for too long", "another error", "refused"],
+    ids=["busy", "busy for too long", "another error", "refused"],
 )
 def test_what_a_busy_database_has_rolled_back_is_asked_again(
     replies: list[Answer], requests: int, refusal: str | None, airflow: LocalAirflow
