@@ -31,6 +31,10 @@ class MeetingStatus(StrEnum):
     def _missing_(cls, value: object) -> MeetingStatus | None:
         return _LETTERS.get(value) if isinstance(value, str) else None
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[MeetingStatus], tuple[str]]:
+        # Python 3.11.0 to 3.11.3 pickles by name, and letters that are no members are found by value only.
+        return type(self), (self.value,)
+
 
 def _from_letter(letter: str) -> MeetingStatus:
     status = str.__new__(MeetingStatus, letter)
