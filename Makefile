@@ -57,7 +57,7 @@ quick-tests: setup ## Run the quick tests alone, on any PYTHON (VENV=.venv/3.3-p
 	@$(BIN)/python -m pytest -q -n 2 $(QUICK)
 
 test: setup ## Run all tests
-	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
 coverage: setup ## Run the tests that are made in one process; fewer than 93 % of lines and branches are an error
 	@$(BIN)/python -m pytest -q -n 2 --cov=airflow_provider_b24cal tests/unit tests/property tests/contract tests/faults $(PYTEST_ARGS)

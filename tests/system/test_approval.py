@@ -79,7 +79,7 @@ def test_a_wrong_number_sets_nothing(airflow: LocalAirflow, portal: Portal) -> N
 def test_nobody_decides_within_the_limit(airflow: LocalAirflow, portal: Portal) -> None:
     portal.answer(668, 3, "Y")
     dag_id = "approve_in_a_hurry"
-    hurried = SOURCE.read_text("utf-8").replace("hours=12", "seconds=30").replace(DAG_ID, dag_id)
+    hurried = SOURCE.read_text("utf-8").replace("hours=12", "seconds=15").replace(DAG_ID, dag_id)
     (Path(airflow.environment["AIRFLOW__CORE__DAGS_FOLDER"]) / f"{dag_id}.py").write_text(hurried, "utf-8")
     run_id = finish(airflow, dag_id, {})
     assert airflow.run_state(dag_id, run_id) == "success", airflow.task_logs(f"dag_id={dag_id}")

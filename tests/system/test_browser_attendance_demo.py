@@ -71,7 +71,7 @@ def test_four_clicks_show_who_has_not_answered_and_which_task_waits(
     window, click = open_window(demo.url), Clicks()
     page = window.page
     sign_in(page, demo.password)
-    click(page.get_by_role("link", name="Attendance"))
+    click(page.get_by_role("link", name="Attendance", exact=True))
     frame = page.frame_locator("iframe")
     expect(frame.get_by_text("Days of silence are counted from")).to_be_attached()  # the last line of the page
     next_week = frame.get_by_role("region", name="Next week")

@@ -77,7 +77,7 @@ def window(open_window: Callable[..., Window], waiting_airflow: LocalAirflow, re
 def _open_frame(page: Page) -> FrameLocator:
     """Click from Airflow's start page to the page in its frame."""
     page.goto("/")
-    page.get_by_role("link", name="Attendance").click()
+    page.get_by_role("link", name="Attendance", exact=True).click()
     return page.frame_locator("iframe[title=Attendance]")
 
 
