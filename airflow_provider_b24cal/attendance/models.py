@@ -232,14 +232,22 @@ def occurrence(event: CalendarEvent) -> Key:
 
 
 def best_views(seen: Iterable[tuple[str, CalendarEvent]]) -> Views:
-    """Return the view of each occurrence that shows most; among equals that of the first calendar by name."""
+    """Return the view of each occurrence that shows most; among equals that of the first calendar by name.
+
+    The organiser's row shows most. The row of somebody who was invited to one date alone does not say of which series
+    it is.
+    """
     views: Views = {}
     for calendar, event in seen:
         key = occurrence(event)
         known = views.get(key)
-        if known is None or (event.attendees is None, calendar) < (known[1].attendees is None, known[0]):
+        if known is None or _order(calendar, event) < _order(*known):
             views[key] = calendar, event
     return views
+
+
+def _order(calendar: str, event: CalendarEvent) -> tuple[bool, bool, bool, str]:
+    return event.attendees is None, event.id != event.parent_id, event.recurrence_id is None, calendar
 
 
 def answers(event: CalendarEvent) -> dict[int, MeetingStatus] | None:
@@ -274,8 +282,11 @@ def meeting(event: CalendarEvent, calendar: str, seen_at: datetime, before: Meet
             for status in (MeetingStatus.ACCEPTED, MeetingStatus.DECLINED, MeetingStatus.NOT_ANSWERED)
         )
     created, changed = event.created, event.changed
-    if event.id != event.parent_id:  # an attendee's row has times of its own
+    series, original_start = event.recurrence_id, event.original_start
+    if event.id != event.parent_id:  # an attendee's row has times of its own, and may not name the series
         created, changed = (before.portal_created, before.portal_changed) if before else (None, None)
+        if series is None and before is not None:
+            series, original_start = before.recurrence_id, before.original_start
     return Meeting(
         parent_id=event.parent_id,
         occurrence_start=event.start,
@@ -286,7 +297,7 @@ def meeting(event: CalendarEvent, calendar: str, seen_at: datetime, before: Meet
         zone=event.zone,
         all_day=event.all_day,
         is_recurring=event.is_recurring,
-        recurrence_id=event.recurrence_id,
+        recurrence_id=series,
         accepted=accepted,
         declined=declined,
         silent=silent,
@@ -296,7 +307,7 @@ def meeting(event: CalendarEvent, calendar: str, seen_at: datetime, before: Meet
         last_seen=seen_at,
         location=event.location,
         recurrence_rule=event.recurrence_rule,
-        original_start=event.original_start,
+        original_start=original_start,
         portal_created=created,
         portal_changed=changed,
     )

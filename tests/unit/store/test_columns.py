@@ -148,6 +148,24 @@ def test_the_ids_of_a_hidden_edited_date_are_unknown(store: AttendanceStore) -> 
     assert {row.event_id for row in read_rows(store).attendance if row.parent_id == 8} == {None}
 
 
+@pytest.mark.parametrize("calendars", [("user:10", "user:9"), ("user:10",)], ids=["both", "attendee's"])
+def test_an_edited_date_stays_of_its_series_in_the_calendar_of_a_new_attendee(
+    store: AttendanceStore, calendars: tuple[str, ...]
+) -> None:
+    """The row of somebody who was invited to that date alone does not name the series."""
+    moved = make_meeting(8, START + timedelta(hours=2), "QQ", recurrence_id=7, original_start=START)
+    own = replace(moved, id=own_id(8, 11), owner_id=11, recurrence_id=None, original_start=None)
+    views = {"user:9": moved, "user:10": own}
+    if "user:9" not in calendars:
+        write(store, make_snapshot(0, moved))
+    else:
+        write(store, make_snapshot(0, make_meeting(7, START, "Q", is_recurring=True)))
+    seen_views = tuple((calendar, views[calendar]) for calendar in calendars)
+    write(store, replace(make_snapshot(1), seen=seen_views))
+    row = next(row for row in read_rows(store).meetings if row.parent_id == 8)
+    assert (row.recurrence_id, row.original_start) == (7, START)
+
+
 def test_answers_that_are_as_they_were_are_not_loaded(store: AttendanceStore) -> None:
     event, hidden = make_meeting(7, START, "YNQ"), make_meeting(9, START, "Q")
     assert hidden.attendees is not None
