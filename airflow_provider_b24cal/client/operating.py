@@ -58,8 +58,10 @@ class OperatingTimes:
 
     def share(self) -> None:
         """Write the high operating times where other processes find them; blocking."""
-        while self.unshared:
-            method, operating = self.unshared.popitem()
+        for method in tuple(self.unshared):
+            operating = self.unshared.pop(method, None)
+            if operating is None:  # another thread has written it
+                continue
             name = f"{self._account} {method}"
             resets_at = nan if operating.resets_at is None else operating.resets_at
             with suppress(OSError), opened_state(name, self._folder) as descriptor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +262,23 @@ def test_when_a_refusal_ends(now: float, wait: float | None) -> None:
     release = OperatingTime(BEGAN, resets_at=BEGAN + 30).release(now)
     assert (release.seconds, release.known) == ((OPERATING_WINDOW, False) if wait is None else (wait, True))
     assert release.at.timestamp() == now + release.seconds or not (now + release.seconds).is_integer()
+
+
+def test_threads_share_what_one_of_them_was_told(tmp_path: Path) -> None:
+    """The threads of a hook write the same times; one that finds nothing left is no error."""
+    # Nothing can be written there, so that the threads meet often.
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(3000):
+                times = OperatingTimes("account", no_folder)
+                for number in range(10):
+                    times.note(f"method.{number}", {"operating": 70.0})
+                for done in [threads.submit(times.share) for _ in range(8)]:
+                    done.result()
+                assert not times.unshared
+    finally:
+        sys.setswitchinterval(switching)
