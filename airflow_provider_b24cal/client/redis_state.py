@@ -117,7 +117,7 @@ class RedisState:
                 "Install airflow-provider-b24cal[redis].",
             ) from None
         if self._client is None or self.failure:
-            self._attempt(lambda _: self._open(RedisHook(self._conn_id)))
+            self._attempt(lambda: self._open(RedisHook(self._conn_id)))
 
     def _open(self, hook: Any) -> None:
         from redis.backoff import NoBackoff
@@ -134,8 +134,9 @@ class RedisState:
             retry=Retry(NoBackoff(), 1, (Disconnected,)),
             retry_on_error=[Disconnected],
         )
-        client.ping()
+        # Also if it is away now: it is tried again.
         self._client = client
+        client.ping()
 
     def reserve(self, origin: str, group: str, plan: Plan, longest: float = inf, jitter: float = 0.0) -> float | None:
         """Reserve a place in the bucket of a portal and group; see :meth:`Bucket.reserve`.
@@ -153,7 +154,7 @@ class RedisState:
     def _change(self, origin: str, group: str, plan: Plan, longest: str, jitter: float = 0.0) -> bytes | None:
         bounds = (HEADROOM, MOST_AHEAD, LONGEST_INTERVAL, SHARE_MARGIN, SHARE_LEFT, SHARE_GROWTH, SHARE_MEMORY, _KEPT)
         values = (plan.rate, plan.burst, longest, jitter, *bounds)
-        return self._attempt(lambda client: client.eval(_BUCKET, 1, _key("bucket", origin, group), *values))
+        return self._use(lambda client: client.eval(_BUCKET, 1, _key("bucket", origin, group), *values))
 
     def save_operating(self, name: str, operating: OperatingTime) -> None:
         """Keep an operating time for as long as it counts; the name may hold secrets."""
@@ -161,7 +162,7 @@ class RedisState:
         left = int(1000 * (operating.reported_at + OPERATING_WINDOW - clock.time()))
         if left > 0:
             text = f"{operating.used} {resets_in}"
-            self._attempt(lambda client: client.set(_key("operating", name), text, px=left))
+            self._use(lambda client: client.set(_key("operating", name), text, px=left))
 
     def load_operating(self, name: str) -> OperatingTime | None:
         """Return an operating time that was saved, on this machine's clock.
@@ -169,13 +170,17 @@ class RedisState:
         The clocks of hosts differ, so its age is what the server has used up of the time for which it keeps it.
         """
         key = _key("operating", name)
-        return self._attempt(lambda client: _read_operating(*client.pipeline().get(key).pttl(key).execute()))
+        return self._use(lambda client: _read_operating(*client.pipeline().get(key).pttl(key).execute()))
 
-    def _attempt(self, call: Callable[[Any], T]) -> T | None:
+    def _use(self, call: Callable[[Any], T]) -> T | None:
+        # Without a client, the connection itself could not be used.
+        return None if (client := self._client) is None else self._attempt(lambda: call(client))
+
+    def _attempt(self, call: Callable[[], T]) -> T | None:
         if monotonic() < self._retry_at:
             return None
         try:
-            result = call(self._client)
+            result = call()
         except Exception as problem:  # noqa: BLE001 - whatever is wrong with the server or its connection
             self._retry_at = monotonic() + RETRY_INTERVAL
             if not self.failure:

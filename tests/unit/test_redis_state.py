@@ -295,6 +295,22 @@ def test_it_comes_back_by_itself(
     assert len(_warnings(caplog)) == 2, "what fails again is warned of again"
 
 
+def test_a_server_that_comes_later_is_used(
+    mortal: RedisServer, limiter: Limiters, caplog: pytest.LogCaptureFixture, later: Callable[[float], None]
+) -> None:
+    """A task that began while it was away does not stay alone to its end."""
+    mortal.kill()
+    host = limiter()
+    assert host.reserve() == 0.0
+    mortal.start()
+    other = limiter()
+    assert max(other.reserve() for _ in range(60)) > 3.0
+    assert host.reserve() == 0.0, "not before its time"
+    later(RETRY_INTERVAL)
+    assert host.reserve() > 3.0
+    assert len(_warnings(caplog)) == 1
+
+
 def test_a_restart_between_two_requests_is_not_noticed(
     mortal: RedisServer, limiter: Limiters, caplog: pytest.LogCaptureFixture
 ) -> None:
