@@ -98,8 +98,8 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
     def _condition(self) -> AttendeesCondition | ManyAttendeesCondition:
         from airflow_provider_b24cal.bitrix24.validation import check_event_id, check_ids, check_seconds, exactly_one
         from airflow_provider_b24cal.waiting.arguments import (
+            check_attendees,
             check_attendees_rule,
-            check_many_attendees,
             check_users_suffice,
         )
         from airflow_provider_b24cal.waiting.conditions import AttendeesCondition, ManyAttendeesCondition
@@ -109,7 +109,9 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
         users = None if self.users is None else tuple(check_ids(self.users, "users"))
         check_users_suffice(users, rule.quorum)
         seconds = check_seconds(self.deadline_before_start, "deadline_before_start")
+        wait: AttendeesCondition | ManyAttendeesCondition
         if self.event_id is not None:
-            return AttendeesCondition(check_event_id(self.event_id), rule, users, seconds)
-        many = ManyAttendeesCondition(tuple(check_ids(self.event_ids)), rule, users, seconds)
-        return check_many_attendees(many, deferrable=self.deferrable)
+            wait = AttendeesCondition(check_event_id(self.event_id), rule, users, seconds)
+        else:
+            wait = ManyAttendeesCondition(tuple(check_ids(self.event_ids)), rule, users, seconds)
+        return check_attendees(wait, deferrable=self.deferrable)

@@ -36,6 +36,7 @@ from airflow_provider_b24cal.bitrix24.validation import (
 )
 from airflow_provider_b24cal.hooks.unreadable import UnreadableRows
 from airflow_provider_b24cal.triggers.outbox import DELIVERY_GRACE, LONGEST_PAUSE, Outbox
+from airflow_provider_b24cal.waiting.arguments import check_size
 from airflow_provider_b24cal.waiting.schedule import interval, tick_from
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         self.days_ahead = days_ahead
         self.days_behind = days_behind
         self.user_ids = None if user_ids is None else check_some_ids(user_ids, "user_ids")
+        ids = (*(self.event_ids or ()), *(self.user_ids or ()))
+        check_size("event_ids or user_ids", len(ids), "events and users in one trigger", "Use several watchers.")
         letters = None if new_statuses is None else check_letters(new_statuses, "new_statuses")
         self.new_statuses = None if letters is None else sorted(letter.value for letter in letters)
         self.poke_interval = poke_interval

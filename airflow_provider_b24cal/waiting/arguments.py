@@ -14,12 +14,17 @@ from airflow_provider_b24cal.waiting.quorum import check_quorum
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_b24cal.waiting.conditions import ManyAttendeesCondition, MeetingsCondition, WaitCondition
+    from airflow_provider_b24cal.waiting.conditions import (
+        AttendeesCondition,
+        ManyAttendeesCondition,
+        MeetingsCondition,
+        WaitCondition,
+    )
     from airflow_provider_b24cal.waiting.evaluate import Statuses
     from airflow_provider_b24cal.waiting.quorum import Quorum
 
 MOST_DEFERRED: Final = 2500
-"""Meetings of one deferred wait at most, or meetings and users.
+"""Meetings and users of one trigger at most.
 
 Airflow stores a trigger's arguments encrypted in a text column, which holds 65,535 bytes on MySQL. Encryption takes a
 third of them. The other 49,000 bytes hold this many ids of sixteen digits.
@@ -62,16 +67,21 @@ def check_meetings(wait: MeetingsCondition, *, deferrable: bool) -> MeetingsCond
     total = len(wait.event_ids)
     if wait.rule.quorum.needed(total) > total:
         raise invalid("require", wait.rule.quorum.text, f"at most the number of events, {total}")
-    _check_size(total, "events", deferrable=deferrable)
+    if deferrable:
+        check_size("event_ids", total, "events in one deferrable wait", _DEFERRED_ADVICE)
     return wait
 
 
-def check_many_attendees(wait: ManyAttendeesCondition, *, deferrable: bool) -> ManyAttendeesCondition:
+def check_attendees(
+    wait: AttendeesCondition | ManyAttendeesCondition, *, deferrable: bool
+) -> AttendeesCondition | ManyAttendeesCondition:
     """Return the condition, if it can be deferred.
 
     :raises InvalidArgumentError: it has too many events and users.
     """
-    _check_size(len(wait.event_ids) + len(wait.user_ids or ()), "events and users", deferrable=deferrable)
+    total = len(wait.calls({})) + len(wait.user_ids or ())
+    if deferrable:
+        check_size("event_ids or users", total, "events and users in one deferrable wait", _DEFERRED_ADVICE)
     return wait
 
 
@@ -96,9 +106,18 @@ def pack_for_trigger(wait: WaitCondition, statuses: Statuses) -> str:
     return text if size_of(wait.to_dict()) + len(text) <= _MOST_STORED else ""
 
 
-def _check_size(total: int, what: str, *, deferrable: bool) -> None:
-    if deferrable and total > MOST_DEFERRED:
+def check_size(names: str, total: int, what: str, advice: str) -> None:
+    """Check that a trigger's arguments fit into its row.
+
+    :param names: the arguments that are counted.
+    :param total: how many values they have.
+    :raises InvalidArgumentError: they have too many.
+    """
+    if total > MOST_DEFERRED:
         raise InvalidArgumentError(
-            f"Invalid event_ids: expected at most {MOST_DEFERRED} {what} in one deferrable wait; got {total}. "
-            "Databases limit the arguments of a trigger. Use several sensors, or deferrable=False."
+            f"Invalid {names}: expected at most {MOST_DEFERRED} {what}; got {total}. "
+            f"Databases limit the arguments of a trigger. {advice}"
         )
+
+
+_DEFERRED_ADVICE: Final = "Use several sensors, or deferrable=False."

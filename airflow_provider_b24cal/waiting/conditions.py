@@ -27,7 +27,7 @@ from airflow_provider_b24cal.waiting.evaluate import Evaluation, Rule, State, ev
 from airflow_provider_b24cal.waiting.quorum import check_quorum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent
     from airflow_provider_b24cal.bitrix24.protocol.call import Call
@@ -131,7 +131,12 @@ class AttendeesCondition:
         return bool(total) and arrived >= self.rule.quorum.needed(total)
 
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
-        """Return ``{"accepted": [2], "declined": [], "silent": [3]}``, user ids."""
+        """Return ``{"accepted": [2], "declined": [], "silent": [3]}``, user ids; numbers where ids are too many."""
+        found = self.by_kind(statuses)
+        return found if size_of(found) <= XCOM_LIMIT else _counts([found])
+
+    def by_kind(self, statuses: Statuses) -> dict[str, list[int]]:
+        """Return the user ids of each kind of answer."""
         found: dict[str, list[int]] = {"accepted": [], "declined": [], "silent": []}
         for user, status in statuses.items():
             found[_KINDS.get(status, "silent")].append(user)
@@ -237,11 +242,8 @@ class ManyAttendeesCondition:
     def xcom(self, statuses: Statuses) -> dict[str, Any]:
         """Return ``{"651": {"accepted": [2], "declined": [], "silent": [3]}}``; numbers where ids are too many."""
         known = self.by_event(statuses)
-        found = {str(one.event_id): one.xcom(known[one.event_id]) for one in self._each() if known[one.event_id]}
-        if size_of(found) <= XCOM_LIMIT:
-            return found
-        kinds = ("accepted", "declined", "silent")
-        return {"counts": {kind: sum(len(answers[kind]) for answers in found.values()) for kind in kinds}}
+        found = {str(one.event_id): one.by_kind(known[one.event_id]) for one in self._each() if known[one.event_id]}
+        return found if size_of(found) <= XCOM_LIMIT else _counts(found.values())
 
     def pack(self, statuses: Statuses) -> str:
         """Return statuses as a short text: events with letters and user ids, such as ``651 2Y 5Q,653 2N``."""
@@ -287,6 +289,11 @@ WaitCondition: TypeAlias = MeetingsCondition | AttendeesCondition | ManyAttendee
 
 _NONE: Final = "-"
 _KINDS: Final = {MeetingStatus.ACCEPTED: "accepted", MeetingStatus.DECLINED: "declined"}
+
+
+def _counts(answers: Collection[Mapping[str, list[int]]]) -> dict[str, Any]:
+    kinds = ("accepted", "declined", "silent")
+    return {"counts": {kind: sum(len(users[kind]) for users in answers) for kind in kinds}}
 
 
 def _absent(user: int, wait: AttendeesCondition) -> Outcome[MeetingStatus]:

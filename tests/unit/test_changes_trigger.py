@@ -307,6 +307,10 @@ def test_arguments_survive_the_database() -> None:
         ({"days_behind": "2"}, "days_behind"),
         ({"poke_interval": 0.5}, "poke_interval"),
         ({"user_ids": "12"}, "user_ids"),
+        (
+            {"event_ids": range(1, 2500), "user_ids": [1, 2]},
+            "or user_ids: expected at most 2500 .*; got 2501",
+        ),
         ({"new_statuses": []}, "new_statuses"),
     ],
 )

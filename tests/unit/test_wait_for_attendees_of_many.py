@@ -220,6 +220,14 @@ def test_too_many_for_a_trigger(connection: str, portal: Portal, airflow_clock: 
     assert counted["requests"] == 0
 
 
+def test_too_many_users_for_a_trigger(connection: str, portal: Portal, airflow_clock: Clock) -> None:
+    sensor = _sensor("deferrable", event_id=ACCEPTED, users=range(1, MOST_DEFERRED + 1))
+    with pytest.raises(errors.InvalidArgumentError, match=r"users: expected at most 2500 .*; got 2501"):
+        sensor.execute(context_of(airflow_clock))
+    counted: Any = portal.count()
+    assert counted["requests"] == 0
+
+
 def test_answers_that_do_not_fit_a_trigger_row_are_read_again(
     connection: str, portal: Portal, airflow_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +268,9 @@ def test_a_result_too_large_for_xcom_is_counted() -> None:
     assert wait.xcom(statuses) == {"counts": {"accepted": 5000, "declined": 5000, "silent": 5000}}
     few = {key: status for key, status in statuses.items() if key[0] <= 100}
     assert XCOM_LIMIT / 2 < size_of(wait.xcom(few)) <= XCOM_LIMIT
+    crowd = AttendeesCondition(1, Rule(any_answer=True))
+    answers = {user: letters[1 + user % 3] for user in range(100_000, 109_000)}
+    assert crowd.xcom(answers) == {"counts": {"accepted": 3000, "declined": 3000, "silent": 3000}}
     assert set(wait.xcom(few)) == {str(event) for event in range(1, 101)}
 
 
