@@ -58,11 +58,13 @@ def test_a_large_answer_that_cannot_be_read() -> None:
 
 def test_a_hook_belongs_to_one_loop(connection: str, portal: Portal) -> None:
     hook = Bitrix24CalendarHook(connection)
-    assert asyncio.run(hook.aget_meeting_status(SILENT)) == "Q"
-    before: Any = portal.count()
-    with pytest.raises(errors.Bitrix24Error, match="another event loop"):
-        asyncio.run(hook.aget_meeting_status(SILENT))
-    assert portal.count()["requests"] == before["requests"]
+    with asyncio.Runner() as loop:
+        assert loop.run(hook.aget_meeting_status(SILENT)) == "Q"
+        before: Any = portal.count()
+        with pytest.raises(errors.Bitrix24Error, match="another event loop"):
+            asyncio.run(hook.aget_meeting_status(SILENT))
+        assert portal.count()["requests"] == before["requests"]
+        loop.run(hook.aclose())
 
 
 def test_a_hook_that_was_closed_can_be_used_on_another_loop(connection: str) -> None:
