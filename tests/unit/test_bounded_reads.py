@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.pool import NullPool
 
 from airflow_provider_b24cal._airflow import HAS_PLUGIN_PAGES
 
@@ -41,7 +42,7 @@ SLOW = {
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[URL]:
     """An empty database behind the connection ``warehouse``."""
     with database(request.param, tmp_path) as url:
-        create_engine(url).connect().close()
+        create_engine(url, poolclass=NullPool).connect().close()
         connect_airflow(url, monkeypatch)
         yield url
 
