@@ -16,6 +16,7 @@ from airflow_provider_b24cal.attendance.io.sync import Sync
 from airflow_provider_b24cal.attendance.io.tables import TableNames, UtcDateTime, define
 from airflow_provider_b24cal.attendance.models import Attendance, Meeting, Stored
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
+from airflow_provider_b24cal.bitrix24.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -101,12 +102,13 @@ def read_rows(
         of them; default the acting user's.
     :param stored_meetings: rows of meetings with all columns of :func:`schema`; more columns do no harm. Times may be
         ISO text, and are in UTC where they have no zone. Those that begin or end in the window or at most a day beside
-        it suffice, with the other rows of meetings that have moved into it.
+        it suffice, with the other rows of meetings that have moved into it. A null is ``None``, not a data frame's
+        ``NaN`` or ``NaT``.
     :param stored_attendance: rows of answers, of the same occurrences.
     :param portal: the name of the portal in the rows; default its host.
     :param exclude_users: ids of people who are in no row, nor in the counts of meetings. You delete the rows that you
         have stored of them; give the stored rows of before.
-    :raises InvalidArgumentError: an argument is invalid, or a stored row lacks a column.
+    :raises InvalidArgumentError: an argument is invalid, or a stored row lacks a column or has an invalid time.
     :raises Bitrix24Error: a calendar could not be read; nothing of this part is yielded.
     """
     source = check_source(calendars, None, window.start, window.end, {})
@@ -180,10 +182,17 @@ class _Memory:
 
 def _parse(kind: type[R], records: Iterable[Mapping[str, Any]], portal: str, argument: str) -> list[R]:
     """Return the stored rows of a portal."""
-    times = {name for name, hint in get_type_hints(kind, {"datetime": datetime}).items() if datetime in _parts(hint)}
+    kinds = {name: _parts(hint) for name, hint in get_type_hints(kind, {"datetime": datetime}).items()}
+    optional = {name: type(None) in parts for name, parts in kinds.items() if datetime in parts}
+
+    def read(name: str, value: Any) -> Any:
+        if name not in optional:
+            return value
+        return _time(value, f"{name} in {argument}", optional=optional[name])
+
     try:
         return [
-            kind(**{name: _time(record[name]) if name in times else record[name] for name in kind._fields})
+            kind(**{name: read(name, record[name]) for name in kind._fields})
             for record in records
             if record["portal"] == portal
         ]
@@ -197,8 +206,19 @@ def _parts(hint: Any) -> Sequence[Any]:
     return getattr(hint, "__args__", (hint,))
 
 
-def _time(value: Any) -> Any:
-    if value is None:
+def _time(value: Any, column: str, *, optional: bool) -> datetime | None:
+    """Return a stored time in UTC.
+
+    :param optional: whether it may be null.
+    :raises InvalidArgumentError: it is no time; a data frame's null, NaN or NaT, is none either.
+    """
+    if value is None and optional:
         return None
-    moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        # NaT is a datetime whose year is not a number.
+        if isinstance(moment, datetime) and isinstance(moment.year, int):
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise invalid(column, value, "a datetime, its ISO text, or None" if optional else "a datetime or its ISO text")

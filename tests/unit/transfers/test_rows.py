@@ -166,3 +166,33 @@ def test_what_is_not_acceptable_is_refused_before_anything_is_read(connection: s
             read_rows(hook, MONTH, ["users"])
         with pytest.raises(InvalidArgumentError, match="portal"):
             read_rows(hook, MONTH, [f"user:{ANNA}"], portal="")
+
+
+class NaT(datetime):
+    """The null of times in pandas: a datetime in name only."""
+
+    year = float("nan")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("first_seen", "yesterday", "'yesterday': expected a datetime or its ISO text."),
+        ("last_seen", None, "None: expected a datetime or its ISO text."),
+        ("vanished_at", "", "'': expected a datetime, its ISO text, or None."),
+        ("vanished_at", 1767225600, "1767225600: expected a datetime, its ISO text, or None."),
+        ("vanished_at", float("nan"), "nan: expected a datetime, its ISO text, or None."),
+        ("vanished_at", NaT(2026, 1, 1), "NaT"),
+        ("occurrence_start", "0001-01-01T00:00:00+14:00", "'0001-01-01T00:00:00+14:00': expected a datetime"),
+    ],
+)
+def test_a_stored_value_that_is_no_time_is_named(
+    column: str, value: object, expected: str, connection: str, clock: Clock
+) -> None:
+    with Bitrix24CalendarHook() as hook:
+        part = next(read_rows(hook, MONTH))
+        for argument, row in (("stored_meetings", part.meetings[0]), ("stored_attendance", part.attendance[0])):
+            stored: dict[str, Any] = {argument: [{**row, column: value}]}
+            with pytest.raises(InvalidArgumentError) as raised:
+                read_rows(hook, MONTH, **stored)
+            assert str(raised.value).startswith(f"Invalid {column} in {argument} {expected}")
