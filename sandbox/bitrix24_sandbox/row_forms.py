@@ -49,6 +49,9 @@ def _of_2021(record: dict[str, object]) -> dict[str, object]:
     meeting = kept.get("MEETING")
     if isinstance(meeting, dict):
         kept["MEETING"] = {name: value for name, value in meeting.items() if name not in _NEWER_IN_MEETING}
+    rule = kept.get("RRULE")
+    if isinstance(rule, dict):
+        kept["RRULE"] = {name: value for name, value in rule.items() if name != "UNTIL_TS"}
     if not kept["IS_MEETING"] and "ATTENDEE_LIST" in kept:
         kept.update(dict.fromkeys(_ATTENDEES))
     return {**kept, **dict.fromkeys(_NULL_ONCE), "DT_LENGTH": str(kept["DT_LENGTH"])}

@@ -201,6 +201,7 @@ def test_rows_of_older_modules(row: Get, portal: Portal) -> None:
     assert not {"LANGUAGE_ID", "CHAT_ID"} & set(meeting["MEETING"])
     assert meeting["ATTENDEE_LIST"]
     assert entry["ATTENDEE_LIST"] is entry["attendeesEntityList"] is None
+    assert set(row(50)["RRULE"]) == {"FREQ", "INTERVAL", "UNTIL", "~UNTIL"}
 
 
 def test_hidden_attendees_and_nonsense_of_timestamps(row: Get, portal: Portal) -> None:

@@ -72,7 +72,8 @@ class CalendarEvent(HookResult):
         meeting.
     :param recurrence_id: for an edited occurrence, the series it was split from.
     :param location: where it takes place; ``calendar_`` and two numbers for a booked room.
-    :param recurrence_rule: of a series, its rule of iCalendar, such as ``FREQ=DAILY;INTERVAL=1``.
+    :param recurrence_rule: of a series, its rule of iCalendar, such as ``FREQ=DAILY;INTERVAL=1``; ``None`` also
+        if the portal's date of its end can be read in several ways.
     :param original_start: for an edited occurrence, the start that it had in its series, in UTC; ``None`` also if the
         portal's date can be read in several ways.
     :param created: when the row was created, ISO text without a zone: the portal names none. ``None`` if the portal's
@@ -186,7 +187,7 @@ def read_event(row: Mapping[str, Any], dates: DateFormats | None = None) -> Cale
         attendees=_attendees(row.get("ATTENDEE_LIST")) if is_meeting else (),
         recurrence_id=positive_number(row, "RECURRENCE_ID"),
         location=details.location(row),
-        recurrence_rule=details.recurrence_rule(row),
+        recurrence_rule=details.recurrence_rule(row, lambda value: _only_reading(row, value, dates)),
         original_start=_original_start(row, span, dates),
         created=_stamp(row, "DATE_CREATE", dates),
         changed=_stamp(row, "TIMESTAMP_X", dates),
@@ -215,20 +216,20 @@ def _ids(row: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _original_start(row: Mapping[str, Any], span: Span, dates: DateFormats | None) -> datetime | None:
-    wall = _only_reading(row, "ORIGINAL_DATE_FROM", dates)
+    wall = _only_reading(row, row.get("ORIGINAL_DATE_FROM"), dates)
     if wall is None:
         return None
     return wall.replace(hour=0, minute=0, second=0) if span.all_day else instant(wall, row, "FROM")
 
 
 def _stamp(row: Mapping[str, Any], field: str, dates: DateFormats | None) -> str | None:
-    wall = _only_reading(row, field, dates)
+    wall = _only_reading(row, row.get(field), dates)
     return None if wall is None else wall.replace(tzinfo=None).isoformat()
 
 
-def _only_reading(row: Mapping[str, Any], field: str, dates: DateFormats | None) -> datetime | None:
-    """Return a date in the format of the portal's culture, if it can be read in one way only."""
-    return (dates or DateFormats()).only_reading(row.get(field), row.get("DATE_FROM"), lambda: _known_start(row))
+def _only_reading(row: Mapping[str, Any], value: object, dates: DateFormats | None) -> datetime | None:
+    """Return a date of a row in the format of the portal's culture, if it can be read in one way only."""
+    return (dates or DateFormats()).only_reading(value, row.get("DATE_FROM"), lambda: _known_start(row))
 
 
 def _known_start(row: Mapping[str, Any]) -> datetime | None:

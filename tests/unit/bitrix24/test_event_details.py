@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_b24cal.bitrix24.calendar.date_formats import formats_of
-from airflow_provider_b24cal.bitrix24.calendar.details import crm_links, recurrence_rule
+from airflow_provider_b24cal.bitrix24.calendar.details import crm_links
 from airflow_provider_b24cal.bitrix24.calendar.events import CalendarEvent, read_event
 
 ROW: dict[str, Any] = {
@@ -39,7 +39,40 @@ def read(**more: Any) -> CalendarEvent:
     ],
 )  # fmt: skip
 def test_the_rule_of_a_series(rule: object, expected: str | None) -> None:
-    assert recurrence_rule({"RRULE": rule}) == expected
+    assert read(RRULE=rule).recurrence_rule == expected
+
+
+@pytest.mark.parametrize(
+    ("by_day", "expected"),
+    [
+        ({"MO": "1", "WE": "-1"}, "MO,WE"),
+        ({"MO": "MO", "FR": 2}, "MO,FR"),
+        ({"0": "MO", "2": "WE"}, "MO,WE"),
+        (["MO", "WE"], "MO,WE"),
+        ("MO,WE", "MO,WE"),
+    ],
+)
+def test_the_days_of_a_week(by_day: object, expected: str) -> None:
+    rule = {"FREQ": "WEEKLY", "INTERVAL": 1, "BYDAY": by_day}
+    assert read(RRULE=rule).recurrence_rule == f"FREQ=WEEKLY;INTERVAL=1;BYDAY={expected}"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (None, "27.02.2026", "FREQ=DAILY;INTERVAL=1;UNTIL=20260227"),
+        ("03/04/2026 10:00:00 am", "05/04/2026", "FREQ=DAILY;INTERVAL=1;UNTIL=20260504"),
+        ("04/03/2026 10:00:00", "05/04/2026", "FREQ=DAILY;INTERVAL=1;UNTIL=20260405"),
+        (None, "05/04/2026", None),
+        (None, "soon", None),
+        *[(None, nothing, "FREQ=DAILY;INTERVAL=1") for nothing in ("", None, False, "null", "01.01.2038")],
+    ],
+)
+def test_the_end_of_a_series_is_a_date_on_an_older_portal(start: str | None, end: object, expected: str | None) -> None:
+    """A rule whose end is ambiguous is left out: without it the series would be endless."""
+    rule = {"FREQ": "DAILY", "INTERVAL": 1, "UNTIL": end or "01.01.2038", "~UNTIL": end}
+    assert read(DATE_FROM=start, RRULE=rule).recurrence_rule == expected
+    assert read(DATE_FROM=start, RRULE={**rule, "COUNT": 3}).recurrence_rule == "FREQ=DAILY;INTERVAL=1;COUNT=3"
 
 
 @pytest.mark.parametrize(

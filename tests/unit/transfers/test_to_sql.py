@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from inspect import unwrap
 from pathlib import Path
 from types import SimpleNamespace
@@ -370,6 +370,18 @@ def test_links_to_the_crm_if_they_are_asked_for(connection: str, warehouse: URL,
     assert query(warehouse, "SELECT DISTINCT location FROM bitrix24_meetings") == [(None,)]
     with pytest.raises(InvalidArgumentError, match="crm_links"):
         sync(crm_links="maybe")
+
+
+@pytest.mark.parametrize("modules", ["current", "2021"])
+def test_the_end_of_a_series(modules: str, connection: str, warehouse: URL, portal: Portal, clock: Clock) -> None:
+    portal.configure({"modules": modules, "culture": "spanish"})
+    with portal.locked() as book:
+        daily = book.events[DAILY]
+        assert daily.repeat is not None
+        book.events[DAILY] = replace(daily, repeat=replace(daily.repeat, count=None, until=date(2026, 9, 25)))
+    sync()
+    rows = query(warehouse, f"SELECT DISTINCT recurrence_rule FROM bitrix24_meetings WHERE parent_id = {DAILY}")
+    assert rows == [("FREQ=DAILY;INTERVAL=1;UNTIL=20260925",)]
 
 
 def test_names_of_people_take_a_scope(connection: str, warehouse: URL, clock: Clock, tmp_path: Path) -> None:
