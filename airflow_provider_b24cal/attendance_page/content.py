@@ -11,7 +11,7 @@ from airflow_provider_b24cal.attendance.io.queries import Days
 from airflow_provider_b24cal.attendance.io.report_page import check_tables
 from airflow_provider_b24cal.attendance_page.parameters import PERIODS, monday_of
 from airflow_provider_b24cal.bitrix24.protocol.errors import InvalidArgumentError
-from airflow_provider_b24cal.bitrix24.validation import invalid
+from airflow_provider_b24cal.bitrix24.validation import invalid, is_digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -149,7 +149,7 @@ def _chosen(asked: Parameters, has_names: bool) -> Filters:
     :raises InvalidArgumentError: they need the names of people, which the tables do not have.
     """
     person = asked.filters.person
-    if person and not has_names and not person.isdigit():
+    if person and not has_names and not is_digits(person):
         raise InvalidArgumentError(
             f"Invalid person {person!a}: expected a user id. The tables have no names of people."
         )

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from airflow_provider_b24cal.attendance.io.page_queries import Filters
-from airflow_provider_b24cal.bitrix24.validation import check_event_id, invalid
+from airflow_provider_b24cal.bitrix24.validation import check_event_id, invalid, is_digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,14 +119,14 @@ def _period(name: str) -> str:
 
 
 def _page(number: str) -> int:
-    if not (number.isascii() and number.isdigit() and len(number) < 5 and 1 <= int(number) <= _LAST_PAGE):
+    if not (is_digits(number) and len(number) < 5 and 1 <= int(number) <= _LAST_PAGE):
         raise invalid("page", number, f"a whole number from 1 to {_LAST_PAGE}")
     return int(number)
 
 
 def _person(single: Mapping[str, str]) -> str:
     person = _text(single, "person")
-    return str(check_event_id(person, "person")) if person.isascii() and person.isdigit() else person
+    return str(check_event_id(person, "person")) if is_digits(person) else person
 
 
 def _text(single: Mapping[str, str], name: str) -> str:

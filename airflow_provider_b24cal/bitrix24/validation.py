@@ -123,6 +123,11 @@ def check_ids(values: object, argument: str = "event_ids") -> list[int]:
     return list(dict.fromkeys(check_event_id(value, argument) for value in values))
 
 
+def is_digits(text: str) -> bool:
+    """Return whether a text has the digits 0 to 9 only, at least one: other digits, such as ``²``, are no numbers."""
+    return text.isascii() and text.isdigit()
+
+
 def check_some_ids(values: object, argument: str) -> list[int]:
     """Return ids as :func:`check_ids` does, at least one.
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import Message
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -163,6 +167,31 @@ def test_what_is_invalid_in_an_address_is_named(query: str, message: str, admin:
     assert refused.status == 400
     assert message in refused.text
     assert "Traceback" not in refused.text
+
+
+@contextmanager
+def _copy_in_use(server: LocalAirflow) -> Iterator[Path]:
+    """Let the server show a copy of the database, which may be changed."""
+    file, kept = server.home / "attendance.db", server.home / "kept.db"
+    file.rename(kept)
+    try:
+        shutil.copy(kept, file)
+        yield file
+    finally:
+        kept.replace(file)
+
+
+def test_without_names_people_are_found_by_their_ids(server: LocalAirflow, admin: Reader) -> None:
+    assert admin.get("/meetings?person=%C2%B2").status == 200
+    with _copy_in_use(server) as file:
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute("DROP TABLE bitrix24_people")
+        for path in ("meetings", "people", "changes"):
+            assert admin.get(f"/{path}?person=12").status == 200
+            for name in ("Dora", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}"):
+                refused = admin.get(f"/{path}?person={urllib.request.quote(name)}")
+                assert refused.status == 400, (path, name)
+                assert "expected a user id. The tables have no names of people." in refused.text
 
 
 def test_what_is_wrong_with_the_data_is_said(server: LocalAirflow, admin: Reader) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import and_, case, func, not_, or_, select, tuple_
 
 from airflow_provider_b24cal.attendance.io.queries import ComingMeeting, answers_to, live
 from airflow_provider_b24cal.bitrix24.calendar.status import MeetingStatus
+from airflow_provider_b24cal.bitrix24.validation import is_digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,7 +254,7 @@ def _matching(tables: Tables, portal: str, days: Days | None, filters: Filters) 
 
 def _user_ids(named: Table, portal: str, person: str) -> Any:
     """Return the people whom a text means: an id, or a part of names."""
-    if person.isascii() and person.isdigit():
+    if is_digits(person):
         return [int(person)]
     return select(named.c.user_id).where(named.c.portal == portal, _holds(named.c.name, person))
 
