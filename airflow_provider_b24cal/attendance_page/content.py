@@ -53,13 +53,15 @@ def meetings_content(connection: Connection, tables: Tables, asked: Parameters, 
     found, more = _part(
         lambda part: page_queries.meetings(connection, tables, portal, within, chosen, part), asked.page, MEETINGS
     )
-    limit = PEOPLE_OF_ONE if len(found) == 1 else PEOPLE
+    alone = len(found) == 1
+    limit = PEOPLE_OF_ONE if alone else PEOPLE
     answers = page_queries.answers(connection, tables, portal, [meeting.key for meeting in found], limit)
     content.update(
         days=days,
         last_day=days.end - timedelta(days=1),
         weeks=_by_week(found, asked, now) if within else [("", found)] if found else [],
         answers=answers,
+        alone=alone,
         more=more,
         calendars=page_queries.calendars(connection, tables, portal, days),
         earlier=first - WEEKS * _WEEK,

@@ -52,7 +52,8 @@ class Parameters:
     def address(self, path: str, **changes: str | int | date | None) -> str:
         """Return the address of a page, relative to the others, with these parameters but for changes.
 
-        Without changes, what is particular to a page is left out: the week, the period, the ids and the part.
+        Without changes, what is particular to a page is left out: the week, the period, the ids, the start and the
+        part.
 
         :param changes: values by the name in the address; ``None`` leaves one out.
         """
@@ -63,7 +64,7 @@ class Parameters:
         }  # fmt: skip
         if changes:
             values |= {"week": self.monday, "period": self.period if self.period != "around" else None}
-            values |= {"event_id": ",".join(map(str, filters.event_ids)), **changes}
+            values |= {"event_id": ",".join(map(str, filters.event_ids)), "start": filters.start, **changes}
         given = {name: str(value) for name, value in values.items() if value}
         return f"{path}?{urlencode(given)}" if given else path
 
@@ -82,7 +83,9 @@ def read_parameters(query: Iterable[tuple[str, str]]) -> Parameters:
         monday=_monday(single),
         period=_period(single.get("period", "around")),
         page=_page(single.get("page", "1")),
-        filters=Filters(_person(single), _text(single, "calendar"), _text(single, "text"), _event_ids(several)),
+        filters=Filters(
+            _person(single), _text(single, "calendar"), _text(single, "text"), _event_ids(several), _start(single)
+        ),
     )
 
 
@@ -110,6 +113,16 @@ def _monday(single: Mapping[str, str]) -> date | None:
     if not _FIRST_DAY <= day <= _LAST_DAY:
         raise invalid("week", single["week"], "a day of the week, such as 2026-11-30")
     return monday_of(day)
+
+
+def _start(single: Mapping[str, str]) -> datetime | None:
+    if "start" not in single:
+        return None
+    try:
+        moment = datetime.fromisoformat(single["start"])
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise invalid("start", single["start"], "the start of a meeting, such as 2026-11-30T09:00:00Z") from None
 
 
 def _period(name: str) -> str:

@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from sqlalchemy import create_engine
 
 from airflow_provider_b24cal._airflow import HAS_PLUGIN_PAGES
+from airflow_provider_b24cal.attendance.models import Snapshot
+from airflow_provider_b24cal.bitrix24.calendar.window import Window
 from dev.local_airflow import LocalAirflow
-from tests.attendance_page import HOSTILE, HOSTILE_PERSON, PATH, fill_tables, page_settings
+from tests.attendance_page import HOSTILE, HOSTILE_PERSON, PATH, fill_tables, page_settings, this_monday
+from tests.stored_tables import DAY, make_meeting, make_store, write
 
 pytest.importorskip("airflow.providers.sqlite")
 pytestmark = [
@@ -155,6 +159,8 @@ def test_names_are_text(admin: Reader) -> None:
         ("week=soon", "Invalid week &#39;soon&#39;: expected a day of the week, such as 2026-11-30."),
         ("week=9999-12-31", "Invalid week"),
         ("event_id=651,none", "Invalid event_id &#39;none&#39;"),
+        ("start=soon", "Invalid start &#39;soon&#39;: expected the start of a meeting, such as 2026-11-30T09:00:00Z."),
+        ("start=0001-01-01T00:00:00%2B14:00", "Invalid start"),
         ("page=0", "Invalid page"),
         ("person=99999999999999999999", "Invalid person"),
         ("portal=elsewhere", "Invalid portal &#39;elsewhere&#39;: expected one of those in the tables: example."),
@@ -179,6 +185,36 @@ def _copy_in_use(server: LocalAirflow) -> Iterator[Path]:
         yield file
     finally:
         kept.replace(file)
+
+
+@pytest.mark.parametrize("guests", [60, 600])
+def test_all_who_are_silent_to_one_date_of_a_series_are_two_clicks_away(
+    guests: int, server: LocalAirflow, admin: Reader
+) -> None:
+    with _copy_in_use(server) as file:
+        engine, monday = create_engine(f"sqlite:///{file}"), this_monday()
+        dates = tuple(make_meeting(690, monday + number * DAY, "Q" * guests, name="Daily") for number in range(30))
+        window = Window(monday, monday + 40 * DAY)
+        seen = tuple(("user:1", event) for event in dates)
+        write(make_store(engine), Snapshot(datetime.now(UTC), seen, frozenset(), window))
+        engine.dispose()
+        link = 'href="(.*?)">Show this meeting alone'
+        series = admin.get("/meetings?event_id=690&tz=Asia/Tokyo").text
+        assert len(series.encode()) < 200_000
+        assert series.count("silent for") == 25 * 20
+        one = re.findall(link, series)[0].replace("&amp;", "&")
+        alone = admin.get(f"/{one}").text
+        assert len(alone.encode()) < 200_000
+        assert alone.count("silent for") == min(guests, 500)
+        assert alone.count("<summary>") == 1
+        assert f"{(monday + 29 * DAY):%-d %b %Y}, 09:00" in alone
+        assert ("Not shown: 100 people." in alone) is (guests == 600)
+        assert not re.search(link, alone)
+        back = re.search('href="(.*?)">Show all its dates', alone)
+        assert back
+        assert admin.get(f"/{back[1].replace('&amp;', '&')}").text.count("<summary>") == 25
+        other = admin.get("/meetings?event_id=690&start=2026-01-01T09:00:00Z").text
+        assert "no meeting with this id that begins then" in other
 
 
 def test_without_names_people_are_found_by_their_ids(server: LocalAirflow, admin: Reader) -> None:

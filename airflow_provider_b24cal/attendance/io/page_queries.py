@@ -38,12 +38,14 @@ class Filters:
     :param calendar: the calendar in which a meeting was last seen, such as ``user:7``.
     :param text: a part of a meeting's name.
     :param event_ids: ids of meetings in anybody's calendar; of a series also its edited dates.
+    :param start: when the one date of these meetings begins that is to be shown; of the page of meetings only.
     """
 
     person: str = ""
     calendar: str = ""
     text: str = ""
     event_ids: tuple[int, ...] = ()
+    start: datetime | None = None
 
 
 class Slice(NamedTuple):
@@ -237,7 +239,12 @@ def _matching(tables: Tables, portal: str, days: Days | None, filters: Filters) 
     there = and_(meeting.portal == portal, meeting.vanished_at.is_(None))
     conditions = [there if days is None else live(tables.meetings, portal, days)]
     if filters.event_ids:
-        conditions.append(or_(meeting.parent_id.in_(filters.event_ids), meeting.recurrence_id.in_(filters.event_ids)))
+        own = meeting.parent_id.in_(filters.event_ids)
+        conditions.append(
+            and_(own, meeting.occurrence_start == filters.start)
+            if filters.start
+            else or_(own, meeting.recurrence_id.in_(filters.event_ids))
+        )
     if filters.calendar:
         conditions.append(meeting.calendar == filters.calendar)
     if filters.text:

@@ -101,6 +101,18 @@ def test_meetings_of_any_time_by_their_ids(synced: AttendanceStore, connection: 
     assert names == {1: (1, "Sprint review"), 5: (5, "Sprint planning")}
 
 
+def test_one_date_of_a_series(store: AttendanceStore, connection: Connection) -> None:
+    """An edited date that begins at the same time is another meeting."""
+    dates = [make_meeting(1, MONDAY + number * DAY, "Y", is_recurring=True) for number in range(3)]
+    _sync(store, 0, *dates, make_meeting(6, MONDAY + DAY, "Y", recurrence_id=1))
+    for event_id in (1, own_id(1, 10)):
+        filters = Filters(event_ids=(event_id,), start=MONDAY + DAY)
+        found = page_queries.meetings(connection, store.tables, PORTAL, None, filters, ALL)
+        assert [meeting.key for meeting in found] == [(1, MONDAY + DAY)]
+    assert _ids(connection, store, days=None, event_ids=(1,), start=MONDAY + HOUR) == []
+    assert len(_ids(connection, store, days=None, event_ids=(1,))) == 4
+
+
 def test_a_meeting_is_found_by_its_id_in_anybodys_calendar(synced: AttendanceStore, connection: Connection) -> None:
     ids = own_id(1, 10), own_id(5, 11)
     assert _ids(connection, synced, days=None, event_ids=ids) == [5, 6, 1]
