@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bitrix24_sandbox.server import SandboxServer
-from playwright.sync_api import FrameLocator, Page, expect
+from playwright.sync_api import FrameLocator, Page, Route, expect
 
 from airflow_provider_b24cal._airflow import HAS_PLUGIN_PAGES
 from dev.local_airflow import LocalAirflow
@@ -151,6 +151,65 @@ def test_it_says_that_ids_could_not_be_looked_up(window: Window) -> None:
     page.goto(f"{PATH}/waiting?portal=another.bitrix24.com")
     expect(page.get_by_role("status")).to_contain_text("3 tasks wait. Some ids could not be looked up in the tables")
     expect(page.get_by_role("link", name="Meeting 670")).to_be_visible()
+
+
+def _change_tasks(page: Page, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the waiting tasks in the replies of Airflow's REST API."""
+
+    def answer(route: Route) -> None:
+        reply = route.fetch()
+        found = reply.json()
+        for task in found["task_instances"]:
+            change(task)
+        route.fulfill(response=reply, json=found)
+
+    page.route("**/api/v2/dags/~/dagRuns/~/taskInstances?**", answer)
+
+
+def _waits_for(page: Page, event_id: object, expected: str) -> None:
+    page.goto(f"{PATH}/waiting?event_id={event_id}")
+    expect(page.get_by_role("status")).to_have_text(expected)
+
+
+def test_it_counts_tasks_whose_list_of_meetings_is_cut(window: Window) -> None:
+    """Airflow cuts a field of more than 4,096 characters, often within a number."""
+    page = window.page
+    prefix = "Truncated. You can change this behaviour in [core]max_templated_field_length. "
+    meetings = [651, *range(1_000_000, 1_001_000)]
+    cut = str(meetings)[: 4096 - len(prefix) - 3]
+    part = cut.rpartition(" ")[2]
+    assert 0 < len(part) < 7
+
+    def change(task: dict[str, Any]) -> None:
+        if task["task_id"] == "deferred":
+            task["rendered_fields"] = {"event_id": None, "event_ids": f"{prefix}{cut}..."}
+
+    _change_tasks(page, change)
+    may = "1 more may wait: not all of its meetings are known."
+    _waits_for(page, meetings[1], "1 task waits for this meeting.")
+    _waits_for(page, meetings[-1], f"No task is known to wait for this meeting. {may}")
+    _waits_for(page, part, f"No task is known to wait for this meeting. {may}")
+    _waits_for(page, 702, f"1 task waits for this meeting. {may}")
+    page.goto(f"{PATH}/waiting")
+    expect(page.get_by_role("status")).to_have_text("3 tasks wait. Not all meetings of 1 task are known.")
+    task = page.get_by_role("listitem").filter(has_text="Meeting 1000000")
+    expect(task).to_contain_text("all of at least 447 meetings: accepted")
+    expect(task).to_contain_text("and at least 426 more")
+    assert window.complaints == []
+
+
+def test_it_counts_tasks_whose_meetings_cannot_be_read(window: Window) -> None:
+    page = window.page
+    _change_tasks(page, lambda task: task.update(rendered_fields={}) if task["task_id"] == "attendees" else None)
+    page.route("**/api/v2/dags/*/dagRuns/*/taskInstances/attendees", lambda route: route.fulfill(status=500))
+    may = "1 more may wait: not all of its meetings are known."
+    _waits_for(page, 702, f"No task is known to wait for this meeting. {may}")
+    _waits_for(page, 668, f"2 tasks wait for this meeting. {may}")
+    page.goto(f"{PATH}/waiting")
+    expect(page.get_by_role("status")).to_have_text("3 tasks wait. Not all meetings of 1 task are known.")
+    expect(page.get_by_role("listitem").filter(has_text="Unknown meeting")).to_contain_text(
+        re.compile("Required *unknown")
+    )
 
 
 def test_names_are_text(window: Window) -> None:

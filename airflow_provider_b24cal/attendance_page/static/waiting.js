@@ -25,22 +25,41 @@
     return reply.json();
   };
 
-  // Rendered fields are JSON, or a text of it where it is long or a template made it.
-  const ids = (fields) => {
-    const given = [fields.event_id, fields.event_ids].filter((value) => value !== null && value !== undefined);
-    return [...new Set(given.flatMap((value) => String(value).match(/\d+/g) || []))];
+  // Rendered fields are JSON, or a text of it where it is long or a template made it. Airflow cuts a text that is too
+  // long; its last number may then be a part of one.
+  const numbers = (values) => {
+    const texts = values.map((value) => String(value ?? ""));
+    const cut = texts.some((text) => text.startsWith("Truncated. "));
+    const found = texts.flatMap((text) => text.match(/\d+/g) || []);
+    return { found: [...new Set(cut ? found.slice(0, -1) : found)], cut };
   };
 
-  const required = (task, count) => {
+  const meetingsOf = (task) => {
     const fields = task.rendered_fields || {};
+    return numbers([fields.event_id, fields.event_ids]);
+  };
+
+  const ids = (task) => meetingsOf(task).found;
+
+  // A sensor has a meeting at least. One without was not read, or its fields are no longer kept.
+  const complete = (task) => !meetingsOf(task).cut && ids(task).length > 0;
+
+  const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+
+  const amount = ({ found, cut }, one, many) =>
+    cut ? `at least ${counted(found.length + 1, one, many)}` : counted(found.length, one, many);
+
+  const required = (task) => {
+    const fields = task.rendered_fields || {};
+    if (!Object.keys(fields).length) return "unknown";
     const quorum = String(fields.require ?? "all");
     if (task.operator === "Bitrix24AttendeesSensor") {
-      const users = (String(fields.users ?? "").match(/\d+/g) || []).length;
-      const who = users ? `${users} named users` : "the invited people";
+      const users = numbers([fields.users]);
+      const who = users.cut || users.found.length ? amount(users, "named user", "named users") : "the invited people";
       return `${quorum} of ${who}: ${fields.count ?? "accepted"}`;
     }
     const letter = String(fields.target_status ?? "Y").toUpperCase();
-    return `${quorum} of ${count} ${count === 1 ? "meeting" : "meetings"}: ${WORDS[letter] || letter}`;
+    return `${quorum} of ${amount(meetingsOf(task), "meeting", "meetings")}: ${WORDS[letter] || letter}`;
   };
 
   const moment = (text) => {
@@ -79,16 +98,17 @@
   };
 
   const row = (task, known) => {
-    const named = ids(task.rendered_fields || {});
+    const { found: named, cut } = meetingsOf(task);
     const item = document.createElement("li");
     const title = document.createElement("h3");
     const shown = named.slice(0, SHOWN_IDS).flatMap((id, place) => (place ? [", ", meeting(id, known)] : [meeting(id, known)]));
     title.append(...(shown.length ? shown : ["Unknown meeting"]));
-    if (named.length > SHOWN_IDS) title.append(` and ${named.length - SHOWN_IDS} more`);
+    if (named.length > SHOWN_IDS) title.append(` and ${cut ? "at least " : ""}${named.length - SHOWN_IDS} more`);
+    else if (cut && named.length) title.append(" and more");
     const facts = element("dl", "", { class: "facts" });
     const run = ["dags", task.dag_id, "runs", task.dag_run_id];
     const mapped = task.map_index >= 0;
-    fact(facts, "Required", required(task, named.length));
+    fact(facts, "Required", required(task));
     const state = task.state === "deferred" ? "deferred" : "rescheduled";
     if (task.since) fact(facts, "Waiting since", `${moment(task.since)} (${state})`);
     else fact(facts, "Last poll", `${moment(task.start_date)} (${state})`);
@@ -126,7 +146,7 @@
         const whole = await read(new URL(`api/v2/${path.map(encodeURIComponent).join("/")}`, ROOT));
         task.rendered_fields = whole.rendered_fields;
       } catch {
-        // it has ended in the meantime, or stays without its meeting
+        // it has ended in the meantime, or counts among those whose meetings are not known
       }
     }));
     return tasks;
@@ -152,20 +172,27 @@
   };
 
   const readMeetings = async (tasks) => {
-    const named = [...new Set([...wanted, ...tasks.flatMap((task) => ids(task.rendered_fields || {}))])];
+    const named = [...new Set([...wanted, ...tasks.flatMap(ids)])];
     const query = new URLSearchParams(list.dataset.portal ? { portal: list.dataset.portal } : {});
     const known = {};
     const most = LIMIT * REQUESTS;
-    let complete = named.length <= most;
+    let allKnown = named.length <= most;
     try {
       for (let start = 0; start < Math.min(named.length, most); start += LIMIT) {
         query.set("event_id", named.slice(start, start + LIMIT).join(","));
         Object.assign(known, await read(`meetings.json?${query}`));
       }
     } catch {
-      complete = false;
+      allKnown = false;
     }
-    return { known, complete };
+    return { known, allKnown };
+  };
+
+  const unsureText = (count) => {
+    if (!count) return "";
+    return wanted.length
+      ? ` ${count} more may wait: not all of ${count === 1 ? "its" : "their"} meetings are known.`
+      : ` Not all meetings of ${counted(count, "task", "tasks")} are known.`;
   };
 
   const show = async () => {
@@ -177,17 +204,18 @@
     try {
       const { found, left } = await readTasks();
       const waiting = await addFields(found.filter((task) => OPERATORS.includes(task.operator)));
-      const { known, complete } = await readMeetings(waiting);
+      const { known, allKnown } = await readMeetings(waiting);
       const meetings = new Set(wanted.map((id) => meetingId(id, known)));
       const tasks = await addSince(waiting.filter(
-        (task) => !wanted.length || ids(task.rendered_fields || {}).some((id) => meetings.has(meetingId(id, known)))));
+        (task) => !wanted.length || ids(task).some((id) => meetings.has(meetingId(id, known)))));
       list.replaceChildren(...tasks.map((task) => row(task, known)));
-      const more = (left ? ` ${left} more were not looked at.` : "") +
-        (complete ? "" : " Some ids could not be looked up in the tables: meetings may lack their names, and tasks that use an attendee's id may be missing.");
+      const unsure = waiting.filter((task) => !complete(task) && !(wanted.length && tasks.includes(task))).length;
+      const more = (left ? ` ${left} more were not looked at.` : "") + unsureText(unsure) +
+        (allKnown ? "" : " Some ids could not be looked up in the tables: meetings may lack their names, and tasks that use an attendee's id may be missing.");
       const which = wanted.length ? ` for ${wanted.length === 1 ? "this meeting" : "these meetings"}` : "";
       status.textContent = tasks.length
-        ? `${tasks.length} ${tasks.length === 1 ? "task waits" : "tasks wait"}${which}.${more}`
-        : `No task waits${which}.${more}`;
+        ? `${counted(tasks.length, "task waits", "tasks wait")}${which}.${more}`
+        : `No task ${more ? "is known to wait" : "waits"}${which}.${more}`;
     } catch (error) {
       status.textContent = `Airflow's REST API did not answer (${error.message}). You need the right to read task instances; then load this page again.`;
     }
