@@ -25,8 +25,8 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
     show its attendees. ``soft_fail`` skips only a time-out. Users who are invited or removed during the wait count, or
     do not count, from the next poll on.
 
-    Of many events, each has to meet ``require`` by itself. Every poll reads all of them, so an answer that is taken
-    back is waited for again, and the wait arrives when all hold at one moment.
+    Of many events, each has to meet ``require`` by itself. Every poll reads all of them. The wait succeeds at the first
+    poll in which each of them meets it; if somebody takes an answer back, the wait continues.
 
     XCom ``return_value``: user ids, on a time-out or failure too::
 
@@ -40,16 +40,16 @@ class Bitrix24AttendeesSensor(Bitrix24WaitSensor):
 
     :param event_id: the event, a positive whole number or its decimal text. Of a series, answers to single dates
         are not in its list. (templated)
-    :param event_ids: the events, a list of such ids; exactly one of this and ``event_id``. Of an empty list all have
-        arrived. A deferrable wait takes 2,500 events and users at most. (templated)
+    :param event_ids: the events, a list of such ids; exactly one of this and ``event_id``. With an empty list the
+        wait succeeds at once. A deferrable wait takes 2,500 events and users at most. (templated)
     :param users: the attendees whose answers count, a list of user ids; default all who are invited. Of many events,
         each of the users has to be invited to each event, as far as ``require`` needs them. (templated)
     :param count: which answers count: ``accepted`` (default), or ``answered`` for acceptances and declines.
         (templated)
     :param require: how many attendees have to answer so, of each event: ``all`` (default), ``any``, a number, or a
         share such as ``60%``, which is rounded up. (templated)
-    :param fail_when_declined: count an attendee who declines as lost. Default ``False``: they may change their
-        mind. Refused with ``count="answered"``. (templated)
+    :param fail_when_declined: treat a decline as final. Default ``False``: a person who declines may still change
+        their mind. Refused with ``count="answered"``. (templated)
     :param deadline_before_start: end the wait as a time-out, this long before the event starts, also if the event is
         moved; a ``timedelta`` or seconds, which may be negative. Of many events the first one counts that does not meet
         ``require`` yet. By default only ``timeout`` applies. A series has no single start and is refused. (templated)

@@ -24,9 +24,9 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
     in every mode, also with ``soft_fail``, which skips only a time-out. Each poll retries transient errors, for fifteen
     minutes at most and no longer than ``timeout``; after that the task fails and its ``retries`` apply.
 
-    One request reads fifty meetings. A meeting that has arrived is not read again, even if its answer changes
-    later. Only a rescheduled sensor on Airflow before 3.3 reads all of them: it is a new process at each poll and has
-    no memory.
+    One request reads fifty meetings. A meeting that has reached the target is not read again, even if its answer
+    changes later. Only a rescheduled sensor on Airflow before 3.3 reads all of them: it is a new process at each poll
+    and has no memory.
 
     XCom ``return_value``: the statuses last seen, for example ``{"651": "Y"}``; on a time-out or failure too. Beyond
     48 KiB their counts: ``{"counts": {"Y": 5000}}``.
@@ -35,18 +35,19 @@ class Bitrix24MeetingStatusSensor(Bitrix24WaitSensor):
         <https://apidocs.bitrix24.com/api-reference/calendar/calendar-event/calendar-meeting-status-get.html>`__
 
     :param event_id: the meeting, a positive whole number or its decimal text. (templated)
-    :param event_ids: the meetings, a list of such ids; exactly one of this and ``event_id``. Of an empty list all
-        have arrived. A deferrable wait takes 2,500 at most. (templated)
+    :param event_ids: the meetings, a list of such ids; exactly one of this and ``event_id``. With an empty list the
+        wait succeeds at once if ``require`` is ``all`` or a share; ``any`` and a number are refused. A deferrable wait
+        takes 2,500 at most. (templated)
     :param target_status: ``Y`` (default), ``N`` or ``Q``, in any case. (templated)
-    :param require: how many have to arrive: ``all`` (default), ``any``, a number, or a share such as ``60%``, which
-        is rounded up. (templated)
+    :param require: how many meetings have to reach the target: ``all`` (default), ``any``, a number, or a share such
+        as ``60%``, which is rounded up. (templated)
     :param fail_on_statuses: letters that count as never becoming the target, for example ``("N",)``. (templated)
     :param bitrix24_conn_id: a connection of type ``bitrix24``; default ``bitrix24_default``. (templated)
     :param retry_permanent_errors: whether Airflow's ``retries`` apply to errors that a retry cannot resolve; default
         True. False raises ``AirflowFailException`` in their place, which ends the task at once.
     :param deferrable: wait in the triggerer, without a worker slot; default from
         ``[operators] default_deferrable``. The first poll is made in the worker, later ones in the triggerer,
-        together with those of all other waits on the same connection id.
+        together with those of all other waits that have the same connection id and ``poke_interval``.
 
     ``poke_interval``, ``timeout``, ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and
     ``max_wait`` mean the same in poke, reschedule and deferrable mode. ``execution_timeout`` bounds the whole

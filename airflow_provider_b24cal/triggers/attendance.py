@@ -41,8 +41,8 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
     Poll a portal until a wait is over, then fire one event.
 
     It only reads. Its arguments are ids, letters and times: after a restart of the triggerer it continues from
-    them, and makes an overdue poll at once. Waits on the same connection id in one triggerer poll
-    together, see :class:`~airflow_provider_b24cal.triggers.shared_poll.SharedPoll`.
+    them, and makes an overdue poll at once. Waits in one triggerer poll together if they have the same connection id
+    and ``poke_interval``, see :class:`~airflow_provider_b24cal.triggers.shared_poll.SharedPoll`.
 
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
     :param wait: the condition, as its method ``to_dict`` returns it.
@@ -112,7 +112,7 @@ class Bitrix24AttendanceTrigger(BaseTrigger):
             now = clock.time()
             if evaluation.until is not None:
                 deadline = self._bound(evaluation.until)
-            # On a tick that all waits share, never later than the interval of this one.
+            # On a tick that all waits of this step share, never later than the interval of this one.
             due = tick_until(now + self._interval(polls), poll.origin(step, now), step)
             ending = self._ending(evaluation, now, deadline)
             log.add(statuses, evaluation, ending, now=now, next_poll=min(due, deadline) - now, deadline=deadline)

@@ -171,7 +171,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
         await clock.asleep(max(0.0, due - clock.time()))
 
     async def read(self, poll: SharedPoll) -> EventList:
-        """Make one poll, together with other waits on the same connection.
+        """Make one poll, together with other waits that poll at the same moment.
 
         :return: the meetings, and the rows that are left out because they cannot be read.
         :raises Bitrix24Error: a call failed; a missing list would look like deleted meetings.

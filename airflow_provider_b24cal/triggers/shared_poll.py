@@ -1,4 +1,4 @@
-"""Shared polls: waits in one triggerer on the same connection poll in the same requests."""
+"""Shared polls: waits in one triggerer with the same connection and interval poll in the same requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SharedPoll:
     """The ticks and requests that the waits on one connection share, within one event loop.
 
     There is no poller that could die, and no list of members: the calls that waits make at the same moment are packed
-    into the same batches, and a wait that has ended makes no calls.
+    into the same batches, and a wait that has ended makes no calls. Waits with the same interval have the same ticks.
 
     :ivar jitter: a number from 0 up to 1 for the delays of retries. It is the same for all waits, so that those that
         failed together are retried together.

@@ -45,14 +45,14 @@ class MeetingsCondition:
     rule: Rule
 
     def calls(self, before: Statuses) -> list[Call[Any]]:
-        """Return the calls of the next poll: one for each meeting that has not arrived yet.
+        """Return the calls of the next poll: one for each meeting that has not reached the target.
 
         :param before: statuses of the last poll; empty at the first one.
         """
         return [get_status(event_id) for event_id in self._open(before)]
 
     def evaluate(self, outcomes: Sequence[Outcome[Any]], before: Statuses) -> Evaluation:
-        """Evaluate the outcomes of :meth:`calls`, together with the meetings that had arrived before."""
+        """Evaluate the outcomes of :meth:`calls`, together with the meetings that had reached the target before."""
         new = dict(zip(self._open(before), outcomes, strict=True))
         evaluation = evaluate({event: new.get(event) or Outcome(before[event]) for event in self.event_ids}, self.rule)
         # A meeting that could not be read keeps its last status.
@@ -197,9 +197,9 @@ class AttendeesCondition:
 
 @dataclass(frozen=True, slots=True)
 class ManyAttendeesCondition:
-    """Wait for the answers of many events' attendees: the wait arrives when those of each event have.
+    """Wait for the answers of many events' attendees, until each event meets the rule in the same poll.
 
-    Every poll reads all events, so that the result holds at one moment. Keys of the statuses are pairs of an event id
+    Every poll reads all events. Keys of the statuses are pairs of an event id
     and a user id.
 
     :param event_ids: checked ids, each once.

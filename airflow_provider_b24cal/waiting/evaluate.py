@@ -1,4 +1,4 @@
-"""Evaluates a poll: has the wait arrived, does it continue, or can it never arrive. All sensor modes use it."""
+"""Evaluates a poll: is the condition met, can it still be met, or never. All sensor modes use it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a wait arrives.
+    """When a wait succeeds.
 
     :param target: the status to reach.
     :param fail_on: statuses that count as never becoming the target.
@@ -67,9 +67,9 @@ class Rule:
 class Evaluation:
     """The evaluation of one poll.
 
-    :param statuses: the statuses read at this poll, and those that had arrived before.
+    :param statuses: the statuses read at this poll, and those that had reached the target before.
     :param total: how many meetings or attendees there are; of the attendees of many events, how many events.
-    :param needed: how many have to arrive.
+    :param needed: how many of them have to reach the target.
     :param error: why the condition can never be met; set exactly when the state is ``UNREACHABLE``.
     :param transient_error: why some status could not be read; the wait continues.
     :param until: when the wait ends at the latest, in seconds since the epoch, if the event's start decides that.
@@ -98,24 +98,25 @@ def evaluate(
 
     :param attendees_of: the event whose attendees the keys are; ``None`` if they are event ids.
 
-    The target has arrived. ``Q`` and other letters wait; ``N`` too, unless the rule fails on it. ``H``, not invited and
-    no such meeting can never arrive: the state is ``UNREACHABLE`` once too few others are left for the quorum, and at
-    once after a permanent error that is not of one meeting. Transient errors wait; the caller bounds their retries.
+    The target counts. ``Q`` and other letters wait; ``N`` too, unless the rule fails on it. ``H``, not invited and no
+    such meeting can never count: the state is ``UNREACHABLE`` once too few others are left for the quorum, and at once
+    after a permanent error that is not of one meeting. Transient errors wait; the caller bounds their retries.
     """
     statuses = {key: outcome.unwrap() for key, outcome in outcomes.items() if outcome.ok}
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
     errors += [error for key, status in statuses.items() if (error := _error_of(key, status, rule, attendees_of))]
-    lost = [error for error in errors if error.permanence is Permanence.PERMANENT]
+    permanent = [error for error in errors if error.permanence is Permanence.PERMANENT]
     total, needed = len(outcomes), rule.quorum.needed(len(outcomes))
     arrived = sum(map(rule.is_met_by, statuses.values()))
-    fatal = [error for error in lost if not isinstance(error, AttendanceError)]
+    fatal = [error for error in permanent if not isinstance(error, AttendanceError)]
     transient = [error for error in errors if error.permanence is not Permanence.PERMANENT]
     if arrived >= needed:
         return Evaluation(State.ARRIVED, statuses, total, needed)
     if fatal:
         return Evaluation(State.UNREACHABLE, statuses, total, needed, error=fatal[0])
-    if total - len(lost) < needed:
-        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=_quorum_error(lost, total, needed))
+    if total - len(permanent) < needed:
+        error = _quorum_error(permanent, total, needed)
+        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=error)
     return Evaluation(State.WAITING, statuses, total, needed, transient_error=transient[0] if transient else None)
 
 
@@ -132,7 +133,7 @@ def _error_of(key: int, status: MeetingStatus, rule: Rule, attendees_of: int | N
 
 
 def evaluate_each(parts: Sequence[Evaluation]) -> Evaluation:
-    """Return the evaluation of a wait that arrives when all of its parts have arrived.
+    """Return the evaluation of a wait that succeeds when each of its parts is met.
 
     Its ``total`` and ``needed`` count the parts. It has no statuses, since only the caller knows their keys.
     """
@@ -155,11 +156,11 @@ def evaluate_each(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def _quorum_error(lost: list[Bitrix24Error], total: int, needed: int) -> Bitrix24Error:
-    if len(lost) == 1:
-        return lost[0]
-    reasons = "; ".join(map(str, lost[:_NAMED])) + ("; ..." if len(lost) > _NAMED else "")
-    return QuorumUnreachableError(f"{needed} of {total} are required, and {len(lost)} can never arrive: {reasons}")
+def _quorum_error(errors: list[Bitrix24Error], total: int, needed: int) -> Bitrix24Error:
+    if len(errors) == 1:
+        return errors[0]
+    reasons = "; ".join(map(str, errors[:_NAMED])) + ("; ..." if len(errors) > _NAMED else "")
+    return QuorumUnreachableError(f"{needed} of {total} are required, and {len(errors)} can never count: {reasons}")
 
 
 _NAMED: Final = 10

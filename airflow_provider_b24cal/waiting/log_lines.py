@@ -55,13 +55,13 @@ def log_lines(
 
 def _end(wait: WaitCondition, evaluation: Evaluation, ending: ResultKind) -> str:
     target = wait.rule.label
-    lost = isinstance(evaluation.error, AttendanceError)
+    is_answer = isinstance(evaluation.error, AttendanceError)
     label = {
         ResultKind.ARRIVED: target.capitalize(),
         ResultKind.TIMED_OUT: "Timed out",
         ResultKind.EVENT_DEADLINE: "The deadline before the event's start has passed",
         # The reason is in the error that the task raises.
-        ResultKind.FAILED: f"Cannot become {target} any more" if lost else "Failed",
+        ResultKind.FAILED: f"Cannot become {target} any more" if is_answer else "Failed",
     }[ending]
     name = _name(wait, evaluation)
     if ending is ResultKind.ARRIVED and _is_one_event(wait):
@@ -75,7 +75,7 @@ def _name(wait: WaitCondition, evaluation: Evaluation) -> str:
 
 
 def _standing(wait: WaitCondition, evaluation: Evaluation) -> str:
-    """Return how many have arrived, and the ids by status."""
+    """Return how many have reached the target, and the ids by status."""
     if isinstance(wait, ManyAttendeesCondition):
         return _standing_of_events(wait, evaluation.statuses)
     keys: dict[str, list[int]] = {}
@@ -99,7 +99,7 @@ def _standing(wait: WaitCondition, evaluation: Evaluation) -> str:
 
 
 def _standing_of_events(wait: ManyAttendeesCondition, statuses: Statuses) -> str:
-    """Return how many events have arrived, and of the others which users are missing."""
+    """Return how many events meet the rule, and of the others which users are missing."""
     met = set(wait.met(statuses))
     rest = [event_id for event_id in wait.event_ids if event_id not in met]
     parts = [f"{len(met)} of {len(wait.event_ids)} events {wait.rule.label}"]

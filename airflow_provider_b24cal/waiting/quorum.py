@@ -28,7 +28,7 @@ class Quorum:
     share: Fraction | None = None
 
     def needed(self, total: int) -> int:
-        """Return how many of ``total`` have to arrive."""
+        """Return how many of ``total`` have to reach the target."""
         if self.count is not None:
             return self.count
         assert self.share is not None

@@ -61,7 +61,7 @@ MEETINGS = [
          left={"101": "Q", "102": "Y"}),
     Wait("the lost are enough to fail", errors.QuorumUnreachableError,
          _of([SILENT, FOREIGN, HOSTED, PLAIN, UNKNOWN], 2),
-         left={"101": "Q", "104": "H"}, says="2 of 5 are required, and 4 can never arrive"),
+         left={"101": "Q", "104": "H"}, says="2 of 5 are required, and 4 can never count"),
     Wait("the lost can be spared", {"101": "Y", "104": "H"}, _of([SILENT, FOREIGN, HOSTED, UNKNOWN], "any"),
          ((70, SILENT, 1, "Y"),)),
     Wait("a decline can be spared", {"101": "Y", "103": "N"}, _of([SILENT, DECLINED], "50%", fail_on_statuses=["N"]),
