@@ -20,7 +20,7 @@ class Bitrix24RetryPolicy(RetryPolicy):
     after every try. All other errors follow the task's own ``retry_delay``.
 
     Give it to a task as ``retry_policy``, with ``retries``: see :doc:`operators`. On older versions use
-    ``retry_permanent_errors=False`` of the operators.
+    ``retry_permanent_errors=False`` of operators, sensors and transfers.
 
     :param first_delay: seconds before the second try; default 30.
     :param longest_delay: seconds between two tries at most, unless the portal names a later time; default 1800.
@@ -32,7 +32,7 @@ class Bitrix24RetryPolicy(RetryPolicy):
         if not HAS_RETRY_POLICIES:
             raise RuntimeError(
                 "Retry policies came with Airflow 3.3; on this version use retry_permanent_errors=False "
-                "of the operators."
+                "of operators, sensors and transfers."
             )
         # The checks load jsonschema, which parsing a DAG file should not.
         from airflow_provider_b24cal.bitrix24.validation import check_number

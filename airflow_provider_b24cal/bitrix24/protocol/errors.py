@@ -1,4 +1,4 @@
-"""Every error that this package raises.
+"""The errors about arguments, connections, portals and waits. Databases, files and Airflow raise errors of their own.
 
 What the codes of portals mean is in :mod:`~airflow_provider_b24cal.bitrix24.protocol.error_codes`.
 
@@ -58,7 +58,7 @@ class Permanence(StrEnum):
 
 
 class Bitrix24Error(Exception):
-    """Root of all errors of this package.
+    """Base class of the errors in this module.
 
     :param message: what happened and what to do, in one or two sentences; never contains a URL or secret.
     :param code: the portal's error code; ``""`` is a legal code, ``None`` means there was none.
