@@ -98,7 +98,7 @@ def _get_people(departments: Sequence[int], start: int) -> Call[dict[int, bool]]
         return truth(row, "ACTIVE") and not found.isdisjoint(map(str, departments))
 
     params = {"UF_DEPARTMENT": list(departments), "ACTIVE": True, "sort": "ID", "order": "ASC", "start": start}
-    codes = lacking_scope("`user_brief`, or `user`,", "people of departments need")
+    codes = lacking_scope("`user_brief`, `user_basic` or `user`", "people of departments need")
     return _page(USERS, params, read, codes)
 
 

@@ -165,7 +165,7 @@ class Bitrix24Hook(BaseHook):
         """
         Return the active people of a department, such as for ``users=`` of a sensor.
 
-        Scopes ``department``, and ``user_brief`` or ``user``. `department.get
+        Scopes ``department``, and ``user_brief``, ``user_basic`` or ``user``. `department.get
         <https://apidocs.bitrix24.com/api-reference/departments/department-get.html>`__, `user.get
         <https://apidocs.bitrix24.com/api-reference/user/user-get.html>`__
 

@@ -59,8 +59,8 @@ class Bitrix24AttendanceToObjectStorageOperator(Bitrix24BaseOperator):
     :param window_end: the same; later, by at most four years. (templated)
     :param meeting_names: write what meetings are called; if false, ``name`` stays empty. (templated)
     :param people_names: write what people are called too, below ``people``, with a row for each day and person; default
-        false. Needs the scope ``user_brief`` or ``user``, and one request more for a part in which somebody is new.
-        (templated)
+        false. Needs the scope ``user_brief``, ``user_basic`` or ``user``, and one request more for a part in which
+        somebody is new. (templated)
     :param portal: the portal's name in the rows; default the host of the connection, with a port if it has one.
         (templated)
     :param exclude_users: ids of people to leave out, a list: they are in no row that is written, nor in the counts of

@@ -61,8 +61,8 @@ class Bitrix24AttendanceToSqlOperator(Bitrix24BaseOperator):
     :param attendance_table: name of the table with one row per occurrence and attendee. (templated)
     :param changes_table: name of the table with one row per observed change of an answer. (templated)
     :param people_names: store the names of people too, in a table of their own; default false. Needs the scope
-        ``user_brief`` or ``user``, and one more request for a part with new people. E-mail addresses need the scope
-        ``user_basic`` or ``user``. (templated)
+        ``user_brief``, ``user_basic`` or ``user``, and one more request for a part with new people. E-mail addresses
+        need the scope ``user_basic`` or ``user``. (templated)
     :param people_table: name of the table with one row per person. (templated)
     :param crm_links: store the CRM items that meetings are linked to, in a table of their own; default false.
         (templated)

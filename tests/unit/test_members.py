@@ -144,7 +144,7 @@ def test_a_row_that_cannot_be_read_is_no_missing_person(
     [
         ("sonet_group", "`sonet_group`", lambda hook: hook.get_group_members(7)),
         ("department", "`department`", lambda hook: hook.get_department_members(3)),
-        ("user_brief", "`user_brief`, or `user`,", lambda hook: hook.get_department_members(3)),
+        ("user_brief", "`user_brief`, `user_basic` or `user` that", lambda hook: hook.get_department_members(3)),
     ],
 )
 def test_the_scope_that_is_missing_is_named(

@@ -55,7 +55,9 @@ _NO_MEETING: Final[Mapping[str, ErrorSpec]] = {
         "The portal has no such meeting. Check the id: it is unknown, deleted, or an event that is not a meeting.",
     )
 }
-_NO_NAMES: Final[Mapping[str, ErrorSpec]] = lacking_scope("`user_brief`, or `user`,", "names of people need")
+_NO_NAMES: Final[Mapping[str, ErrorSpec]] = lacking_scope(
+    "`user_brief`, `user_basic` or `user`", "names of people need"
+)
 _REFUSED_SET: Final[Mapping[str, ErrorSpec]] = {"": ErrorSpec(PortalError, "The calendar refused to set the status.")}
 
 
