@@ -1,4 +1,4 @@
-"""Triggered from the web UI: a person fills in a form, the DAG sets the statuses and proves them."""
+"""Triggered from the web UI: a person fills in a form, the DAG sets the statuses and verifies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With ``@task.bitrix24_statuses``: the function only decides; setting and proving is done for it."""
+"""With ``@task.bitrix24_statuses``: the function only decides; the task sets the statuses and verifies them."""
 
 from __future__ import annotations
 

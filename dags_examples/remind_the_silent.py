@@ -11,7 +11,7 @@ from airflow_provider_b24cal.operators.notify import Bitrix24NotifyOperator
 
 with DAG(
     dag_id="remind_the_silent",
-    description="Remind those who have not answered tomorrow's meetings.",
+    description="Remind those who have not answered, a day before the acting user's meetings.",
     schedule="0 9 * * *",
     catchup=False,
     tags=["bitrix24"],
@@ -29,9 +29,9 @@ with DAG(
         from airflow_provider_b24cal.hooks.bitrix24 import Bitrix24CalendarHook
 
         now = dag_run.run_after
-        tomorrow = Window(now + timedelta(days=1), now + timedelta(days=2))
+        next_day = Window(now + timedelta(days=1), now + timedelta(days=2))
         with Bitrix24CalendarHook() as hook:
-            hosted = hook.list_events(tomorrow, only_meetings=True, statuses=["H"])
+            hosted = hook.list_events(next_day, only_meetings=True, statuses=["H"])
         return [
             {
                 "user_ids": users,

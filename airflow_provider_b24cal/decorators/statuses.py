@@ -1,4 +1,4 @@
-"""``@task.bitrix24_statuses``: a function decides, the task applies and proves it."""
+"""``@task.bitrix24_statuses``: a function decides, the task sets and verifies."""
 
 from __future__ import annotations
 

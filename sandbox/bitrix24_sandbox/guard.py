@@ -1,7 +1,7 @@
 """Refusal of requests that a page of another site can make a browser send to this machine.
 
 REST needs a secret in each request and is served under any name. The page, the control requests and the
-consent page need none: these are for this machine's own names, and control requests for the own page.
+consent page need none: they are served for names of this machine only, and control requests for the sandbox's page.
 """
 
 from __future__ import annotations

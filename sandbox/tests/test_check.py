@@ -227,7 +227,7 @@ PLANTED: dict[str, tuple[Plant, str]] = {
         "Lists: a window of one day, from that day to the same"),
     "windows without slack": (_no_slack, "Lists: a date that ended in the 24 hours before the window"),
     "private names": (
-        _method("calendar.accessibility.get", _names_are_shown), "Lists: an own private event among busy times"),
+        _method("calendar.accessibility.get", _names_are_shown), "Lists: the caller's private event among busy times"),
     "another host": (
         _record(lambda row: {} if row["IS_MEETING"] else {"MEETING_HOST": "5"}),
         "Rows: an event that is no meeting names its owner at most"),

@@ -190,7 +190,7 @@ def test_other_sections_and_events_stay(server: SandboxServer, check: Check, res
 def test_an_invitation_in_its_section_is_not_declined(
     server: SandboxServer, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Deleting the own row of somebody else's meeting would be a refusal."""
+    """Deleting one's row of somebody else's meeting would be a refusal."""
     true: Any = METHODS["calendar.event.get"]
     invitation = {"ID": "652", "PARENT_ID": "651", "NAME": "Plain"}
     listing = Method(true.scopes, lambda call: [*true.run(call), invitation] if "section" in call.parameters else [])

@@ -118,9 +118,9 @@ def test_leaves_change_mark_and_version(result: Callable[..., Any]) -> None:
         # start and expected: series, first edited occurrence, second edited occurrence
         pytest.param("YNN", 660, "N", "NNN", id="N on the series stays there"),
         pytest.param("YYN", 660, "Q", "QYN", id="Q on the series stays there"),
-        pytest.param("QNN", 661, "Y", "YYY", id="Y on the own row after Q accepts all"),
-        pytest.param("NNQ", 661, "Y", "YYY", id="Y on the own row after N accepts all"),
-        pytest.param("YNN", 661, "Y", "YNN", id="Y on the own row after Y changes nothing"),
+        pytest.param("QNN", 661, "Y", "YYY", id="Y on the attendee's row after Q accepts all"),
+        pytest.param("NNQ", 661, "Y", "YYY", id="Y on the attendee's row after N accepts all"),
+        pytest.param("YNN", 661, "Y", "YNN", id="Y on the attendee's row after Y changes nothing"),
         pytest.param("YNN", 660, "Y", "YYY", id="Y by the parent always looks like H"),
         pytest.param("QNN", 662, "Y", "YYY", id="Y by somebody's unanswered row"),
         pytest.param("QNN", 671, "Y", "YYY", id="Y on an occurrence, series not accepted"),

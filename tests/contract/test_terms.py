@@ -78,7 +78,8 @@ PHRASES = (
     "patience", "told", "worn", "what became of", "Another task has been at it", "Not over after", "was so already",
     "set and read back", "somebody has no time", "set and proven", "What it runs on", "Two worlds", "left to chance",
     "nobody else's matter", "tells of", "tell of", "keeps the pace", "agree on the pace", "turn is tried",
-    "How something ends", "too many for XCom are counted", "What cannot be so", "Looks of a clock",
+    "How something ends", "too many for XCom are counted", "What cannot be so", "Looks of a clock", "an own", "the own",
+    "belongs into", "common ticks", "never arrive",
 )  # fmt: skip
 """Phrases of riddles, metaphors and old error sentences; each has a plain replacement."""
 

@@ -271,7 +271,7 @@ JUDGES: dict[str, Callable[[Reader, Sample], None]] = {
     "Rows: DATE_FROM_TS_UTC": _meeting,
     "Lists: a window of one day, from that day to the same": _one_day,
     "Lists: a date that ended in the 24 hours before the window": _dates(1),
-    "Lists: an own private event among busy times": _busy,
+    "Lists: the caller's private event among busy times": _busy,
 }
 
 

@@ -56,7 +56,7 @@ def _seed_data() -> object:
             {"id": 80, "name": "Beside what is only invited", **_at(18, 14), "attendees": [me]},
             {"id": 90, "name": "Invited too", **_at(18, 14), "attendees": [me]},
             {"id": 100, "name": "Own", **_at(18, 16, host=1), "attendees": [{"user": 3, "status": "Y"}]},
-            {"id": 110, "name": "Collides with the own one", **_at(18, 16), "attendees": [{**me, "id": 111}]},
+            {"id": 110, "name": "Collides with mine", **_at(18, 16), "attendees": [{**me, "id": 111}]},
             {"id": 150, "name": "Takes no time", **_at(18, 18), "accessibility": "free", "attendees": [accepted]},
             {"id": 160, "name": "Beside it", **_at(18, 18), "attendees": [me]},
             {"id": 120, "name": "Sync", **_at(16, 10, host=1), "attendees": [{"user": 2}, {"user": 3, "status": "N"}]},
@@ -164,7 +164,7 @@ def _inbox(serving: SandboxServer) -> list[tuple[int, str]]:
     return [(one.user_id, one.text) for one in serving.portal.notifications()]
 
 
-def test_the_silent_of_tomorrows_meetings_are_reminded(serving: SandboxServer) -> None:
+def test_the_silent_are_reminded_a_day_before(serving: SandboxServer) -> None:
     """A run that is repeated, or cleared in part, replaces what it has sent."""
     for _ in range(2):
         reminders = _task("remind_the_silent", "silent")(dag_run=RUN)

@@ -124,7 +124,7 @@ def test_a_fresh_pair_in_the_connection_wins_over_the_store_and_an_old_one_leads
 def test_the_button_of_a_task_asks_the_portal_for_nothing(
     reader: Any, connect: Connect, portal: Portal, server: SandboxServer
 ) -> None:
-    """Whose tokens they are comes with the first renewal; before that the own calendar has no button."""
+    """Whose tokens they are comes with the first renewal; before that their calendar has no button."""
 
     def button() -> list[str]:
         pushed: list[str] = []

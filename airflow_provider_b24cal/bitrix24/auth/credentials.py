@@ -283,7 +283,7 @@ def parse_origin(host: str, port: int | None, *, allow_http: bool, field: str = 
     if _WEBHOOK_PATH.search(host):
         raise invalid_field(
             field,
-            f"a host. A webhook URL belongs into {field_name('password')}, since Airflow shows hosts to everybody",
+            f"a host. A webhook URL belongs in {field_name('password')}, since Airflow shows hosts to everybody",
             f"Leave {field_name('host')} empty, and make a new webhook, since this one was visible.",
         )
     if port and not 0 < port < 65536:
