@@ -82,7 +82,7 @@ class Bitrix24AttendanceChangesTrigger(BaseEventTrigger):
     :param bitrix24_conn_id: a connection of type ``bitrix24``.
     :param calendar: ``user`` (the acting user's), ``user:7``, ``group:7`` or ``company_calendar``; default the
         acting user's.
-    :param event_ids: single meetings in place of a calendar.
+    :param event_ids: single meetings in place of a calendar; together with ``user_ids`` 2,500 at most.
     :param days_ahead: days after now that the window spans, 0 to 366.
     :param days_behind: days before now that the window spans, 0 to 366.
     :param user_ids: fire events for these users only; default all.

@@ -199,8 +199,7 @@ class AttendeesCondition:
 class ManyAttendeesCondition:
     """Wait for the answers of many events' attendees, until each event meets the rule in the same poll.
 
-    Every poll reads all events. Keys of the statuses are pairs of an event id
-    and a user id.
+    Every poll reads all events. Keys of the statuses are pairs of an event id and a user id.
 
     :param event_ids: checked ids, each once.
     :param user_ids: the attendees whose answers count, the same for each event; ``None`` for all but the organiser.
