@@ -264,7 +264,7 @@ def test_when_a_refusal_ends(now: float, wait: float | None) -> None:
     assert release.at.timestamp() == now + release.seconds or not (now + release.seconds).is_integer()
 
 
-def test_threads_share_what_one_of_them_was_told(tmp_path: Path) -> None:
+def test_threads_share_the_last_one_at_once(tmp_path: Path) -> None:
     """The threads of a hook write the same times; one that finds nothing left is no error."""
     # Nothing can be written there, so that the threads meet often.
     no_folder = tmp_path / "file"
