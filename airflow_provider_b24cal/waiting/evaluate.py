@@ -115,8 +115,8 @@ def evaluate(
     if fatal:
         return Evaluation(State.UNREACHABLE, statuses, total, needed, error=fatal[0])
     if total - len(permanent) < needed:
-        error = _quorum_error(permanent, total, needed)
-        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=error)
+        unreachable = _quorum_error(permanent, total, needed)
+        return Evaluation(State.UNREACHABLE, statuses, total, needed, error=unreachable)
     return Evaluation(State.WAITING, statuses, total, needed, transient_error=transient[0] if transient else None)
 
 
