@@ -18,8 +18,11 @@ URLS = ("Changelog", "Documentation", "Issues", "Source")
 UNPUBLISHED = {
     "CHANGELOG.md": "It has not been published yet",
     "README.md": "until the first release",
+    "docs/check_your_portal.rst": "Until the first release",
     "docs/index.rst": "Until the first release",
     "docs/quickstart.rst": "Until the first release",
+    "docs/sandbox.rst": "Until the first release",
+    "sandbox/README.md": "Until the first release",
 }
 """What each page says before the first release."""
 

@@ -14,7 +14,7 @@ import sqlite3
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import metadata
 from pathlib import Path
@@ -29,6 +29,7 @@ from bitrix24_sandbox import cli
 from bitrix24_sandbox.datafile import parse
 from bitrix24_sandbox.portal import Portal
 from bitrix24_sandbox.server import SandboxServer
+from bitrix24_sandbox.settings import Settings as PortalSettings
 from packaging.requirements import Requirement
 from sqlalchemy import create_engine
 
@@ -270,6 +271,11 @@ def test_the_sandbox_takes_what_its_page_names() -> None:
         for rule in rules:
             answer = session.post(f"{server.url}/-/fault", json=json.loads(rule), timeout=TIMEOUT)
             assert answer.status_code == 200, (rule, answer.text)
+
+
+def test_the_page_of_the_sandbox_names_every_setting() -> None:
+    text = (ROOT / "docs" / "sandbox.rst").read_text("utf-8").partition("_sandbox-settings:")[2]
+    assert [one.name for one in fields(PortalSettings) if f"``{one.name}``" not in text] == []
 
 
 # Connections

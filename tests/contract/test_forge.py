@@ -121,7 +121,8 @@ def ready(tmp_path: Path) -> Path:
         "sandbox/pyproject.toml": f"[project]\n[project.urls]\n{address}",
         ".github/CODEOWNERS": "* @example\n",
         "CHANGELOG.md": "## [1.2.3] - 2027-01-31\n",
-        "README.md": "", "docs/index.rst": "", "docs/quickstart.rst": "",
+        "README.md": "", "docs/check_your_portal.rst": "", "docs/index.rst": "", "docs/quickstart.rst": "",
+        "docs/sandbox.rst": "", "sandbox/README.md": "",
         "airflow_provider_b24cal/__init__.py": '__version__ = "1.2.3"\n',
         "sandbox/bitrix24_sandbox/__init__.py": '__version__ = "1.0.0"\n',
     }  # fmt: skip
@@ -162,7 +163,7 @@ def test_a_release_is_refused_by_name(name: str, text: str | None, message: str,
 def test_what_has_to_be_done_for_a_release_is_on_the_check_list() -> None:
     listed = CONTRIBUTING.partition("## Release\n")[2]
     names = [*re.findall(r'^    "([\w./]+)": "', RELEASE.read_text("utf-8"), re.M), ".github/CODEOWNERS"]
-    assert len(names) == 5
+    assert len(names) == 8
     assert [name for name in (*names, "sandbox/pyproject.toml") if f"`{name}`" not in listed] == []
 
 
