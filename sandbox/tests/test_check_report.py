@@ -115,7 +115,7 @@ def test_rows_of_other_events_are_dropped(
     busy = result("calendar.accessibility.get", {"users": [1], "from": str(day), "to": str(day)})
     assert [row["ID"] for row in busy["1"]] == [str(event_id)]
     assert check(server, "--scratch", "--record", str(tmp_path / "replies")).status == 0
-    (file,) = tmp_path.rglob("*-lists-an-own-private-event-*.json")
+    (file,) = tmp_path.rglob("*-private-event-among-busy-times*.json")
     (reply,) = json.loads(file.read_text("utf-8"))["replies"]
     assert [len(rows) for rows in reply["body"]["result"].values()] == [1]
 
