@@ -41,6 +41,7 @@ from airflow_provider_b24cal.bitrix24.protocol.errors import (
     TokenStoreError,
     UnexpectedReplyError,
 )
+from airflow_provider_b24cal.bitrix24.validation import is_digits
 from airflow_provider_b24cal.bitrix24.wording import printable
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def _known(server: str | None) -> str | None:
 
 def _user_id(fields: Mapping[str, Any]) -> int | None:
     found = str(fields.get("user_id"))
-    return int(found) if found.isascii() and found.isdigit() and len(found) < 20 else None
+    return int(found) if is_digits(found) and len(found) < 20 else None
 
 
 def _origin_of(address: object) -> str | None:
