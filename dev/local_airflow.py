@@ -196,6 +196,8 @@ class LocalAirflow:
         :raises LocalAirflowError: it does not end.
         """
         process = self._processes.pop(name)
+        # A scheduler leaves idle processes of its executor behind; they end with the others.
+        self._orphaned.append(process)
         deadline = time.monotonic() + _TIMEOUT
         while time.monotonic() < deadline:
             # A DAG processor that is busy may log that it exits, and go on.
@@ -203,7 +205,6 @@ class LocalAirflow:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_EXIT_TIMEOUT)
                 return
-        self._orphaned.append(process)
         raise LocalAirflowError(f"airflow {name} does not stop:\n{self._tail(name)}")
 
     def kill_component(self, name: str, *, alone: bool = False) -> None:

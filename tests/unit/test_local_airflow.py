@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,26 @@ def test_what_a_busy_database_has_rolled_back_is_asked_again(
             with pytest.raises(LocalAirflowError, match=refusal):
                 airflow.request("POST", "/dags/a/dagRuns", {})
     assert len(replies) - len(left) == requests
+
+
+def test_nothing_that_a_stopped_component_has_started_outlives_airflow(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    command = tmp_path / "airflow"
+    command.write_text(
+        f"#!{sys.executable}\n"
+        "import signal, subprocess\n"
+        "print(subprocess.Popen(['sleep', '600']).pid, flush=True)\n"
+        "signal.pause()\n",
+        "utf-8",
+    )
+    command.chmod(0o700)
+    with LocalAirflow(home, tmp_path, {}) as airflow:
+        airflow._airflow = str(command)
+        airflow.start_component("scheduler")
+        log = airflow._log_of("scheduler")
+        airflow.wait_for("the child", lambda: log.read_text("utf-8").endswith("\n"))
+        airflow.stop_component("scheduler")
+        child = Path("/proc", log.read_text("utf-8").strip(), "cwd")
+        assert child.readlink() == home
+    assert not child.exists()
