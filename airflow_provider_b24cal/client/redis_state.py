@@ -134,7 +134,7 @@ class RedisState:
             retry=Retry(NoBackoff(), 1, (Disconnected,)),
             retry_on_error=[Disconnected],
         )
-        # Also if it is away now: it is tried again.
+        # Kept even if the server is away now, so that it is tried again.
         self._client = client
         client.ping()
 
@@ -173,7 +173,7 @@ class RedisState:
         return self._use(lambda client: _read_operating(*client.pipeline().get(key).pttl(key).execute()))
 
     def _use(self, call: Callable[[Any], T]) -> T | None:
-        # Without a client, the connection itself could not be used.
+        # There is no client if the connection itself is wrong.
         return None if (client := self._client) is None else self._attempt(lambda: call(client))
 
     def _attempt(self, call: Callable[[], T]) -> T | None:

@@ -38,7 +38,7 @@ class Filters:
     :param calendar: the calendar in which a meeting was last seen, such as ``user:7``.
     :param text: a part of a meeting's name.
     :param event_ids: ids of meetings in anybody's calendar; of a series also its edited dates.
-    :param start: when the one date of these meetings begins that is to be shown; of the page of meetings only.
+    :param start: with ``event_ids``, the start of the only date to show; used by the page of meetings.
     """
 
     person: str = ""
